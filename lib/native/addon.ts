@@ -1,0 +1,78 @@
+/** Type declarations of the native addon: its tensor handle, its device functions, and the ops family by family. */
+import type { DType } from './dtype.js'
+import type { AttentionOps } from './ops/attention.js'
+import type { ConvOps } from './ops/conv.js'
+import type { ElementwiseOps } from './ops/elementwise.js'
+import type { IoOps } from './ops/io.js'
+import type { LayoutOps } from './ops/layout.js'
+import type { LossOps } from './ops/loss.js'
+import type { MatmulOps } from './ops/matmul.js'
+import type { NormOps } from './ops/norm.js'
+import type { OptimOps } from './ops/optim.js'
+import type { QuantizeOps } from './ops/quantize.js'
+import type { RandomOps } from './ops/random.js'
+import type { ReduceOps } from './ops/reduce.js'
+import type { ResampleOps } from './ops/resample.js'
+import type { SamplingOps } from './ops/sampling.js'
+
+export type { DType } from './dtype.js'
+
+/** A handle that owns one reference to native memory. Handles that share storage are released one by one. */
+export interface NativeTensor {
+  shape(): number[]
+  dtype(): DType
+  device(): string
+  /** Shares storage. */
+  reshape(shape: readonly number[]): NativeTensor
+  /** Rows [begin, end) of the first dimension; shares storage. */
+  slice(begin: number, end: number): NativeTensor
+  /** Another handle on the same memory. */
+  alias(): NativeTensor
+  /** A copy of the bytes on the host. */
+  read(): ArrayBuffer
+  /** Overwrites all bytes. */
+  write(data: NodeJS.TypedArray): void
+  release(): void
+}
+
+export interface DeviceInfo {
+  name: string
+  available: boolean
+  /** What it is, or why it is not available. */
+  detail: string
+}
+
+export interface MemoryStats {
+  liveBytes: number
+  liveBlocks: number
+  peakBytes: number
+  cachedBytes: number
+}
+
+interface DeviceOps {
+  setErrorClass(errorClass: unknown): void
+  devices(): DeviceInfo[]
+  empty(shape: readonly number[], dtype: DType, device: string): NativeTensor
+  copy(to: NativeTensor, from: NativeTensor): void
+  synchronize(device: string): void
+  memory(device: string): MemoryStats
+  resetPeakMemory(device: string): void
+  trimMemory(device: string): void
+}
+
+export interface NativeAddon
+  extends DeviceOps,
+    AttentionOps,
+    ConvOps,
+    ElementwiseOps,
+    IoOps,
+    LayoutOps,
+    LossOps,
+    MatmulOps,
+    NormOps,
+    OptimOps,
+    QuantizeOps,
+    RandomOps,
+    ReduceOps,
+    ResampleOps,
+    SamplingOps {}

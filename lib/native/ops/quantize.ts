@@ -1,0 +1,7 @@
+import type { NativeTensor } from '../addon.js'
+
+/** Shapes are documented beside the ops in lib/tensor/ops/quantize.ts. */
+export interface QuantizeOps {
+  embedding(table: NativeTensor, ids: NativeTensor): NativeTensor
+  embeddingBackward(dy: NativeTensor, ids: NativeTensor, rows: number): NativeTensor
+}

@@ -1,0 +1,99 @@
+/** Module: a layer that owns named parameters, buffers and child layers. Names are those of the released state dicts. */
+import { StarError } from '../native/index.js'
+import { keep, type Tensor } from '../tensor/index.js'
+
+export interface NamedTensor {
+  name: string
+  tensor: Tensor
+  /** Buffers are saved and loaded but not trained. */
+  trainable: boolean
+}
+
+export abstract class Module {
+  readonly #own: NamedTensor[] = []
+  readonly #children: { name: string; module: Module }[] = []
+
+  /** Registers a trainable tensor under `name` and takes it out of any scope. */
+  protected param(name: string, tensor: Tensor): Tensor {
+    tensor.requiresGrad = true
+    this.#own.push({ name, tensor: keep(tensor), trainable: true })
+    return tensor
+  }
+
+  /** Registers a tensor that is saved but not trained. */
+  protected buffer(name: string, tensor: Tensor): Tensor {
+    this.#own.push({ name, tensor: keep(tensor), trainable: false })
+    return tensor
+  }
+
+  /** Registers a child layer: its tensors are named `name.…`; an empty name adds none. */
+  protected child<M extends Module>(name: string, module: M): M {
+    this.#children.push({ name, module })
+    return module
+  }
+
+  /** All tensors in order of registration, with full names. */
+  *namedTensors(prefix = ''): Generator<NamedTensor> {
+    for (const own of this.#own) yield { ...own, name: prefix + own.name }
+    for (const { name, module } of this.#children) yield* module.namedTensors(name ? `${prefix}${name}.` : prefix)
+  }
+
+  /** Trainable tensors. */
+  parameters(): Tensor[] {
+    return [...this.namedTensors()].filter((t) => t.trainable).map((t) => t.tensor)
+  }
+
+  /** Number of trainable elements. */
+  parameterCount(): number {
+    return this.parameters().reduce((n, t) => n + t.count, 0)
+  }
+
+  /** Turns gradients of all parameters on or off. */
+  setTrainable(on: boolean): this {
+    for (const { tensor, trainable } of this.namedTensors()) if (trainable) tensor.requiresGrad = on
+    return this
+  }
+
+  /** Drops all gradients. */
+  zeroGrad(): void {
+    for (const { tensor } of this.namedTensors()) {
+      tensor.grad?.dispose()
+      tensor.grad = null
+    }
+  }
+
+  /**
+   * Copies weights in by name. Every tensor of this module must be there with its own shape, and nothing may be left over,
+   * unless `ignore` matches its name.
+   * @throws ERR_SHAPE with a readable list of what is missing, unexpected or misshapen
+   */
+  load(weights: ReadonlyMap<string, Tensor>, options: { ignore?: RegExp } = {}): void {
+    const problems: string[] = []
+    const seen = new Set<string>()
+    const matched: [Tensor, Tensor][] = []
+    for (const { name, tensor } of this.namedTensors()) {
+      seen.add(name)
+      const given = weights.get(name)
+      if (!given) {
+        if (!options.ignore?.test(name)) problems.push(`${name}: missing`)
+      } else if (given.shape.join() !== tensor.shape.join()) {
+        problems.push(`${name}: has shape (${given.shape.join(', ')}), expected (${tensor.shape.join(', ')})`)
+      } else matched.push([tensor, given])
+    }
+    for (const name of weights.keys()) if (!seen.has(name) && !options.ignore?.test(name)) problems.push(`${name}: unexpected`)
+    if (problems.length > 0) {
+      const shown = problems.slice(0, 20).join('; ')
+      throw new StarError('ERR_SHAPE', `the weights do not fit the model: ${shown}${problems.length > 20 ? `; and ${problems.length - 20} more` : ''}`)
+    }
+    for (const [tensor, given] of matched) tensor.copyFrom(given)
+  }
+
+  /** Frees all parameters and buffers. */
+  dispose(): void {
+    for (const { tensor } of this.namedTensors()) tensor.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}

@@ -1,0 +1,210 @@
+/**
+ * Reverse-mode autograd. An op with an input that requires grad records one node; `backward` walks the tape once from
+ * the end, frees each node as it goes, and leaves the gradients in the leaves' `.grad`.
+ */
+import { native, StarError } from '../native/index.js'
+import { keep, scope } from './scope.js'
+import { Tensor } from './tensor.js'
+
+/** Where a tensor's gradient goes: output `index` of a node, or a leaf (`node` null). */
+export interface Edge {
+  node: TapeNode | null
+  index: number
+  leaf: Tensor | null
+}
+
+/** Gradients for the inputs of a node, given gradients of its outputs; null where there is none. */
+export type Backward = (saved: Tensor[], grads: (Tensor | null)[], needs: boolean[]) => (Tensor | null)[]
+
+interface TapeNode {
+  readonly name: string
+  readonly edges: (Edge | null)[]
+  readonly saved: (Tensor | null)[]
+  readonly backward: Backward
+  readonly grads: (Tensor | null)[]
+}
+
+/** What an op tells the tape. */
+export interface Record {
+  name: string
+  inputs: readonly (Tensor | null | undefined)[]
+  outputs: readonly Tensor[]
+  /** Tensors the backward reads; null entries keep their place as null. */
+  save?: readonly (Tensor | null | undefined)[]
+  backward: Backward
+}
+
+let tape: TapeNode[] = []
+let recording = true
+
+/** Runs `fn` without recording: nothing inside it can be differentiated. */
+export function noGrad<T>(fn: () => T): T {
+  const before = recording
+  recording = false
+  try {
+    return fn()
+  } finally {
+    recording = before
+  }
+}
+
+/** True when an op on these inputs must record itself. */
+export function needsGrad(...inputs: readonly (Tensor | null | undefined)[]): boolean {
+  return recording && inputs.some((t) => t && (t.requiresGrad || t.edge !== null))
+}
+
+function edgeOf(tensor: Tensor | null | undefined): Edge | null {
+  if (!tensor) return null
+  if (tensor.edge) return tensor.edge
+  return tensor.requiresGrad ? { node: null, index: 0, leaf: tensor } : null
+}
+
+/** Puts one node on the tape if any input needs a gradient. Saved tensors stay alive until backward has used them. */
+export function record(op: Record): void {
+  if (!needsGrad(...op.inputs)) return
+  const saved = (op.save ?? []).map((t) => (t ? keep(t.detach()) : null))
+  const node: TapeNode = {
+    name: op.name,
+    edges: op.inputs.map(edgeOf),
+    saved,
+    backward: op.backward,
+    grads: op.outputs.map(() => null),
+  }
+  op.outputs.forEach((output, index) => {
+    output.edge = { node, index, leaf: null }
+  })
+  tape.push(node)
+}
+
+function release(node: TapeNode): void {
+  for (const t of node.saved) t?.dispose()
+  for (const g of node.grads) g?.dispose()
+}
+
+/** Forgets all recorded nodes and frees what they saved: after a step that failed half-way, or a forward never differentiated. */
+export function clearTape(): void {
+  for (const node of tape) release(node)
+  tape = []
+}
+
+/** Number of nodes on the tape. */
+export function tapeLength(): number {
+  return tape.length
+}
+
+function accumulate(edge: Edge, grad: Tensor, fresh: boolean): void {
+  const expected = edge.leaf?.shape
+  if (expected && grad.count !== edge.leaf!.count)
+    throw new StarError('ERR_INTERNAL', `backward: a gradient of shape (${grad.shape}) reached a tensor of shape (${expected})`)
+  const current = edge.leaf ? edge.leaf.grad : edge.node!.grads[edge.index]
+  let next: Tensor
+  if (!current) {
+    next = fresh ? keep(grad) : keep(new Tensor(native.affine(grad.handle, null, 1, 0, 0)))
+    if (edge.leaf && expected && grad.rank !== expected.length) {
+      const shaped = keep(new Tensor(next.handle.reshape(expected)))
+      next.dispose()
+      next = shaped
+    }
+  } else {
+    native.affineInto(current.handle, current.handle, grad.handle, 1, 1, 0)
+    next = current
+  }
+  if (edge.leaf) edge.leaf.grad = next
+  else edge.node!.grads[edge.index] = next
+}
+
+/**
+ * Adds d(loss)/d(leaf) to `.grad` of every leaf with requiresGrad that `loss` depends on, and clears the tape.
+ * @param loss a scalar, or any tensor when `seed` (its gradient, same shape) is given
+ */
+export function backward(loss: Tensor, seed?: Tensor): void {
+  if (!seed && loss.count !== 1) throw new StarError('ERR_SHAPE', `backward: the loss has shape (${loss.shape}), expected one element`)
+  if (!loss.edge?.node) {
+    clearTape()
+    throw new StarError('ERR_ARGUMENT', 'backward: the loss depends on no tensor that requires grad')
+  }
+  backwardFrom([[loss, seed ?? null]])
+}
+
+/** Backward from several tensors with a gradient each (null: ones). Clears the tape. */
+export function backwardFrom(roots: readonly (readonly [Tensor, Tensor | null])[]): void {
+  const nodes = tape
+  tape = []
+  try {
+    noGrad(() => {
+      for (const [root, seed] of roots) {
+        if (!root.edge) continue
+        scope(() => {
+          const grad = seed ?? new Tensor(native.full(root.shape as number[], 'f32', root.device, 1))
+          accumulate(root.edge!, grad, !seed)
+        })
+      }
+      for (let node = nodes.pop(); node; node = nodes.pop()) {
+        if (node.grads.some((g) => g !== null)) step(node)
+        release(node)
+      }
+    })
+  } finally {
+    for (const node of nodes) release(node)
+  }
+}
+
+function step(node: TapeNode): void {
+  scope(() => {
+    const needs = node.edges.map((edge) => edge !== null)
+    const inputs = node.backward(node.saved as Tensor[], node.grads, needs)
+    inputs.forEach((grad, i) => {
+      const edge = node.edges[i]
+      if (!grad || !edge) return
+      // A gradient that is handed on as it came, or goes to two inputs, is copied before anything may add to it.
+      const fresh = !node.grads.includes(grad) && !node.saved.includes(grad) && inputs.indexOf(grad) === i && inputs.lastIndexOf(grad) === i
+      accumulate(edge, grad, fresh)
+    })
+  })
+}
+
+/**
+ * Runs `fn(inputs)` without keeping its intermediate tensors, and runs it again during backward (activation
+ * checkpointing). `fn` must be a pure function of its inputs and of leaf parameters, whose gradients are added as usual.
+ */
+export function recompute(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
+  const output = noGrad(() => scope(() => fn(...inputs)))
+  if (!recording) return output
+  const marker: Record = {
+    name: 'recompute',
+    inputs,
+    outputs: [output],
+    save: inputs,
+    backward: (saved, [grad], needs) => {
+      const outer = tape
+      tape = []
+      const before = recording
+      recording = true
+      try {
+        const leaves = saved.map((t, i) => {
+          const leaf = t.detach()
+          leaf.requiresGrad = needs[i]
+          return leaf
+        })
+        const again = fn(...leaves)
+        backwardFrom([[again, grad]])
+        return leaves.map((leaf) => {
+          const g = leaf.grad
+          leaf.grad = null
+          return g
+        })
+      } finally {
+        clearTape()
+        tape = outer
+        recording = before
+      }
+    },
+  }
+  // Parameters used inside `fn` are not among the inputs, so the node is recorded whether or not an input needs a gradient.
+  if (needsGrad(...inputs)) record(marker)
+  else {
+    const anchor = Tensor.empty([0], { requiresGrad: true, device: output.device })
+    record({ ...marker, inputs: [...inputs, anchor], backward: (s, g, n) => [...marker.backward(s, g, n.slice(0, -1)), null] })
+  }
+  return output
+}

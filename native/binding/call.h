@@ -1,0 +1,49 @@
+// Converting JavaScript arguments for native ops: `Call` reads them by position and names op and argument in every error.
+#pragma once
+
+#include <napi.h>
+
+#include <functional>
+#include <string>
+
+#include "core/backend.h"
+#include "core/error.h"
+#include "core/tensor.h"
+
+namespace star {
+
+class Call {
+ public:
+  Call(const char* op, const Napi::CallbackInfo& info) : op(op), info(info) {}
+
+  const char* const op;
+  const Napi::CallbackInfo& info;
+
+  const Tensor& tensor(size_t i, const char* name) const;
+  const Tensor* optional_tensor(size_t i, const char* name) const;      // nullptr for null and undefined
+  std::vector<const Tensor*> tensors(size_t i, const char* name) const; // an array of tensors
+  int64_t integer(size_t i, const char* name) const;
+  double number(size_t i, const char* name) const;
+  bool boolean(size_t i, const char* name) const;
+  std::string string(size_t i, const char* name) const;
+  Shape shape(size_t i, const char* name) const;
+  std::vector<int64_t> integers(size_t i, const char* name) const;
+
+  // Throws ERR_SHAPE "op: name has shape (…), expected …".
+  void expect_rank(const Tensor& t, const char* name, int rank) const;
+  void expect_shape(const Tensor& t, const char* name, const Shape& shape) const;
+  void expect_dtype(const Tensor& t, const char* name, DType dtype) const;
+  [[noreturn]] __attribute__((format(printf, 2, 3))) void wrong_shape(const char* format, ...) const;
+
+  Napi::Value wrap(const Tensor& t) const;
+  Napi::Value wrap(std::initializer_list<Tensor> list) const;           // an array; a tensor without storage becomes null
+};
+
+inline CRef ref_or_none(const Tensor* t) { return t ? CRef(t->ref()) : CRef{}; }
+
+// exports[name] = function: star::Error and std::bad_alloc become a JS StarError with code and message.
+void define_op(Napi::Object exports, const char* name, std::function<Napi::Value(const Call&)> body);
+void set_error_class(Napi::Env env, Napi::Function error_class);
+Napi::Error to_js_error(Napi::Env env, const char* code, const std::string& message);
+
+}  // namespace star

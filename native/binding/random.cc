@@ -1,0 +1,8 @@
+#include "binding/call.h"
+#include "binding/families.h"
+
+namespace star {
+
+void define_random(Napi::Object) {}
+
+}  // namespace star

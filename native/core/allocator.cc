@@ -1,0 +1,80 @@
+#include "core/allocator.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+
+#include "core/error.h"
+
+namespace star {
+
+namespace {
+
+// Rounds up to an eighth of the next power of two: at most 12.5 % are wasted and few classes exist.
+size_t size_class(size_t bytes) {
+  if (bytes <= 512) return (std::max<size_t>(bytes, 1) + 63) / 64 * 64;
+  const size_t step = std::bit_floor(bytes) / 8;
+  return (bytes + step - 1) / step * step;
+}
+
+}  // namespace
+
+CachingAllocator::~CachingAllocator() { trim(); }
+
+void* CachingAllocator::allocate(size_t bytes) {
+  if (bytes > (size_t{1} << 46)) fail(ErrorCode::Memory, "cannot allocate %zu bytes", bytes);
+  const size_t size = size_class(bytes);
+  std::lock_guard lock(mutex_);
+  void* data = nullptr;
+  auto& blocks = free_[size];
+  if (!blocks.empty()) {
+    data = blocks.back();
+    blocks.pop_back();
+    stats_.cached_bytes -= size;
+  } else {
+    data = std::aligned_alloc(64, size);
+    if (!data) {
+      for (auto& [cached, list] : free_)
+        for (void* block : list) std::free(block);
+      free_.clear();
+      stats_.cached_bytes = 0;
+      data = std::aligned_alloc(64, size);
+    }
+    if (!data)
+      fail(ErrorCode::Memory, "out of memory: %zu bytes asked for, %zu live; use a smaller batch or model", size, stats_.live_bytes);
+  }
+  stats_.live_bytes += size;
+  stats_.live_blocks += 1;
+  stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+  return data;
+}
+
+void CachingAllocator::release(void* data, size_t bytes) {
+  if (!data) return;
+  const size_t size = size_class(bytes);
+  std::lock_guard lock(mutex_);
+  free_[size].push_back(data);
+  stats_.live_bytes -= size;
+  stats_.live_blocks -= 1;
+  stats_.cached_bytes += size;
+}
+
+void CachingAllocator::trim() {
+  std::lock_guard lock(mutex_);
+  for (auto& [size, blocks] : free_)
+    for (void* block : blocks) std::free(block);
+  free_.clear();
+  stats_.cached_bytes = 0;
+}
+
+void CachingAllocator::reset_peak() {
+  std::lock_guard lock(mutex_);
+  stats_.peak_bytes = stats_.live_bytes;
+}
+
+MemoryStats CachingAllocator::stats() const {
+  std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+}  // namespace star

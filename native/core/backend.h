@@ -1,0 +1,85 @@
+// What a device must be able to do: memory, and one function an op. Ops know no backend; a backend knows no tape and no
+// JavaScript. Every function takes dense row-major memory whose shapes were checked by the caller, and throws star::Error.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "core/allocator.h"
+#include "core/ops/attention.h"
+#include "core/ops/conv.h"
+#include "core/ops/elementwise.h"
+#include "core/ops/layout.h"
+#include "core/ops/loss.h"
+#include "core/ops/matmul.h"
+#include "core/ops/norm.h"
+#include "core/ops/optim.h"
+#include "core/ops/quantize.h"
+#include "core/ops/random.h"
+#include "core/ops/reduce.h"
+#include "core/ops/resample.h"
+#include "core/ops/sampling.h"
+
+namespace star {
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual const char* name() const = 0;                    // "cpu", "cuda", "simt"
+  virtual bool available(std::string* reason) const = 0;   // false with the reason and the remedy
+  virtual std::string description() const = 0;             // one line for `star info`
+  virtual void synchronize() = 0;                          // waits for all work given so far
+
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void release(void* data, size_t bytes) noexcept = 0;
+  virtual MemoryStats memory() const = 0;
+  virtual void reset_peak_memory() = 0;
+  virtual void trim_memory() = 0;
+  virtual void copy_from_host(void* to, const void* from, size_t bytes) = 0;
+  virtual void copy_to_host(void* to, const void* from, size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
+
+  virtual void matmul(const MatmulArgs&) = 0;
+  virtual void conv2d(const Conv2dArgs&) = 0;
+  virtual void conv2d_backward_data(const Conv2dBackwardDataArgs&) = 0;
+  virtual void conv2d_backward_weight(const Conv2dBackwardWeightArgs&) = 0;
+  virtual void resample(const ResampleArgs&) = 0;
+  virtual void resample_backward(const ResampleBackwardArgs&) = 0;
+
+  virtual void binary(const BinaryArgs&) = 0;
+  virtual void affine(const AffineArgs&) = 0;
+  virtual void unary(const UnaryArgs&) = 0;
+  virtual void unary_backward(const UnaryBackwardArgs&) = 0;
+  virtual void fill(const FillArgs&) = 0;
+  virtual void cast(const CastArgs&) = 0;
+  virtual void reduce(const ReduceArgs&) = 0;
+  virtual void permute(const PermuteArgs&) = 0;
+  virtual void copy_block(const CopyBlockArgs&) = 0;
+  virtual void random(const RandomArgs&) = 0;
+
+  virtual void layer_norm(const LayerNormArgs&) = 0;
+  virtual void layer_norm_backward(const LayerNormBackwardArgs&) = 0;
+  virtual void group_norm(const GroupNormArgs&) = 0;
+  virtual void group_norm_backward(const GroupNormBackwardArgs&) = 0;
+  virtual void softmax(const SoftmaxArgs&) = 0;
+  virtual void softmax_backward(const SoftmaxBackwardArgs&) = 0;
+
+  virtual void heads(const HeadsArgs&) = 0;
+  virtual void heads_backward(const HeadsBackwardArgs&) = 0;
+  virtual void attention(const AttentionArgs&) = 0;
+  virtual void attention_backward(const AttentionBackwardArgs&) = 0;
+
+  virtual void embedding(const EmbeddingArgs&) = 0;
+  virtual void embedding_backward(const EmbeddingBackwardArgs&) = 0;
+  virtual void nearest_row(const NearestRowArgs&) = 0;
+  virtual void draw(const DrawArgs&) = 0;
+  virtual void gumbel_mix(const GumbelMixArgs&) = 0;
+  virtual void cross_entropy(const CrossEntropyArgs&) = 0;
+  virtual void cross_entropy_backward(const CrossEntropyBackwardArgs&) = 0;
+
+  virtual void global_norm(const GlobalNormArgs&) = 0;
+  virtual void adamw(const AdamWArgs&) = 0;
+};
+
+}  // namespace star

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace star {
+
+// norm[0] = √ Σ over all tensors Σ x²  (accumulated in float64, order independent of the number of threads)
+struct GlobalNormArgs {
+  Ref norm;                      // f32 (1), stays on the device
+  std::vector<CRef> tensors;
+  std::vector<int64_t> counts;
+};
+
+// One AdamW step over many tensors in one call (Loshchilov & Hutter 2019). With clip = min(1, max_norm / (norm + 1e-6)):
+//   g = grad·clip;  m = β1·m + (1 − β1)·g;  v = β2·v + (1 − β2)·g²;
+//   p = p·(1 − lr·wd);  p −= lr · m/(1 − β1^t) / (√(v/(1 − β2^t)) + ε)
+struct AdamWTensor {
+  Ref param, m, v;               // f32 (count)
+  CRef grad;
+  int64_t count;
+  float weight_decay;
+};
+struct AdamWArgs {
+  std::vector<AdamWTensor> tensors;
+  CRef norm;                     // optional f32 (1): the gradients' global norm; clipping is off without it
+  float max_norm;
+  float lr, beta1, beta2, eps;
+  int64_t step;                  // t, from 1
+};
+
+}  // namespace star

@@ -1,0 +1,47 @@
+#include "cpu/cpu_backend.h"
+
+#include <omp.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include <hwy/targets.h>
+#include <oneapi/dnnl/dnnl_version.h>
+
+#include "core/error.h"
+#include "cpu/parallel.h"
+
+namespace star {
+
+namespace {
+
+int threads_from_environment() {
+  const char* text = std::getenv("STAR_THREADS");
+  if (!text || !*text) return omp_get_num_procs();
+  char* end = nullptr;
+  const long threads = std::strtol(text, &end, 10);
+  if (*end || threads < 1 || threads > 1024)
+    fail(ErrorCode::Config, "STAR_THREADS is '%s': expected a whole number from 1 to 1024", text);
+  return static_cast<int>(threads);
+}
+
+}  // namespace
+
+CpuBackend::CpuBackend() { omp_set_num_threads(threads_from_environment()); }
+
+std::string CpuBackend::description() const {
+  return std::to_string(omp_get_max_threads()) + " threads, oneDNN " + std::to_string(DNNL_VERSION_MAJOR) + "." +
+         std::to_string(DNNL_VERSION_MINOR) + "." + std::to_string(DNNL_VERSION_PATCH) + ", vector target " +
+         hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets());
+}
+
+void CpuBackend::copy_from_host(void* to, const void* from, size_t bytes) { copy(to, from, bytes); }
+void CpuBackend::copy_to_host(void* to, const void* from, size_t bytes) { copy(to, from, bytes); }
+
+void CpuBackend::copy(void* to, const void* from, size_t bytes) {
+  parallel_for(static_cast<int64_t>(bytes), 1 << 20, [&](int64_t begin, int64_t end) {
+    std::memcpy(static_cast<char*>(to) + begin, static_cast<const char*>(from) + begin, static_cast<size_t>(end - begin));
+  });
+}
+
+}  // namespace star

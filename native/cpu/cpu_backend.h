@@ -1,0 +1,69 @@
+// The CPU backend: oneDNN for matrix products and convolutions, Highway for the rest, OpenMP threads.
+// Each family of ops is implemented in the file of its name beside this one.
+#pragma once
+
+#include <memory>
+
+#include "core/backend.h"
+
+namespace star {
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend();   // reads STAR_THREADS; throws ERR_CONFIG when it is not a whole number from 1 to 1024
+
+  const char* name() const override { return "cpu"; }
+  bool available(std::string*) const override { return true; }
+  std::string description() const override;
+  void synchronize() override {}
+
+  void* allocate(size_t bytes) override { return allocator_.allocate(bytes); }
+  void release(void* data, size_t bytes) noexcept override { allocator_.release(data, bytes); }
+  MemoryStats memory() const override { return allocator_.stats(); }
+  void reset_peak_memory() override { allocator_.reset_peak(); }
+  void trim_memory() override { allocator_.trim(); }
+  void copy_from_host(void* to, const void* from, size_t bytes) override;
+  void copy_to_host(void* to, const void* from, size_t bytes) override;
+  void copy(void* to, const void* from, size_t bytes) override;
+
+  void matmul(const MatmulArgs&) override;
+  void conv2d(const Conv2dArgs&) override;
+  void conv2d_backward_data(const Conv2dBackwardDataArgs&) override;
+  void conv2d_backward_weight(const Conv2dBackwardWeightArgs&) override;
+  void resample(const ResampleArgs&) override;
+  void resample_backward(const ResampleBackwardArgs&) override;
+  void binary(const BinaryArgs&) override;
+  void affine(const AffineArgs&) override;
+  void unary(const UnaryArgs&) override;
+  void unary_backward(const UnaryBackwardArgs&) override;
+  void fill(const FillArgs&) override;
+  void cast(const CastArgs&) override;
+  void reduce(const ReduceArgs&) override;
+  void permute(const PermuteArgs&) override;
+  void copy_block(const CopyBlockArgs&) override;
+  void random(const RandomArgs&) override;
+  void layer_norm(const LayerNormArgs&) override;
+  void layer_norm_backward(const LayerNormBackwardArgs&) override;
+  void group_norm(const GroupNormArgs&) override;
+  void group_norm_backward(const GroupNormBackwardArgs&) override;
+  void softmax(const SoftmaxArgs&) override;
+  void softmax_backward(const SoftmaxBackwardArgs&) override;
+  void heads(const HeadsArgs&) override;
+  void heads_backward(const HeadsBackwardArgs&) override;
+  void attention(const AttentionArgs&) override;
+  void attention_backward(const AttentionBackwardArgs&) override;
+  void embedding(const EmbeddingArgs&) override;
+  void embedding_backward(const EmbeddingBackwardArgs&) override;
+  void nearest_row(const NearestRowArgs&) override;
+  void draw(const DrawArgs&) override;
+  void gumbel_mix(const GumbelMixArgs&) override;
+  void cross_entropy(const CrossEntropyArgs&) override;
+  void cross_entropy_backward(const CrossEntropyBackwardArgs&) override;
+  void global_norm(const GlobalNormArgs&) override;
+  void adamw(const AdamWArgs&) override;
+
+ private:
+  CachingAllocator allocator_;
+};
+
+}  // namespace star
