@@ -1,0 +1,225 @@
+/**
+ * The safetensors format: 8 bytes little-endian header length, a JSON header { name: { dtype, shape, data_offsets } } with
+ * strings under `__metadata__`, then the tensors' bytes, row-major, without holes.
+ */
+import { type NativeTensor, native, StarError } from '../native/index.js'
+import { writeAll, writeFileAtomic } from '../native/files.js'
+import { type DType, Tensor } from '../tensor/index.js'
+
+export interface SafetensorsOptions {
+  /** Device the tensors go to. On `cpu` (the default) they stay in the mapped file. */
+  device?: string
+  /** Reads only the tensors whose name passes. */
+  filter?: (name: string) => boolean
+}
+
+export interface SafetensorsFile {
+  /** In the order of the header. */
+  tensors: Map<string, Tensor>
+  metadata: Record<string, string>
+}
+
+export interface TensorEntry {
+  name: string
+  /** As the file names it: F32, F16, BF16, I64, … */
+  dtype: string
+  shape: number[]
+  /** First byte and the byte after the last, from the start of the file. */
+  begin: number
+  end: number
+}
+
+const sizes: Record<string, number> = { BOOL: 1, U8: 1, I8: 1, I16: 2, U16: 2, F16: 2, BF16: 2, I32: 4, U32: 4, F32: 4, F64: 8, I64: 8, U64: 8 }
+const direct: Record<string, DType> = { F32: 'f32', F16: 'f16', BF16: 'bf16', I32: 'i32', U8: 'u8', BOOL: 'u8' }
+const fileTypes: Record<DType, string> = { f32: 'F32', f16: 'F16', bf16: 'BF16', i32: 'I32', u8: 'U8' }
+const maxHeader = 100_000_000
+const maxRank = 8
+
+function damaged(file: string, detail: string): StarError {
+  return new StarError('ERR_FILE', `${file} is not a valid safetensors file: ${detail}. Download or write it again`)
+}
+
+const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+
+function parseEntry(file: string, name: string, value: unknown, dataStart: number, fileSize: number): TensorEntry {
+  const where = `tensor ${JSON.stringify(name)}`
+  if (typeof value !== 'object' || value === null) throw damaged(file, `${where} has no description`)
+  const { dtype, shape, data_offsets: offsets } = value as Record<string, unknown>
+  if (typeof dtype !== 'string') throw damaged(file, `${where} has no dtype`)
+  if (!Object.hasOwn(sizes, dtype))
+    throw new StarError('ERR_FILE', `${file}: ${where} has dtype ${dtype}, which cannot be read (known: ${Object.keys(sizes).join(', ')}). Convert it to F32 first`)
+  if (!Array.isArray(shape) || !shape.every(isWhole)) throw damaged(file, `the shape of ${where} is not a list of whole numbers`)
+  if (shape.length > maxRank) throw new StarError('ERR_FILE', `${file}: ${where} has ${shape.length} dimensions, at most ${maxRank} can be read`)
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isWhole)) throw damaged(file, `${where} has no pair of data offsets`)
+  const [begin, end] = offsets as [number, number]
+  if (end < begin) throw damaged(file, `${where} ends at byte ${end}, before its begin ${begin}`)
+  if (dataStart + end > fileSize)
+    throw damaged(file, `${where} ends at byte ${dataStart + end}, but the file has ${fileSize} bytes, so it was cut off`)
+  const bytes = (shape as number[]).reduce((n, d) => n * d, sizes[dtype])
+  if (bytes !== end - begin) throw damaged(file, `${where} of shape (${shape.join(', ')}) and dtype ${dtype} takes ${bytes} bytes, its offsets hold ${end - begin}`)
+  return { name, dtype, shape: shape as number[], begin: dataStart + begin, end: dataStart + end }
+}
+
+function parseHeader(file: string, header: Uint8Array, fileSize: number): { entries: TensorEntry[]; metadata: Record<string, string> } {
+  const dataStart = 8 + header.length
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(header))
+  } catch (error) {
+    throw damaged(file, `its header is not JSON (${(error as Error).message.slice(0, 100)})`)
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw damaged(file, 'its header is not a JSON object')
+  const metadata: Record<string, string> = {}
+  const entries: TensorEntry[] = []
+  for (const [name, value] of Object.entries(parsed)) {
+    if (name !== '__metadata__') {
+      entries.push(parseEntry(file, name, value, dataStart, fileSize))
+      continue
+    }
+    if (typeof value !== 'object' || value === null) throw damaged(file, '__metadata__ is not an object of strings')
+    for (const [key, text] of Object.entries(value)) {
+      if (typeof text !== 'string') throw damaged(file, `the metadata ${JSON.stringify(key)} is not a string`)
+      Object.defineProperty(metadata, key, { value: text, enumerable: true, writable: true, configurable: true })
+    }
+  }
+  let position = dataStart
+  for (const entry of [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
+    if (entry.begin < position) throw damaged(file, `tensor ${JSON.stringify(entry.name)} overlaps the one before it`)
+    if (entry.begin > position) throw damaged(file, `${entry.begin - position} bytes before tensor ${JSON.stringify(entry.name)} belong to no tensor`)
+    position = entry.end
+  }
+  if (position !== fileSize) throw damaged(file, `${fileSize - position} bytes at its end belong to no tensor`)
+  return { entries, metadata }
+}
+
+/** Integers that fit 32 bits, from a wider type. */
+function narrow<T extends BigInt64Array | BigUint64Array | Uint32Array>(file: string, entry: TensorEntry, wide: T): Int32Array {
+  const out = new Int32Array(wide.length)
+  for (let i = 0; i < wide.length; i++) {
+    const value = Number(wide[i])
+    if (value !== (value | 0))
+      throw new StarError('ERR_FILE', `${file}: tensor ${JSON.stringify(entry.name)} holds ${wide[i]} at index ${i}, which does not fit the i32 that ${entry.dtype} is read as`)
+    out[i] = value
+  }
+  return out
+}
+
+/** Types without a tensor dtype: integers become i32, F64 becomes f32. */
+function converted(file: string, entry: TensorEntry, bytes: ArrayBuffer): Int32Array | Float32Array {
+  switch (entry.dtype) {
+    case 'I8':
+      return Int32Array.from(new Int8Array(bytes))
+    case 'I16':
+      return Int32Array.from(new Int16Array(bytes))
+    case 'U16':
+      return Int32Array.from(new Uint16Array(bytes))
+    case 'U32':
+      return narrow(file, entry, new Uint32Array(bytes))
+    case 'I64':
+      return narrow(file, entry, new BigInt64Array(bytes))
+    case 'U64':
+      return narrow(file, entry, new BigUint64Array(bytes))
+    default:
+      return Float32Array.from(new Float64Array(bytes))
+  }
+}
+
+/** A copy of the bytes [begin, end). */
+function bytesOf(map: NativeTensor, begin: number, end: number): ArrayBuffer {
+  const part = map.slice(begin, end)
+  try {
+    return part.read()
+  } finally {
+    part.release()
+  }
+}
+
+function load(file: string, map: NativeTensor, entry: TensorEntry, device: string): Tensor {
+  const dtype = direct[entry.dtype]
+  if (!dtype) {
+    return Tensor.from(converted(file, entry, bytesOf(map, entry.begin, entry.end)), entry.shape, { device })
+  }
+  const view = native.tensorAt(map, entry.begin, entry.shape, dtype)
+  if (device === 'cpu') return new Tensor(view)
+  const moved = native.empty(entry.shape, dtype, device)
+  native.copy(moved, view)
+  view.release()
+  return new Tensor(moved)
+}
+
+function open(file: string): { map: NativeTensor; entries: TensorEntry[]; metadata: Record<string, string> } {
+  const map = native.mapFile(file)
+  try {
+    const size = map.shape()[0]
+    if (size < 8) throw damaged(file, `it has ${size} bytes, less than the 8 of the header's length`)
+    const [low, high] = new Uint32Array(bytesOf(map, 0, 8))
+    const length = high * 2 ** 32 + low
+    if (length > maxHeader) throw damaged(file, `its header would take ${length} bytes, more than the ${maxHeader} allowed`)
+    if (8 + length > size) throw damaged(file, `its header would end at byte ${8 + length}, but the file has ${size} bytes, so it was cut off`)
+    return { map, ...parseHeader(file, new Uint8Array(bytesOf(map, 8, 8 + length)), size) }
+  } catch (error) {
+    map.release()
+    throw error
+  }
+}
+
+/** Names, types, shapes and metadata of a safetensors file, without its tensors. @throws ERR_FILE */
+export function readSafetensorsHeader(file: string): { entries: TensorEntry[]; metadata: Record<string, string> } {
+  const { map, entries, metadata } = open(file)
+  map.release()
+  return { entries, metadata }
+}
+
+/**
+ * Reads a safetensors file after checking all of its header.
+ *
+ * F32, F16, BF16, I32 and U8 keep their type, BOOL becomes u8, other integers become i32 (each value is checked to fit)
+ * and F64 becomes f32. On the CPU the tensors of the first group are the file itself, mapped: pages are read when first
+ * used, and a write to such a tensor changes a private copy of the page, never the file. Replace a file that is in use by
+ * renaming another to it (as `writeSafetensors` does); cutting it short in place takes the memory away under the tensors.
+ * @throws ERR_FILE when the file is missing, not safetensors, inconsistent or cut off
+ */
+export function readSafetensors(file: string, options: SafetensorsOptions = {}): SafetensorsFile {
+  const { map, entries, metadata } = open(file)
+  const tensors = new Map<string, Tensor>()
+  try {
+    for (const entry of entries) if (options.filter?.(entry.name) ?? true) tensors.set(entry.name, load(file, map, entry, options.device ?? 'cpu'))
+  } catch (error) {
+    for (const tensor of tensors.values()) tensor.dispose()
+    throw error
+  } finally {
+    map.release()
+  }
+  return { tensors, metadata }
+}
+
+/**
+ * Writes tensors (on any device) and metadata as a safetensors file. The header keeps the order given; the bytes are laid
+ * out widest type first, so that every tensor is aligned. The file is written beside its place and renamed: after an error
+ * nothing half-written is left and a file that was there before is unchanged.
+ * @throws ERR_FILE when it cannot be written; ERR_ARGUMENT when a name is given twice
+ */
+export function writeSafetensors(file: string, tensors: Iterable<readonly [string, Tensor]>, metadata: Record<string, string> = {}): void {
+  const list = [...tensors]
+  const header: Record<string, unknown> = Object.create(null)
+  if (Object.keys(metadata).length > 0) header.__metadata__ = metadata
+  const layout = list.map(([name, tensor]) => ({ name, tensor, size: sizes[fileTypes[tensor.dtype]] })).sort((a, b) => b.size - a.size)
+  const offsets = new Map<string, [number, number]>()
+  let position = 0
+  for (const { name, tensor, size } of layout) {
+    if (offsets.has(name) || name === '__metadata__') throw new StarError('ERR_ARGUMENT', `writeSafetensors: the name ${JSON.stringify(name)} is given twice or reserved`)
+    offsets.set(name, [position, position + tensor.count * size])
+    position += tensor.count * size
+  }
+  for (const [name, tensor] of list) header[name] = { dtype: fileTypes[tensor.dtype], shape: tensor.shape, data_offsets: offsets.get(name) }
+  const json = Buffer.from(JSON.stringify(header))
+  const padded = Buffer.alloc(Math.ceil(json.length / 8) * 8, ' ')
+  json.copy(padded)
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(padded.length))
+  writeFileAtomic(file, (fd) => {
+    writeAll(fd, length)
+    writeAll(fd, padded)
+    for (const { tensor } of layout) writeAll(fd, new Uint8Array(tensor.handle.read()))
+  })
+}
