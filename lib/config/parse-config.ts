@@ -1,0 +1,137 @@
+/** Checks a configuration read from JSON against its schema and says in one line what is wrong with it. */
+import { z } from 'zod'
+import { StarError } from '../native/error.js'
+import { nearest } from './nearest.js'
+
+type Path = readonly PropertyKey[]
+
+/** Looks through optional, nullable, default, read-only, lazy and piped schemas. */
+function unwrap(schema: unknown): unknown {
+  if (
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodNullable ||
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault ||
+    schema instanceof z.ZodReadonly ||
+    schema instanceof z.ZodLazy
+  )
+    return unwrap(schema.unwrap())
+  if (schema instanceof z.ZodPipe) return unwrap(schema.in instanceof z.ZodTransform ? schema.out : schema.in)
+  return schema
+}
+
+/** The schemas of the objects that may stand at `path`: several where unions are on the way. */
+function objectsAt(schema: unknown, path: Path): z.ZodObject[] {
+  const inner = unwrap(schema)
+  if (inner instanceof z.ZodUnion) return inner.options.flatMap((option) => objectsAt(option, path))
+  const [key, ...rest] = path
+  if (inner instanceof z.ZodObject) {
+    if (key === undefined) return [inner]
+    return Object.hasOwn(inner.shape, key) ? objectsAt(inner.shape[key as string], rest) : []
+  }
+  if (key !== undefined && inner instanceof z.ZodArray) return objectsAt(inner.element, rest)
+  if (key !== undefined && inner instanceof z.ZodRecord) return objectsAt(inner.valueType, rest)
+  return []
+}
+
+/** Every key of the schema as a dotted path. */
+function allPaths(schema: unknown, prefix = ''): string[] {
+  return objectsAt(schema, []).flatMap((object) =>
+    Object.entries(object.shape).flatMap(([key, value]) => [prefix + key, ...allPaths(value, `${prefix}${key}.`)]),
+  )
+}
+
+function valueAt(json: unknown, path: Path): unknown {
+  let value = json
+  for (const key of path) {
+    if (value === null || typeof value !== 'object') return undefined
+    value = (value as Record<PropertyKey, unknown>)[key]
+  }
+  return value
+}
+
+const dotted = (path: Path): string =>
+  path.reduce<string>(
+    (text, key) => (typeof key === 'number' ? `${text}[${key}]` : text ? `${text}.${String(key)}` : String(key)),
+    '',
+  )
+
+/** A value as error messages show it: JSON, cut to a readable length. */
+export function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text
+}
+
+function unknownKey(schema: unknown, path: Path, key: string): string {
+  const here = [...new Set(objectsAt(schema, path).flatMap((object) => Object.keys(object.shape)))]
+  // A key that is known elsewhere in the file was put in the wrong place; otherwise it is misspelt.
+  const elsewhere = allPaths(schema).find((candidate) => candidate.split('.').at(-1) === key)
+  const suggestion = elsewhere ?? nearest(key, here)
+  const hint = suggestion === undefined ? 'there is no key to be set here: remove it' : `did you mean "${suggestion}"?`
+  return `unknown key "${dotted([...path, key])}": ${hint}`
+}
+
+/** "Invalid input: expected X, received Y" → "X": what was received is shown as the value itself. */
+const expectation = (issue: z.core.$ZodIssue): string =>
+  issue.message
+    .replace(/^(Invalid input|Invalid option|Too small|Too big): /, '')
+    .replace(/, received .*$/, '')
+    .replace(/^expected /, '')
+
+function describe(schema: unknown, json: unknown, issue: z.core.$ZodIssue, base: Path = []): string[] {
+  const path = [...base, ...issue.path]
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(schema, path, key))
+  const given = valueAt(json, path)
+  const name = path.length > 0 ? `"${dotted(path)}"` : 'the configuration'
+  if (issue.code === 'invalid_union') {
+    // The branch with the fewest complaints is the one that was meant; a branch that fails as a whole was not.
+    const branches = issue.errors.filter((errors) =>
+      errors.some((error) => error.path.length > 0 || error.code === 'unrecognized_keys'),
+    )
+    branches.sort((a, b) => a.length - b.length)
+    if (branches.length > 0) return branches[0].flatMap((inner) => describe(schema, json, inner, path))
+    const choices = issue.errors.flatMap((errors) => errors.map(expectation))
+    return [`${name} is ${shown(given)}, expected ${[...new Set(choices)].join(' or ') || 'one of the known forms'}`]
+  }
+  if (given === undefined) return [`${name} is missing, expected ${expectation(issue)}`]
+  return [`${name} is ${shown(given)}, expected ${expectation(issue)}`]
+}
+
+/**
+ * Parses `json` (a value out of JSON.parse) by `schema`, with defaults filled in.
+ * @param source file or option the value came from, as the error names it
+ * @throws ERR_CONFIG naming each wrong key, what it holds and what was expected; for an unknown key the nearest known one
+ */
+export function parseConfig<S extends z.ZodType>(schema: S, json: unknown, source: string): z.output<S> {
+  const result = schema.safeParse(json)
+  if (result.success) return result.data
+  const problems = result.error.issues.flatMap((issue) => describe(schema, json, issue))
+  const listed = problems.slice(0, 5).join('; ')
+  const more = problems.length > 5 ? `; and ${problems.length - 5} more` : ''
+  throw new StarError('ERR_CONFIG', `${source}: ${listed}${more}. Correct the file and run the command again`)
+}
+
+/**
+ * Parses the text of a JSON file by `schema`.
+ * @throws ERR_CONFIG where it is not JSON (with line and column) or does not fit the schema
+ */
+export function parseConfigText<S extends z.ZodType>(schema: S, text: string, source: string): z.output<S> {
+  return parseConfig(schema, parseJson(text, source), source)
+}
+
+/** JSON.parse whose error names the source and the place, as far as the engine tells it. @throws ERR_CONFIG */
+export function parseJson(text: string, source: string): unknown {
+  try {
+    return JSON.parse(text.replace(/^\uFEFF/, ''))
+  } catch (error) {
+    const message = (error as Error).message.replaceAll(/\s+/g, ' ')
+    const position = /position (\d+)/.exec(message)?.[1]
+    const before = text.slice(0, Number(position ?? 0)).split('\n')
+    const where = position ? ` at line ${before.length}, column ${before[before.length - 1].length + 1}` : ''
+    throw new StarError(
+      'ERR_CONFIG',
+      `${source} is not valid JSON${where} (${message}): expected a JSON object. Correct the file and run the command again`,
+      { cause: error },
+    )
+  }
+}
