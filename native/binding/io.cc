@@ -1,5 +1,6 @@
 #include "binding/call.h"
 #include "binding/families.h"
+#include "binding/lmdb_object.h"
 #include "core/registry.h"
 #include "io/mapped_file.h"
 
@@ -24,6 +25,8 @@ Napi::Value tensor_at_op(const Call& call) {   // (bytes u8 (N), offset, shape, 
 }  // namespace
 
 void define_io(Napi::Object exports) {
+  LmdbReaderObject::define(exports.Env(), exports);
+  LmdbWriterObject::define(exports.Env(), exports);
   define_op(exports, "mapFile", map_file_op);
   define_op(exports, "tensorAt", tensor_at_op);
 }

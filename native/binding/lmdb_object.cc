@@ -1,0 +1,115 @@
+#include "binding/lmdb_object.h"
+
+#include <cstring>
+#include <new>
+
+#include "binding/call.h"
+
+namespace star {
+
+namespace {
+
+// Runs a method body with native errors turned into JS ones.
+template <typename Body>
+auto guarded(const char* name, const Napi::CallbackInfo& info, Body&& body) {
+  try {
+    return body(Call(name, info));
+  } catch (const Error& error) {
+    throw to_js_error(info.Env(), error_code_name(error.code()), error.what());
+  } catch (const std::bad_alloc&) {
+    throw to_js_error(info.Env(), "ERR_MEMORY", std::string(name) + ": out of memory");
+  }
+}
+
+std::string bytes(const Call& call, size_t i, const char* name) {
+  if (!call.info[i].IsTypedArray()) fail(ErrorCode::Argument, "%s: %s must be a Uint8Array", call.op, name);
+  const auto array = call.info[i].As<Napi::TypedArray>();
+  return {static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
+}
+
+Napi::Value to_array(Napi::Env env, const void* data, size_t size) {
+  Napi::Uint8Array array = Napi::Uint8Array::New(env, size);
+  if (size > 0) std::memcpy(array.Data(), data, size);
+  return array;
+}
+
+}  // namespace
+
+void LmdbReaderObject::define(Napi::Env env, Napi::Object exports) {
+  exports.Set("LmdbReader", DefineClass(env, "LmdbReader",
+                                        {InstanceMethod("get", &LmdbReaderObject::get), InstanceMethod("keys", &LmdbReaderObject::keys),
+                                         InstanceMethod("count", &LmdbReaderObject::count),
+                                         InstanceMethod("close", &LmdbReaderObject::close)}));
+}
+
+LmdbReaderObject::LmdbReaderObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LmdbReaderObject>(info) {
+  guarded("LmdbReader", info, [&](const Call& call) { reader_ = std::make_unique<LmdbReader>(call.string(0, "path")); });
+}
+
+LmdbReader& LmdbReaderObject::reader() const {
+  if (!reader_) fail(ErrorCode::Argument, "LmdbReader: a file was used after it was closed");
+  return *reader_;
+}
+
+Napi::Value LmdbReaderObject::get(const Napi::CallbackInfo& info) {
+  return guarded("LmdbReader.get", info, [&](const Call& call) -> Napi::Value {
+    const void* data = nullptr;
+    size_t size = 0;
+    if (!reader().get(bytes(call, 0, "key"), &data, &size)) return info.Env().Null();
+    return to_array(info.Env(), data, size);
+  });
+}
+
+Napi::Value LmdbReaderObject::keys(const Napi::CallbackInfo& info) {
+  return guarded("LmdbReader.keys", info, [&](const Call&) -> Napi::Value {
+    const std::vector<std::string> keys = reader().keys();
+    Napi::Array array = Napi::Array::New(info.Env(), keys.size());
+    for (size_t i = 0; i < keys.size(); ++i) array.Set(static_cast<uint32_t>(i), to_array(info.Env(), keys[i].data(), keys[i].size()));
+    return array;
+  });
+}
+
+Napi::Value LmdbReaderObject::count(const Napi::CallbackInfo& info) {
+  return guarded("LmdbReader.count", info, [&](const Call&) -> Napi::Value { return Napi::Number::New(info.Env(), static_cast<double>(reader().count())); });
+}
+
+Napi::Value LmdbReaderObject::close(const Napi::CallbackInfo& info) {
+  reader_.reset();
+  return info.Env().Undefined();
+}
+
+void LmdbWriterObject::define(Napi::Env env, Napi::Object exports) {
+  exports.Set("LmdbWriter", DefineClass(env, "LmdbWriter",
+                                        {InstanceMethod("put", &LmdbWriterObject::put), InstanceMethod("finish", &LmdbWriterObject::finish),
+                                         InstanceMethod("close", &LmdbWriterObject::close)}));
+}
+
+LmdbWriterObject::LmdbWriterObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LmdbWriterObject>(info) {
+  guarded("LmdbWriter", info, [&](const Call& call) { writer_ = std::make_unique<LmdbWriter>(call.string(0, "path")); });
+}
+
+LmdbWriter& LmdbWriterObject::writer() const {
+  if (!writer_) fail(ErrorCode::Argument, "LmdbWriter: a file was used after it was closed");
+  return *writer_;
+}
+
+Napi::Value LmdbWriterObject::put(const Napi::CallbackInfo& info) {
+  return guarded("LmdbWriter.put", info, [&](const Call& call) -> Napi::Value {
+    writer().put(bytes(call, 0, "key"), bytes(call, 1, "value"));
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value LmdbWriterObject::finish(const Napi::CallbackInfo& info) {
+  return guarded("LmdbWriter.finish", info, [&](const Call&) -> Napi::Value {
+    writer().finish();
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value LmdbWriterObject::close(const Napi::CallbackInfo& info) {
+  writer_.reset();
+  return info.Env().Undefined();
+}
+
+}  // namespace star

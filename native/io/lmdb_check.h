@@ -1,0 +1,13 @@
+// Checks a file of LMDB data format 1 before liblmdb maps it. liblmdb trusts every offset in a file, so one wrong bit can
+// end the process; after this walk over the tree, all that a read can follow lies inside the file.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace star {
+
+// `data`: the whole file. `path` names it in errors. Throws ERR_FILE.
+void check_lmdb(const void* data, size_t size, const std::string& path);
+
+}  // namespace star
