@@ -1,9 +1,143 @@
+// Permutations of axes and block copies: bytes move, nothing is computed, so elements are told apart by their size only.
+#include <cstring>
+
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/parallel.h"
 
 namespace star {
 
-void CpuBackend::permute(const PermuteArgs&) { fail(ErrorCode::Internal, "cpu: permute is not built"); }
-void CpuBackend::copy_block(const CopyBlockArgs&) { fail(ErrorCode::Internal, "cpu: copy_block is not built"); }
+namespace {
+
+// A permutation without axes of size one and with axes that stay together merged: axis i of the result is axis perm[i] of x.
+struct Plan {
+  int rank = 0;
+  int64_t dims[Shape::kMaxRank];      // of the result
+  int64_t strides[Shape::kMaxRank];   // in x, in elements, of the result's axes
+};
+
+Plan simplify(const PermuteArgs& args) {
+  const int rank = args.dims.rank();
+  int64_t stride_of_x[Shape::kMaxRank];
+  int64_t stride = 1;
+  for (int i = rank - 1; i >= 0; --i) {
+    stride_of_x[i] = stride;
+    stride *= args.dims[i];
+  }
+  Plan plan;
+  for (int i = 0; i < rank; ++i) {
+    const int from = args.perm[static_cast<size_t>(i)];
+    if (args.dims[from] == 1) continue;
+    if (plan.rank > 0 && plan.strides[plan.rank - 1] == stride_of_x[from] * args.dims[from]) {
+      plan.dims[plan.rank - 1] *= args.dims[from];
+      plan.strides[plan.rank - 1] = stride_of_x[from];
+    } else {
+      plan.dims[plan.rank] = args.dims[from];
+      plan.strides[plan.rank++] = stride_of_x[from];
+    }
+  }
+  return plan;
+}
+
+// Offset in x of the `index`-th position over the first `axes` axes of the result.
+int64_t offset_of(const Plan& plan, int axes, int64_t index) {
+  int64_t offset = 0;
+  for (int i = axes - 1; i >= 0; --i) {
+    offset += index % plan.dims[i] * plan.strides[i];
+    index /= plan.dims[i];
+  }
+  return offset;
+}
+
+// The last axis stays last: whole rows move.
+void permute_rows(const Plan& plan, void* y, const void* x, size_t element) {
+  const int axes = plan.rank - 1;
+  int64_t rows = 1;
+  for (int i = 0; i < axes; ++i) rows *= plan.dims[i];
+  const size_t row = static_cast<size_t>(plan.dims[axes]) * element;
+  parallel_for(rows, std::max<int64_t>(1, 65536 / static_cast<int64_t>(row)), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      std::memcpy(static_cast<char*>(y) + static_cast<size_t>(r) * row,
+                  static_cast<const char*>(x) + static_cast<size_t>(offset_of(plan, axes, r)) * element, row);
+  });
+}
+
+// The last axis of x becomes axis `q` of the result and another axis becomes the last: transposes of (dims[q], dims[last]) planes in
+// square tiles that fit the first cache. Tiles are the unit of parallel work.
+template <class T>
+void permute_tiles(const Plan& plan, int q, T* y, const T* x) {
+  constexpr int64_t kTile = 32;
+  const int last = plan.rank - 1;
+  const int64_t height = plan.dims[q], width = plan.dims[last], x_stride = plan.strides[last];
+  int64_t y_stride = 1;   // of axis q in the result
+  for (int i = q + 1; i <= last; ++i) y_stride *= plan.dims[i];
+
+  Plan rest;              // the other axes, with their strides in the result beside those in x
+  int64_t y_strides[Shape::kMaxRank];
+  int64_t planes = 1;
+  for (int i = 0; i < last; ++i) {
+    if (i == q) continue;
+    int64_t stride = 1;
+    for (int j = i + 1; j <= last; ++j) stride *= plan.dims[j];
+    rest.dims[rest.rank] = plan.dims[i];
+    rest.strides[rest.rank] = plan.strides[i];
+    y_strides[rest.rank++] = stride;
+    planes *= plan.dims[i];
+  }
+  const int64_t tiles_h = (height + kTile - 1) / kTile, tiles_w = (width + kTile - 1) / kTile;
+  const int64_t area = std::min(height, kTile) * std::min(width, kTile);
+  parallel_for(planes * tiles_h * tiles_w, std::max<int64_t>(1, 16384 / area), [&](int64_t begin, int64_t end) {
+    for (int64_t tile = begin; tile < end; ++tile) {
+      const int64_t w0 = tile % tiles_w * kTile, h0 = tile / tiles_w % tiles_h * kTile;
+      int64_t plane = tile / (tiles_w * tiles_h), x_at = h0 + w0 * x_stride, y_at = h0 * y_stride + w0;
+      for (int i = rest.rank - 1; i >= 0; --i) {
+        const int64_t index = plane % rest.dims[i];
+        x_at += index * rest.strides[i];
+        y_at += index * y_strides[i];
+        plane /= rest.dims[i];
+      }
+      const int64_t h = std::min(kTile, height - h0), w = std::min(kTile, width - w0);
+      if (w < h) {   // write along the longer side
+        for (int64_t j = 0; j < w; ++j)
+          for (int64_t i = 0; i < h; ++i) y[y_at + i * y_stride + j] = x[x_at + i + j * x_stride];
+      } else {
+        for (int64_t i = 0; i < h; ++i)
+          for (int64_t j = 0; j < w; ++j) y[y_at + i * y_stride + j] = x[x_at + i + j * x_stride];
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void CpuBackend::permute(const PermuteArgs& args) {
+  const size_t element = dtype_size(args.x.dtype);
+  const int64_t count = args.dims.count();
+  if (count == 0) return;
+  const Plan plan = simplify(args);
+  if (plan.rank <= 1) return copy(args.y.data, args.x.data, static_cast<size_t>(count) * element);
+  if (plan.strides[plan.rank - 1] == 1) return permute_rows(plan, args.y.data, args.x.data, element);
+  int q = 0;
+  while (plan.strides[q] != 1) ++q;
+  switch (element) {
+    case 4: return permute_tiles(plan, q, static_cast<uint32_t*>(args.y.data), static_cast<const uint32_t*>(args.x.data));
+    case 2: return permute_tiles(plan, q, static_cast<uint16_t*>(args.y.data), static_cast<const uint16_t*>(args.x.data));
+    default: return permute_tiles(plan, q, static_cast<uint8_t*>(args.y.data), static_cast<const uint8_t*>(args.x.data));
+  }
+}
+
+void CpuBackend::copy_block(const CopyBlockArgs& args) {
+  if (args.y.dtype != args.x.dtype)
+    fail(ErrorCode::DType, "copy_block: %s does not go into %s: cast the tensor first", dtype_name(args.x.dtype), dtype_name(args.y.dtype));
+  const size_t unit = static_cast<size_t>(args.inner) * dtype_size(args.x.dtype), bytes = static_cast<size_t>(args.count) * unit;
+  if (args.outer == 0 || bytes == 0) return;
+  char* y = static_cast<char*>(args.y.data) + static_cast<size_t>(args.y_start) * unit;
+  const char* x = static_cast<const char*>(args.x.data) + static_cast<size_t>(args.x_start) * unit;
+  if (args.outer == 1) return copy(y, x, bytes);
+  const size_t y_row = static_cast<size_t>(args.y_size) * unit, x_row = static_cast<size_t>(args.x_size) * unit;
+  parallel_for(args.outer, std::max<int64_t>(1, 65536 / static_cast<int64_t>(bytes)), [&](int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; ++o) std::memcpy(y + static_cast<size_t>(o) * y_row, x + static_cast<size_t>(o) * x_row, bytes);
+  });
+}
 
 }  // namespace star

@@ -1,0 +1,145 @@
+// Loops over float arrays in whole vectors and the elementary functions that ops share, once per instruction set:
+// include it after <hwy/foreach_target.h>. No include guard of the usual kind, since every target reads it again.
+#if defined(STAR_CPU_VECTOR_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STAR_CPU_VECTOR_INL_H_
+#undef STAR_CPU_VECTOR_INL_H_
+#else
+#define STAR_CPU_VECTOR_INL_H_
+#endif
+
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include <hwy/highway.h>
+// the functions of math-inl.h need highway.h
+#include <hwy/contrib/math/math-inl.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace star {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F32 = hn::ScalableTag<float>;
+using V32 = hn::Vec<F32>;
+
+HWY_INLINE V32 set(float value) { return hn::Set(F32(), value); }
+
+// y[i] = f(a[i]). The last partial vector goes through a buffer, so that a value never depends on its place in the array.
+template <class F>
+HWY_INLINE void map1(float* y, const float* a, int64_t n, const F& f) {
+  const F32 d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) hn::StoreU(f(hn::LoadU(d, a + i)), d, y + i);
+  if (i < n) {
+    HWY_ALIGN float ta[hn::MaxLanes(d)] = {};
+    const size_t bytes = static_cast<size_t>(n - i) * sizeof(float);
+    std::memcpy(ta, a + i, bytes);
+    hn::Store(f(hn::Load(d, ta)), d, ta);
+    std::memcpy(y + i, ta, bytes);
+  }
+}
+
+// y[i] = f(a[i], b[i]).
+template <class F>
+HWY_INLINE void map2(float* y, const float* a, const float* b, int64_t n, const F& f) {
+  const F32 d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) hn::StoreU(f(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i);
+  if (i < n) {
+    HWY_ALIGN float ta[hn::MaxLanes(d)] = {};
+    HWY_ALIGN float tb[hn::MaxLanes(d)] = {};
+    const size_t bytes = static_cast<size_t>(n - i) * sizeof(float);
+    std::memcpy(ta, a + i, bytes);
+    std::memcpy(tb, b + i, bytes);
+    hn::Store(f(hn::Load(d, ta), hn::Load(d, tb)), d, ta);
+    std::memcpy(y + i, ta, bytes);
+  }
+}
+
+// y[i] = f(a[i], b[i], c[i]).
+template <class F>
+HWY_INLINE void map3(float* y, const float* a, const float* b, const float* c, int64_t n, const F& f) {
+  const F32 d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    hn::StoreU(f(hn::LoadU(d, a + i), hn::LoadU(d, b + i), hn::LoadU(d, c + i)), d, y + i);
+  if (i < n) {
+    HWY_ALIGN float ta[hn::MaxLanes(d)] = {};
+    HWY_ALIGN float tb[hn::MaxLanes(d)] = {};
+    HWY_ALIGN float tc[hn::MaxLanes(d)] = {};
+    const size_t bytes = static_cast<size_t>(n - i) * sizeof(float);
+    std::memcpy(ta, a + i, bytes);
+    std::memcpy(tb, b + i, bytes);
+    std::memcpy(tc, c + i, bytes);
+    hn::Store(f(hn::Load(d, ta), hn::Load(d, tb), hn::Load(d, tc)), d, ta);
+    std::memcpy(y + i, ta, bytes);
+  }
+}
+
+// Σ of the lanes in double.
+HWY_INLINE double lanes_sum(V32 v) {
+  const F32 d;
+  HWY_ALIGN float t[hn::MaxLanes(d)];
+  hn::Store(v, d, t);
+  double sum = 0;
+  for (size_t i = 0; i < hn::Lanes(d); ++i) sum += t[i];
+  return sum;
+}
+
+// e^x within 1e-6 relative; overflows to infinity, underflows to 0, keeps NaN.
+HWY_INLINE V32 exp_of(V32 x) {
+  const F32 d;
+  const V32 y = hn::Exp(d, hn::Min(x, set(89.0f)));   // e^89 is past the largest float; the polynomial needs a bounded argument
+  return hn::IfThenElse(hn::IsNaN(x), x, y);
+}
+
+// Natural logarithm within 1e-6 relative; −∞ at 0, NaN below, ∞ at ∞.
+HWY_INLINE V32 log_of(V32 x) {
+  const F32 d;
+  const V32 inf = set(std::numeric_limits<float>::infinity());
+  V32 y = hn::Log(d, x);
+  y = hn::IfThenElse(hn::Eq(x, hn::Zero(d)), hn::Neg(inf), y);
+  y = hn::IfThenElse(hn::Eq(x, inf), inf, y);
+  return hn::IfThenElse(hn::Ge(x, hn::Zero(d)), y, set(std::numeric_limits<float>::quiet_NaN()));
+}
+
+// 1 / (1 + e^−x).
+HWY_INLINE V32 sigmoid_of(V32 x) { return hn::Div(set(1.0f), hn::Add(set(1.0f), exp_of(hn::Neg(x)))); }
+
+HWY_INLINE V32 tanh_of(V32 x) {
+  const F32 d;
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::Tanh(d, x));
+}
+
+HWY_INLINE V32 silu_of(V32 x) { return hn::Div(x, hn::Add(set(1.0f), exp_of(hn::Neg(x)))); }
+
+// d silu(x) / dx = s·(1 + x·(1 − s)).
+HWY_INLINE V32 silu_slope(V32 x) {
+  const V32 s = sigmoid_of(x);
+  return hn::Mul(s, hn::MulAdd(x, hn::Sub(set(1.0f), s), set(1.0f)));
+}
+
+// GELU in its tanh form, x/2·(1 + tanh u) with u = √(2/π)·(x + 0.044715·x³), which equals x·sigmoid(2u).
+HWY_INLINE V32 gelu_of(V32 x) {
+  const V32 x2 = hn::Mul(x, x);
+  const V32 u2 = hn::Mul(x, hn::MulAdd(x2, set(1.5957691216f * 0.044715f), set(1.5957691216f)));
+  return hn::Div(x, hn::Add(set(1.0f), exp_of(hn::Neg(u2))));
+}
+
+HWY_INLINE V32 gelu_slope(V32 x) {
+  const V32 x2 = hn::Mul(x, x);
+  const V32 u2 = hn::Mul(x, hn::MulAdd(x2, set(1.5957691216f * 0.044715f), set(1.5957691216f)));
+  const V32 slope_u2 = hn::MulAdd(x2, set(3.0f * 1.5957691216f * 0.044715f), set(1.5957691216f));
+  const V32 s = sigmoid_of(u2);
+  return hn::MulAdd(hn::Mul(hn::Mul(x, s), hn::Sub(set(1.0f), s)), slope_u2, s);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace star
+HWY_AFTER_NAMESPACE();
+
+#endif  // STAR_CPU_VECTOR_INL_H_
