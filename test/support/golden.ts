@@ -1,6 +1,105 @@
-/** The golden folder: numbers computed by the published program (test/golden/README.md). */
+/** The golden folder: numbers computed by the published program, and the values its README makes by rule (test/golden/README.md). */
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { packageRoot } from '../../lib/native/index.js'
+import { Tensor } from '../../lib/tensor/index.js'
 
 export const goldenFolder: string = process.env.STAR_GOLDEN ?? join(packageRoot, 'test', 'golden')
+/** Backend that golden tests run on. */
 export const testDevice: string = process.env.STAR_TEST_DEVICE ?? 'cpu'
+
+interface Entry {
+  dtype: string
+  shape: number[]
+  data_offsets: [number, number]
+}
+
+/** A parameter made by rule: base + scale·signed(name, i). */
+export interface RuleParameter {
+  shape: number[]
+  base: number
+  scale: number
+}
+
+export class Golden {
+  readonly metadata: Record<string, string>
+  readonly #entries: Record<string, Entry>
+  readonly #data: Buffer
+
+  constructor(name: string) {
+    const bytes = readFileSync(join(goldenFolder, `${name}.safetensors`))
+    const length = Number(bytes.readBigUInt64LE(0))
+    const { __metadata__, ...entries } = JSON.parse(bytes.toString('utf8', 8, 8 + length))
+    this.metadata = __metadata__
+    this.#entries = entries
+    this.#data = bytes.subarray(8 + length)
+  }
+
+  get names(): string[] {
+    return Object.keys(this.#entries)
+  }
+
+  json<T>(key: string): T {
+    return JSON.parse(this.metadata[key]) as T
+  }
+
+  shape(name: string): number[] {
+    return this.#entry(name).shape
+  }
+
+  values(name: string): Float32Array | Int32Array {
+    const { dtype, data_offsets } = this.#entry(name)
+    const bytes = Uint8Array.from(this.#data.subarray(...data_offsets)).buffer
+    if (dtype === 'F32') return new Float32Array(bytes)
+    if (dtype === 'I32') return new Int32Array(bytes)
+    throw new Error(`${name} is ${dtype}`)
+  }
+
+  tensor(name: string): Tensor {
+    return Tensor.from(this.values(name), this.shape(name), { device: testDevice })
+  }
+
+  #entry(name: string): Entry {
+    const entry = this.#entries[name]
+    if (!entry) throw new Error(`no ${name} in the golden file`)
+    return entry
+  }
+}
+
+/** The 32-bit words of a name. */
+export function ruleWords(name: string, count: number): Uint32Array {
+  let h = 0x811c9dc5
+  for (const byte of Buffer.from(name, 'utf8')) h = Math.imul(h ^ byte, 0x01000193)
+  return Uint32Array.from({ length: count }, (_, i) => {
+    let x = Math.imul(i, 0x9e3779b9) ^ h
+    x ^= x >>> 16
+    x = Math.imul(x, 0x85ebca6b)
+    x ^= x >>> 13
+    x = Math.imul(x, 0xc2b2ae35)
+    return x ^ (x >>> 16)
+  })
+}
+
+export function ruleUniform(name: string, count: number): Float32Array {
+  return Float32Array.from(ruleWords(name, count), (x) => (x >>> 8) / 2 ** 24)
+}
+
+export function ruleSigned(name: string, count: number): Float32Array {
+  return ruleUniform(name, count).map((u) => 2 * u - 1)
+}
+
+export function ruleParameter(name: string, { shape, base, scale }: RuleParameter): Tensor {
+  const values = ruleSigned(name, shape.reduce((n, d) => n * d, 1))
+  return Tensor.from(values.map((v) => Math.fround(base) + Math.fround(scale) * v), shape, { device: testDevice })
+}
+
+/** ‖out − ref‖ / ‖ref‖ */
+export function relativeError(out: ArrayLike<number>, ref: ArrayLike<number>): number {
+  let difference = 0
+  let norm = 0
+  for (let i = 0; i < ref.length; i++) {
+    difference += (out[i] - ref[i]) ** 2
+    norm += ref[i] ** 2
+  }
+  return out.length === ref.length ? Math.sqrt(difference / norm) : Number.POSITIVE_INFINITY
+}
