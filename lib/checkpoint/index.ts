@@ -1,1 +1,2 @@
+export * from './model-folder.js'
 export * from './safetensors.js'

@@ -1,3 +1,4 @@
+export * from './device.js'
 export * from './ops/attention.js'
 export * from './ops/conv.js'
 export * from './ops/elementwise.js'

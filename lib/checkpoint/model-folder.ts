@@ -1,0 +1,181 @@
+/**
+ * A model on disk: one folder with
+ *   model.json                name, configurations, text encoder, sampling defaults
+ *   tokenizer.safetensors     weights of the image tokenizer
+ *   transformer.safetensors   weights of the transformer (absent in a folder that holds only a tokenizer)
+ *   README.md                 model card (optional)
+ */
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { z } from 'zod'
+import { nearest } from '../config/nearest.js'
+import { parseConfigText } from '../config/parse-config.js'
+import { fileError } from '../native/files.js'
+import { packageRoot, StarError } from '../native/index.js'
+import { Tensor } from '../tensor/index.js'
+import { readSafetensors, writeSafetensors } from './safetensors.js'
+
+export const modelFormat = 'star-model-1'
+
+const jsonObject = z.record(z.string(), z.unknown())
+
+/** model.json. The configurations inside are checked by the models they belong to. */
+export const modelConfigSchema = z.strictObject({
+  format: z.literal(modelFormat),
+  name: z.string().min(1),
+  /** Constructor options of the tokenizer. */
+  tokenizer: jsonObject,
+  /** Constructor options of the transformer; its `crossAttention` says which mode is in force. */
+  transformer: jsonObject.optional(),
+  /** Name of the text encoder whose states the transformer was trained on. */
+  textEncoder: z.string().min(1).optional(),
+  /** Sampling settings to use where the caller names none. */
+  sampling: jsonObject.optional(),
+})
+export type ModelConfig = z.output<typeof modelConfigSchema>
+export type ModelPart = 'tokenizer' | 'transformer'
+
+const configFile = 'model.json'
+const weightsFile = (part: ModelPart): string => `${part}.safetensors`
+
+/** Names of the models that come with the package, with the folder of each. */
+export function shippedModels(): Map<string, string> {
+  const root = join(packageRoot, 'models')
+  const names = existsSync(root) ? readdirSync(root).sort() : []
+  return new Map(
+    names.map((name) => [name, join(root, name)] as const).filter(([, folder]) => existsSync(join(folder, configFile))),
+  )
+}
+
+/**
+ * The folder of a model named by a user: a shipped model's name or the path of a model folder.
+ * @throws ERR_FILE with the shipped models when it is neither
+ */
+export function findModelFolder(nameOrFolder: string): string {
+  const shipped = shippedModels()
+  const own = shipped.get(nameOrFolder)
+  if (own) return own
+  if (existsSync(join(nameOrFolder, configFile))) return resolve(nameOrFolder)
+  const names = [...shipped.keys()]
+  const isFolder = existsSync(nameOrFolder)
+  const guess = isFolder ? undefined : nearest(nameOrFolder, names)
+  throw new StarError(
+    'ERR_FILE',
+    `${isFolder ? `the folder "${nameOrFolder}" holds no ${configFile}` : `there is no model or folder "${nameOrFolder}"`}` +
+      `${guess ? `, did you mean "${guess}"?` : '.'} Give the path of a model folder or a shipped model: ${names.join(', ') || 'none is shipped'}`,
+  )
+}
+
+/** Reads model.json. @throws ERR_FILE when it is missing, ERR_CONFIG when it is not what it should be */
+export function readModelConfig(folder: string): ModelConfig {
+  const file = join(folder, configFile)
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw fileError('read', file, error)
+  }
+  return parseConfigText(modelConfigSchema, text, file)
+}
+
+/**
+ * Weights of one part by name; on the CPU they are the mapped file. The caller disposes them.
+ * @throws ERR_FILE when the file is missing or damaged
+ */
+export function readModelWeights(folder: string, part: ModelPart, device = 'cpu'): Map<string, Tensor> {
+  return readSafetensors(join(folder, weightsFile(part)), { device }).tensors
+}
+
+/** Runs `use` on the weights of a part and frees them afterwards; errors of shape name the file. */
+export function withModelWeights<T>(
+  folder: string,
+  part: ModelPart,
+  use: (weights: Map<string, Tensor>) => T,
+  device = 'cpu',
+): T {
+  const weights = readModelWeights(folder, part, device)
+  try {
+    return use(weights)
+  } catch (error) {
+    if (!(error instanceof StarError) || error.code !== 'ERR_SHAPE') throw error
+    const file = join(folder, weightsFile(part))
+    throw new StarError(
+      'ERR_SHAPE',
+      `${file} does not fit ${join(folder, configFile)}: ${error.message}. Take both from the same model`,
+      { cause: error },
+    )
+  } finally {
+    for (const tensor of weights.values()) tensor.dispose()
+  }
+}
+
+/** Anything with named tensors; every Module is. */
+export interface NamedTensors {
+  namedTensors(): Iterable<{ name: string; tensor: Tensor }>
+}
+
+export interface ModelFolderContent {
+  config: Omit<ModelConfig, 'format'>
+  tokenizer: NamedTensors
+  transformer?: NamedTensors
+  /** Text of README.md. */
+  card?: string
+  /** f16 halves the files; weights are widened to f32 again when they are loaded. Default f32. */
+  dtype?: 'f32' | 'f16'
+}
+
+function writeWeights(file: string, module: NamedTensors, dtype: 'f32' | 'f16'): void {
+  const copies: Tensor[] = []
+  try {
+    const tensors = [...module.namedTensors()].map(({ name, tensor }): [string, Tensor] => {
+      if (tensor.dtype !== 'f32' || dtype === 'f32') return [name, tensor]
+      const copy = Tensor.empty(tensor.shape, { dtype, device: tensor.device })
+      copies.push(copy)
+      copy.copyFrom(tensor)
+      return [name, copy]
+    })
+    writeSafetensors(file, tensors)
+  } finally {
+    for (const copy of copies) copy.dispose()
+  }
+}
+
+/**
+ * Writes a model folder. All files are written into a folder beside it, which then takes its place, so that a reader finds
+ * the old model or the new one, and after an error (a full disk, say) the old one is untouched.
+ * @throws ERR_FILE when it cannot be written
+ */
+export function writeModelFolder(
+  folder: string,
+  { config, tokenizer, transformer, card, dtype = 'f32' }: ModelFolderContent,
+): void {
+  const target = resolve(folder)
+  const parent = dirname(target)
+  let beside: string | null = null
+  try {
+    mkdirSync(parent, { recursive: true })
+    beside = mkdtempSync(join(parent, `.${basename(target)}-`))
+    writeFileSync(join(beside, configFile), `${JSON.stringify({ format: modelFormat, ...config }, null, 2)}\n`)
+    writeWeights(join(beside, weightsFile('tokenizer')), tokenizer, dtype)
+    if (transformer) writeWeights(join(beside, weightsFile('transformer')), transformer, dtype)
+    if (card !== undefined) writeFileSync(join(beside, 'README.md'), card)
+    const old = `${beside}.old`
+    if (existsSync(target)) renameSync(target, old)
+    renameSync(beside, target)
+    beside = null
+    rmSync(old, { recursive: true, force: true })
+  } catch (error) {
+    throw fileError('written', folder, error)
+  } finally {
+    if (beside) rmSync(beside, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,2 @@
+/** Run configurations are checked like every other configuration. */
+export { parseConfig, parseConfigText, parseJson } from '../config/parse-config.js'
