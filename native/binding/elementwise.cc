@@ -46,8 +46,9 @@ BinaryOp binary_op(const Call& call, size_t i) {
 
 UnaryOp unary_op(const Call& call, size_t i) {
   static const std::pair<const char*, UnaryOp> names[] = {
-      {"silu", UnaryOp::Silu},       {"gelu", UnaryOp::Gelu},     {"relu", UnaryOp::Relu}, {"leakyRelu", UnaryOp::LeakyRelu},
-      {"tanh", UnaryOp::Tanh},       {"sigmoid", UnaryOp::Sigmoid}, {"exp", UnaryOp::Exp}, {"log", UnaryOp::Log},
+      {"silu", UnaryOp::Silu},       {"gelu", UnaryOp::Gelu},       {"geluErf", UnaryOp::GeluErf}, {"relu", UnaryOp::Relu},
+      {"leakyRelu", UnaryOp::LeakyRelu}, {"tanh", UnaryOp::Tanh}, {"sigmoid", UnaryOp::Sigmoid}, {"exp", UnaryOp::Exp},
+      {"log", UnaryOp::Log},
       {"abs", UnaryOp::Abs},         {"square", UnaryOp::Square}, {"sqrt", UnaryOp::Sqrt}, {"reciprocal", UnaryOp::Reciprocal},
       {"clamp", UnaryOp::Clamp}};
   const std::string given = call.string(i, "op");

@@ -22,6 +22,10 @@ struct Gelu {
   HWY_INLINE V32 value(V32 x) const { return gelu_of(x); }
   HWY_INLINE V32 slope(V32 x) const { return gelu_slope(x); }
 };
+struct GeluErf {
+  HWY_INLINE V32 value(V32 x) const { return gelu_erf_of(x); }
+  HWY_INLINE V32 slope(V32 x) const { return gelu_erf_slope(x); }
+};
 struct LeakyRelu {   // relu is slope 0
   V32 negative;
   HWY_INLINE V32 value(V32 x) const { return hn::IfThenElse(hn::Le(x, set(0.0f)), hn::Mul(x, negative), x); }
@@ -95,6 +99,7 @@ void unary_range(UnaryOp op, float p0, float p1, float* y, const float* dy, cons
   switch (op) {
     case UnaryOp::Silu: return apply(y, dy, x, count, Silu());
     case UnaryOp::Gelu: return apply(y, dy, x, count, Gelu());
+    case UnaryOp::GeluErf: return apply(y, dy, x, count, GeluErf());
     case UnaryOp::Relu: return apply(y, dy, x, count, LeakyRelu{set(0.0f)});
     case UnaryOp::LeakyRelu: return apply(y, dy, x, count, LeakyRelu{set(p0)});
     case UnaryOp::Tanh: return apply(y, dy, x, count, Tanh());

@@ -4,6 +4,7 @@ export type BinaryName = 'add' | 'sub' | 'mul' | 'div'
 export type UnaryName =
   | 'silu'
   | 'gelu'
+  | 'geluErf'
   | 'relu'
   | 'leakyRelu'
   | 'tanh'

@@ -145,6 +145,8 @@ function unary(op: UnaryName, x: Tensor, p0 = 0, p1 = 0): Tensor {
 export const silu = (x: Tensor): Tensor => unary('silu', x)
 /** GELU in its tanh form: x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))). */
 export const gelu = (x: Tensor): Tensor => unary('gelu', x)
+/** GELU itself, x·Φ(x) with Φ the normal distribution function (the "erf form"). */
+export const geluErf = (x: Tensor): Tensor => unary('geluErf', x)
 /** max(x, 0). */
 export const relu = (x: Tensor): Tensor => unary('relu', x)
 /** x where it is positive, slope·x elsewhere. */

@@ -22,7 +22,8 @@ struct AffineArgs {
   int64_t count;
 };
 
-enum class UnaryOp : uint8_t { Silu, Gelu, Relu, LeakyRelu, Tanh, Sigmoid, Exp, Log, Abs, Square, Sqrt, Reciprocal, Clamp };
+// Gelu is the tanh form, GeluErf x·Φ(x) itself.
+enum class UnaryOp : uint8_t { Silu, Gelu, GeluErf, Relu, LeakyRelu, Tanh, Sigmoid, Exp, Log, Abs, Square, Sqrt, Reciprocal, Clamp };
 struct UnaryArgs {
   Ref y;
   CRef x;
