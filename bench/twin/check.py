@@ -1,0 +1,71 @@
+"""Holds the twin against the golden numbers, so that it is a fair peer: python bench/twin/check.py [test/golden]"""
+
+import json
+import sys
+
+import torch
+from safetensors import safe_open
+
+from rule import fill, signed, uniform
+from star import Star, generate
+from vqvae import Tokenizer
+
+
+def read(path):
+    with safe_open(path, "pt") as file:
+        return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+
+
+def ranges_of(table):
+    return lambda name, shape: (table[name]["base"], table[name]["scale"])
+
+
+def distance(got, want):
+    return ((got - want).norm() / want.norm()).item()
+
+
+def main(folder="test/golden"):
+    meta, want = read(f"{folder}/transformer.safetensors")
+    config, prefix = json.loads(meta["config"]), meta["prefix"]
+    table = json.loads(meta["parameters"])["base"]
+    width, sizes = table["pos_start"]["shape"][2], config["pn"]
+    star = Star(sizes, config["depth"], width, config["V"], config["Z"], config["xdim"])
+    fill(star, prefix + "base/", ranges_of(table))
+    batch = want["targets"].shape[0]
+    inputs = want["input"]
+    text = signed(prefix + "text", (batch, config["tlen"], config["xdim"]))
+    pooled = signed(prefix + "pooled", (batch, config["xdim"]))
+    logits = star(inputs, text, pooled, want["text_mask"].bool())
+    print("logits", distance(logits, want["base.per-sample.logits"]))
+
+    meta, want = read(f"{folder}/tokenizer.safetensors")
+    table = json.loads(meta["parameters"])
+    tokenizer = Tokenizer(config["ch"], config["V"], config["Z"], len(sizes))
+    fill(tokenizer, prefix, ranges_of(table))
+    f_hat = sum(
+        tokenizer.quantize.residual(want[f"indices.{k}"].long(), k, p, sizes[-1]) for k, p in enumerate(sizes)
+    )
+    print("f_hat", distance(f_hat, want[f"f_hat.{len(sizes) - 1}"]))
+    print("image", distance(tokenizer.decode(f_hat), want["image_out"].float()))
+
+    meta, want = read(f"{folder}/sampling.safetensors")
+    settings, sizes = json.loads(meta["settings"]), json.loads(meta["patch_nums"])
+    star = Star(sizes, config["depth"], width, config["V"], config["Z"], config["xdim"])
+    fill(star, prefix + "sampler/", ranges_of(json.loads(meta["parameters"])))
+    tokenizer = Tokenizer(config["ch"], config["V"], config["Z"], len(sizes))
+    table = json.loads(meta["tokenizer_parameters"])
+    fill(tokenizer.quantize, prefix + "quantize.", lambda name, shape: ranges_of(table)("quantize." + name, shape))
+    batch, lengths = settings["batch"], json.loads(meta["text_lengths"])
+    text = signed(prefix + "s_text", (2 * batch, config["tlen"], config["xdim"]))
+    pooled = signed(prefix + "s_pooled", (2 * batch, config["xdim"]))
+    mask = torch.arange(config["tlen"])[None] < torch.tensor(lengths)[:, None]
+    salt = json.loads(meta["salts"])["plain.per-sample"]
+    uniforms = [uniform(f"{prefix}{salt}/draw:{k}", (batch, p * p)) for k, p in enumerate(sizes)]
+    f_hat, tokens = generate(star, tokenizer.quantize, text, pooled, mask, uniforms, settings["cfg"], settings["top_k"], settings["top_p"])
+    flat = torch.cat([part.flatten() for part in tokens.split([p * p for p in sizes], 1)])
+    print("tokens equal", (flat == want["plain.per-sample.draws"]).float().mean().item())
+    print("f_hat of a run", distance(f_hat, want["plain.per-sample.f_hat"]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
