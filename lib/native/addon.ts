@@ -28,6 +28,8 @@ export interface NativeTensor {
   slice(begin: number, end: number): NativeTensor
   /** Another handle on the same memory. */
   alias(): NativeTensor
+  /** True while another handle is on the same memory. */
+  shared(): boolean
   /** A copy of the bytes on the host. */
   read(): ArrayBuffer
   /** Overwrites all bytes. */

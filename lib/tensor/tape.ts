@@ -92,25 +92,39 @@ export function tapeLength(): number {
   return tape.length
 }
 
-function accumulate(edge: Edge, grad: Tensor, fresh: boolean): void {
+/**
+ * Adds a gradient to an edge. A handle that was made for it (`own`) is taken as it is, another one is aliased: memory is
+ * written to only while nobody else holds it, so a gradient that goes several ways is copied by the first addition alone.
+ */
+function accumulate(edge: Edge, grad: Tensor, own: boolean): void {
   const expected = edge.leaf?.shape
   if (expected && grad.count !== edge.leaf!.count)
     throw new StarError('ERR_INTERNAL', `backward: a gradient of shape (${grad.shape}) reached a tensor of shape (${expected})`)
   const current = edge.leaf ? edge.leaf.grad : edge.node!.grads[edge.index]
   let next: Tensor
   if (!current) {
-    next = fresh ? keep(grad) : keep(new Tensor(native.affine(grad.handle, null, 1, 0, 0)))
-    if (edge.leaf && expected && grad.rank !== expected.length) {
-      const shaped = keep(new Tensor(next.handle.reshape(expected)))
-      next.dispose()
-      next = shaped
-    }
+    next = own ? keep(grad) : keep(grad.detach())
+    if (edge.leaf) next = ownLeafGrad(next, edge.leaf)
+  } else if (current.handle.shared()) {
+    next = keep(new Tensor(native.affine(current.handle, grad.handle, 1, 1, 0)))
+    current.dispose()
   } else {
     native.affineInto(current.handle, current.handle, grad.handle, 1, 1, 0)
     next = current
   }
   if (edge.leaf) edge.leaf.grad = next
   else edge.node!.grads[edge.index] = next
+}
+
+/** A leaf's gradient outlives the walk and belongs to its owner, who may write to it: memory of its own, the leaf's shape. */
+function ownLeafGrad(grad: Tensor, leaf: Tensor): Tensor {
+  const shared = grad.handle.shared()
+  if (!shared && grad.shape.join() === leaf.shape.join()) return grad
+  const handle = shared ? native.affine(grad.handle, null, 1, 0, 0) : grad.handle.alias()
+  const own = keep(new Tensor(handle.reshape(leaf.shape)))
+  handle.release()
+  grad.dispose()
+  return own
 }
 
 /**
@@ -156,9 +170,9 @@ function step(node: TapeNode): void {
     inputs.forEach((grad, i) => {
       const edge = node.edges[i]
       if (!grad || !edge) return
-      // A gradient that is handed on as it came, or goes to two inputs, is copied before anything may add to it.
-      const fresh = !node.grads.includes(grad) && !node.saved.includes(grad) && inputs.indexOf(grad) === i && inputs.lastIndexOf(grad) === i
-      accumulate(edge, grad, fresh)
+      // A gradient that is handed on as it came, or goes to two inputs, stays its holder's.
+      const own = !node.grads.includes(grad) && !node.saved.includes(grad) && inputs.indexOf(grad) === i && inputs.lastIndexOf(grad) === i
+      accumulate(edge, grad, own)
     })
   })
 }

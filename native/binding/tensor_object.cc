@@ -28,7 +28,7 @@ void TensorObject::define(Napi::Env env, Napi::Object exports) {
                                      InstanceMethod("device", &TensorObject::device), InstanceMethod("reshape", &TensorObject::reshape),
                                      InstanceMethod("slice", &TensorObject::slice), InstanceMethod("alias", &TensorObject::alias),
                                      InstanceMethod("read", &TensorObject::read), InstanceMethod("write", &TensorObject::write),
-                                     InstanceMethod("release", &TensorObject::release)});
+                                     InstanceMethod("shared", &TensorObject::shared), InstanceMethod("release", &TensorObject::release)});
   constructor = new Napi::FunctionReference(Napi::Persistent(type));
   constructor->SuppressDestruct();
   exports.Set("NativeTensor", type);
@@ -77,6 +77,10 @@ Napi::Value TensorObject::slice(const Napi::CallbackInfo& info) {
 
 Napi::Value TensorObject::alias(const Napi::CallbackInfo& info) {
   return guarded("alias", info, [&](const Call& call) { return call.wrap(tensor(call.op)); });
+}
+
+Napi::Value TensorObject::shared(const Napi::CallbackInfo& info) {
+  return guarded("shared", info, [&](const Call& call) -> Napi::Value { return Napi::Boolean::New(info.Env(), tensor(call.op).storage.use_count() > 1); });
 }
 
 Napi::Value TensorObject::read(const Napi::CallbackInfo& info) {

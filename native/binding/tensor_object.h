@@ -23,6 +23,7 @@ class TensorObject : public Napi::ObjectWrap<TensorObject> {
   Napi::Value reshape(const Napi::CallbackInfo& info);
   Napi::Value slice(const Napi::CallbackInfo& info);
   Napi::Value alias(const Napi::CallbackInfo& info);
+  Napi::Value shared(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
   Napi::Value write(const Napi::CallbackInfo& info);
   Napi::Value release(const Napi::CallbackInfo& info);
