@@ -25,6 +25,20 @@ using V32 = hn::Vec<F32>;
 
 HWY_INLINE V32 set(float value) { return hn::Set(F32(), value); }
 
+// The first `n` elements of a vector, fewer than a whole one, with zeros behind them; and the way back.
+HWY_INLINE V32 load_first(const float* a, int64_t n) {
+  const F32 d;
+  HWY_ALIGN float t[hn::MaxLanes(d)] = {};
+  std::memcpy(t, a, static_cast<size_t>(n) * sizeof(float));
+  return hn::Load(d, t);
+}
+HWY_INLINE void store_first(V32 v, float* y, int64_t n) {
+  const F32 d;
+  HWY_ALIGN float t[hn::MaxLanes(d)];
+  hn::Store(v, d, t);
+  std::memcpy(y, t, static_cast<size_t>(n) * sizeof(float));
+}
+
 // y[i] = f(a[i]). The last partial vector goes through a buffer, so that a value never depends on its place in the array.
 template <class F>
 HWY_INLINE void map1(float* y, const float* a, int64_t n, const F& f) {
@@ -32,13 +46,7 @@ HWY_INLINE void map1(float* y, const float* a, int64_t n, const F& f) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) hn::StoreU(f(hn::LoadU(d, a + i)), d, y + i);
-  if (i < n) {
-    HWY_ALIGN float ta[hn::MaxLanes(d)] = {};
-    const size_t bytes = static_cast<size_t>(n - i) * sizeof(float);
-    std::memcpy(ta, a + i, bytes);
-    hn::Store(f(hn::Load(d, ta)), d, ta);
-    std::memcpy(y + i, ta, bytes);
-  }
+  if (i < n) store_first(f(load_first(a + i, n - i)), y + i, n - i);
 }
 
 // y[i] = f(a[i], b[i]).
@@ -48,15 +56,7 @@ HWY_INLINE void map2(float* y, const float* a, const float* b, int64_t n, const 
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) hn::StoreU(f(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i);
-  if (i < n) {
-    HWY_ALIGN float ta[hn::MaxLanes(d)] = {};
-    HWY_ALIGN float tb[hn::MaxLanes(d)] = {};
-    const size_t bytes = static_cast<size_t>(n - i) * sizeof(float);
-    std::memcpy(ta, a + i, bytes);
-    std::memcpy(tb, b + i, bytes);
-    hn::Store(f(hn::Load(d, ta), hn::Load(d, tb)), d, ta);
-    std::memcpy(y + i, ta, bytes);
-  }
+  if (i < n) store_first(f(load_first(a + i, n - i), load_first(b + i, n - i)), y + i, n - i);
 }
 
 // y[i] = f(a[i], b[i], c[i]).
@@ -67,17 +67,7 @@ HWY_INLINE void map3(float* y, const float* a, const float* b, const float* c, i
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes)
     hn::StoreU(f(hn::LoadU(d, a + i), hn::LoadU(d, b + i), hn::LoadU(d, c + i)), d, y + i);
-  if (i < n) {
-    HWY_ALIGN float ta[hn::MaxLanes(d)] = {};
-    HWY_ALIGN float tb[hn::MaxLanes(d)] = {};
-    HWY_ALIGN float tc[hn::MaxLanes(d)] = {};
-    const size_t bytes = static_cast<size_t>(n - i) * sizeof(float);
-    std::memcpy(ta, a + i, bytes);
-    std::memcpy(tb, b + i, bytes);
-    std::memcpy(tc, c + i, bytes);
-    hn::Store(f(hn::Load(d, ta), hn::Load(d, tb), hn::Load(d, tc)), d, ta);
-    std::memcpy(y + i, ta, bytes);
-  }
+  if (i < n) store_first(f(load_first(a + i, n - i), load_first(b + i, n - i), load_first(c + i, n - i)), y + i, n - i);
 }
 
 // Σ of the lanes in double.
@@ -88,6 +78,25 @@ HWY_INLINE double lanes_sum(V32 v) {
   double sum = 0;
   for (size_t i = 0; i < hn::Lanes(d); ++i) sum += t[i];
   return sum;
+}
+
+// Σ f(a[i], b[i]) in float with four running sums a lane; for rows that fit the cache.
+template <class F>
+HWY_INLINE double sum2(const float* a, const float* b, int64_t n, const F& f) {
+  const F32 d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  V32 s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+  int64_t i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    s0 = hn::Add(s0, f(hn::LoadU(d, a + i), hn::LoadU(d, b + i)));
+    s1 = hn::Add(s1, f(hn::LoadU(d, a + i + lanes), hn::LoadU(d, b + i + lanes)));
+    s2 = hn::Add(s2, f(hn::LoadU(d, a + i + 2 * lanes), hn::LoadU(d, b + i + 2 * lanes)));
+    s3 = hn::Add(s3, f(hn::LoadU(d, a + i + 3 * lanes), hn::LoadU(d, b + i + 3 * lanes)));
+  }
+  for (; i + lanes <= n; i += lanes) s0 = hn::Add(s0, f(hn::LoadU(d, a + i), hn::LoadU(d, b + i)));
+  if (i < n)
+    s1 = hn::Add(s1, hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(n - i)), f(load_first(a + i, n - i), load_first(b + i, n - i))));
+  return lanes_sum(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
 }
 
 // e^x within 1e-6 relative; overflows to infinity, underflows to 0, keeps NaN.
