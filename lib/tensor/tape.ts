@@ -3,7 +3,7 @@
  * the end, frees each node as it goes, and leaves the gradients in the leaves' `.grad`.
  */
 import { native, StarError } from '../native/index.js'
-import { keep, scope } from './scope.js'
+import { keep, scope, track } from './scope.js'
 import { Tensor } from './tensor.js'
 
 /** Where a tensor's gradient goes: output `index` of a node, or a leaf (`node` null). */
@@ -22,6 +22,8 @@ interface TapeNode {
   readonly saved: (Tensor | null)[]
   readonly backward: Backward
   readonly grads: (Tensor | null)[]
+  /** Backward has used this node, or it was cleared: no gradient may reach it any more. */
+  done: boolean
 }
 
 /** What an op tells the tape. */
@@ -69,6 +71,7 @@ export function record(op: Record): void {
     saved,
     backward: op.backward,
     grads: op.outputs.map(() => null),
+    done: false,
   }
   op.outputs.forEach((output, index) => {
     output.edge = { node, index, leaf: null }
@@ -76,9 +79,12 @@ export function record(op: Record): void {
   tape.push(node)
 }
 
+/** Frees what a node holds, and its way to earlier nodes, so that a kept output holds no graph. */
 function release(node: TapeNode): void {
+  node.done = true
   for (const t of node.saved) t?.dispose()
   for (const g of node.grads) g?.dispose()
+  for (const list of [node.saved, node.grads, node.edges]) list.length = 0
 }
 
 /** Forgets all recorded nodes and frees what they saved: after a step that failed half-way, or a forward never differentiated. */
@@ -97,6 +103,11 @@ export function tapeLength(): number {
  * written to only while nobody else holds it, so a gradient that goes several ways is copied by the first addition alone.
  */
 function accumulate(edge: Edge, grad: Tensor, own: boolean): void {
+  if (edge.node?.done)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `backward: a gradient reached '${edge.node.name}', which an earlier backward or clearTape has used up: compute it again, or detach() its output`,
+    )
   const expected = edge.leaf?.shape
   if (expected && grad.count !== edge.leaf!.count)
     throw new StarError('ERR_INTERNAL', `backward: a gradient of shape (${grad.shape}) reached a tensor of shape (${expected})`)
@@ -147,15 +158,14 @@ export function backwardFrom(roots: readonly (readonly [Tensor, Tensor | null])[
   try {
     noGrad(() => {
       for (const [root, seed] of roots) {
-        if (!root.edge) continue
-        scope(() => {
-          const grad = seed ?? new Tensor(native.full(root.shape as number[], 'f32', root.device, 1))
-          accumulate(root.edge!, grad, !seed)
-        })
+        const edge = edgeOf(root)
+        if (!edge) continue
+        scope(() => accumulate(edge, seed ?? new Tensor(native.full(root.shape, 'f32', root.device, 1)), !seed))
       }
-      for (let node = nodes.pop(); node; node = nodes.pop()) {
+      for (let node = nodes.at(-1); node; node = nodes.at(-1)) {
         if (node.grads.some((g) => g !== null)) step(node)
         release(node)
+        nodes.pop()
       }
     })
   } finally {
@@ -182,7 +192,12 @@ function step(node: TapeNode): void {
  * checkpointing). `fn` must be a pure function of its inputs and of leaf parameters, whose gradients are added as usual.
  */
 export function recompute(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
-  const output = noGrad(() => scope(() => fn(...inputs)))
+  const output = noGrad(() =>
+    scope(() => {
+      const y = fn(...inputs)
+      return inputs.includes(y) ? y.detach() : y
+    }),
+  )
   if (!recording) return output
   const marker: Record = {
     name: 'recompute',
@@ -205,6 +220,7 @@ export function recompute(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor
         return leaves.map((leaf) => {
           const g = leaf.grad
           leaf.grad = null
+          if (g) track(g)
           return g
         })
       } finally {
