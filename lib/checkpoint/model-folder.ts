@@ -5,20 +5,11 @@
  *   transformer.safetensors   weights of the transformer (absent in a folder that holds only a tokenizer)
  *   README.md                 model card (optional)
  */
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { z } from 'zod'
 import { nearest } from '../config/nearest.js'
-import { parseConfigText } from '../config/parse-config.js'
+import { readConfigFile } from '../config/parse-config.js'
 import { fileError } from '../native/files.js'
 import { packageRoot, StarError } from '../native/index.js'
 import { Tensor } from '../tensor/index.js'
@@ -77,14 +68,7 @@ export function findModelFolder(nameOrFolder: string): string {
 
 /** Reads model.json. @throws ERR_FILE when it is missing, ERR_CONFIG when it is not what it should be */
 export function readModelConfig(folder: string): ModelConfig {
-  const file = join(folder, configFile)
-  let text: string
-  try {
-    text = readFileSync(file, 'utf8')
-  } catch (error) {
-    throw fileError('read', file, error)
-  }
-  return parseConfigText(modelConfigSchema, text, file)
+  return readConfigFile(modelConfigSchema, join(folder, configFile))
 }
 
 /**

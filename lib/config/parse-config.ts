@@ -1,6 +1,8 @@
 /** Checks a configuration read from JSON against its schema and says in one line what is wrong with it. */
+import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { StarError } from '../native/error.js'
+import { fileError } from '../native/files.js'
 import { nearest } from './nearest.js'
 
 type Path = readonly PropertyKey[]
@@ -108,7 +110,7 @@ export function parseConfig<S extends z.ZodType>(schema: S, json: unknown, sourc
   const problems = result.error.issues.flatMap((issue) => describe(schema, json, issue))
   const listed = problems.slice(0, 5).join('; ')
   const more = problems.length > 5 ? `; and ${problems.length - 5} more` : ''
-  throw new StarError('ERR_CONFIG', `${source}: ${listed}${more}. Correct the file and run the command again`)
+  throw new StarError('ERR_CONFIG', `${source}: ${listed}${more}. Correct this and run it again`)
 }
 
 /**
@@ -117,6 +119,20 @@ export function parseConfig<S extends z.ZodType>(schema: S, json: unknown, sourc
  */
 export function parseConfigText<S extends z.ZodType>(schema: S, text: string, source: string): z.output<S> {
   return parseConfig(schema, parseJson(text, source), source)
+}
+
+/**
+ * Reads and parses a JSON file by `schema`.
+ * @throws ERR_FILE where it cannot be read, ERR_CONFIG as `parseConfigText`
+ */
+export function readConfigFile<S extends z.ZodType>(schema: S, file: string): z.output<S> {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw fileError('read', file, error)
+  }
+  return parseConfigText(schema, text, file)
 }
 
 /** JSON.parse whose error names the source and the place, as far as the engine tells it. @throws ERR_CONFIG */
@@ -130,7 +146,7 @@ export function parseJson(text: string, source: string): unknown {
     const where = position ? ` at line ${before.length}, column ${before[before.length - 1].length + 1}` : ''
     throw new StarError(
       'ERR_CONFIG',
-      `${source} is not valid JSON${where} (${message}): expected a JSON object. Correct the file and run the command again`,
+      `${source} is not valid JSON${where} (${message}): expected a JSON object. Correct this and run it again`,
       { cause: error },
     )
   }

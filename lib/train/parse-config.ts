@@ -1,2 +1,2 @@
 /** Run configurations are checked like every other configuration. */
-export { parseConfig, parseConfigText, parseJson } from '../config/parse-config.js'
+export { parseConfig, parseConfigText, parseJson, readConfigFile } from '../config/parse-config.js'
