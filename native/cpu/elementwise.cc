@@ -101,7 +101,7 @@ void CpuBackend::binary(const BinaryArgs& args) {
 
   // Short rows would leave the vectors half empty: write b out until a period of it is long.
   std::vector<float> written;
-  if (inner > 1 && inner < 32 && mid > 1) {
+  if (inner > 1 && inner < 32 && mid > 1 && mid * inner < 65536 && outer > 1) {
     written.reserve(static_cast<size_t>(mid * inner));
     for (int64_t m = 0; m < mid; ++m) written.insert(written.end(), static_cast<size_t>(inner), b[m]);
     mid *= inner;

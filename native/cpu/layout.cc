@@ -97,13 +97,18 @@ void permute_tiles(const Plan& plan, int q, T* y, const T* x) {
         plane /= rest.dims[i];
       }
       const int64_t h = std::min(kTile, height - h0), w = std::min(kTile, width - w0);
-      if (w < h) {   // write along the longer side
-        for (int64_t j = 0; j < w; ++j)
+      if (h < 8 || w < 8) {   // a few channels are no tile: the inner loop runs along the longer side
+        for (int64_t j = 0; w < h && j < w; ++j)
           for (int64_t i = 0; i < h; ++i) y[y_at + i * y_stride + j] = x[x_at + i + j * x_stride];
-      } else {
-        for (int64_t i = 0; i < h; ++i)
+        for (int64_t i = 0; w >= h && i < h; ++i)
           for (int64_t j = 0; j < w; ++j) y[y_at + i * y_stride + j] = x[x_at + i + j * x_stride];
+        continue;
       }
+      // Through a buffer whose rows lie an odd distance apart, so that strides of a power of two do not meet in one cache set.
+      T tile_of_x[kTile * (kTile + 1)];
+      for (int64_t j = 0; j < w; ++j)
+        for (int64_t i = 0; i < h; ++i) tile_of_x[i * (kTile + 1) + j] = x[x_at + i + j * x_stride];
+      for (int64_t i = 0; i < h; ++i) std::memcpy(y + y_at + i * y_stride, tile_of_x + i * (kTile + 1), static_cast<size_t>(w) * sizeof(T));
     }
   });
 }
