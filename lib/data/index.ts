@@ -1,2 +1,3 @@
 export * from './emoji.js'
 export * from './pack.js'
+export * from './png.js'
