@@ -49,12 +49,12 @@ HWY_INLINE double join_lanes(V32 v) {
 
 template <class Op>
 double reduce_row_of(const float* x, int64_t count) {
-  constexpr int64_t kBlock = 4096;
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t block = 256 * lanes;   // 64 additions in a row to each running sum
   double total = Op::kStart;
-  for (int64_t begin = 0; begin < count; begin += kBlock) {
-    const int64_t end = std::min(count, begin + kBlock);
+  for (int64_t begin = 0; begin < count; begin += block) {
+    const int64_t end = std::min(count, begin + block);
     V32 s0 = set(Op::kStart), s1 = s0, s2 = s0, s3 = s0;
     int64_t i = begin;
     for (; i + 4 * lanes <= end; i += 4 * lanes) {
