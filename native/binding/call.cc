@@ -52,18 +52,28 @@ AddonData& data(Napi::Env env) {
 
 }  // namespace
 
-const Tensor& Call::tensor(size_t i, const char* name) const { return unwrap(*this, name, info[i]); }
+const Tensor& Call::on_one_device(const Tensor& t, const char* name) const {
+  if (!backend_) backend_ = &t.backend();
+  if (backend_ != &t.backend())
+    fail(ErrorCode::Device, "%s: %s lies on %s and the tensor before it on %s: copy one of them to the other's device first", op, name,
+         t.backend().name(), backend_->name());
+  return t;
+}
+
+const Tensor& Call::tensor(size_t i, const char* name) const { return on_one_device(unwrap(*this, name, info[i]), name); }
+
+const Tensor& Call::tensor_anywhere(size_t i, const char* name) const { return unwrap(*this, name, info[i]); }
 
 const Tensor* Call::optional_tensor(size_t i, const char* name) const {
   if (info[i].IsNull() || info[i].IsUndefined()) return nullptr;
-  return &unwrap(*this, name, info[i]);
+  return &tensor(i, name);
 }
 
 std::vector<const Tensor*> Call::tensors(size_t i, const char* name) const {
   if (!info[i].IsArray()) wrong_argument(*this, name, "an array of tensors", info[i]);
   const auto array = info[i].As<Napi::Array>();
   std::vector<const Tensor*> list;
-  for (uint32_t j = 0; j < array.Length(); ++j) list.push_back(&unwrap(*this, name, array.Get(j)));
+  for (uint32_t j = 0; j < array.Length(); ++j) list.push_back(&on_one_device(unwrap(*this, name, array.Get(j)), name));
   return list;
 }
 
@@ -142,7 +152,10 @@ void define_op(Napi::Object exports, const char* name, std::function<Napi::Value
     try {
       return body(Call(name, info));
     } catch (const Error& error) {
-      throw to_js_error(info.Env(), error_code_name(error.code()), error.what());
+      // A tensor of the wrong type is noticed where its memory is read, which does not know for whom.
+      const std::string message = error.what();
+      const bool named = error.code() != ErrorCode::DType || message.rfind(name, 0) == 0;
+      throw to_js_error(info.Env(), error_code_name(error.code()), named ? message : std::string(name) + ": " + message);
     } catch (const std::bad_alloc&) {
       throw to_js_error(info.Env(), "ERR_MEMORY", std::string(name) + ": out of memory");
     }
