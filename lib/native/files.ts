@@ -1,6 +1,16 @@
 /** Files that are whole or not there: written beside their place under a name of their own, then renamed. */
 import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, mkdirSync, openSync, realpathSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { StarError } from './error.js'
 
@@ -23,13 +33,16 @@ const remedies: Record<string, string> = {
 export function fileError(action: string, file: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof StarError || !('code' in error)) return error
   const code = String(error.code)
-  return new StarError('ERR_FILE', `${file} cannot be ${action}: ${remedies[code] ?? error.message} (${code})`, { cause: error })
+  return new StarError('ERR_FILE', `${file} cannot be ${action}: ${remedies[code] ?? error.message} (${code})`, {
+    cause: error,
+  })
 }
 
 /** Writes all of `data` at the descriptor's position, in pieces a system call can take. */
 export function writeAll(fd: number, data: Uint8Array): void {
   const piece = 1 << 28
-  for (let start = 0; start < data.byteLength; ) start += writeSync(fd, data, start, Math.min(piece, data.byteLength - start))
+  for (let start = 0; start < data.byteLength; )
+    start += writeSync(fd, data, start, Math.min(piece, data.byteLength - start))
 }
 
 function flushFolder(folder: string): void {
@@ -49,7 +62,8 @@ function targetOf(file: string): string {
   let target = file
   try {
     target = realpathSync(file)
-    if (!statSync(target).isFile()) throw new StarError('ERR_FILE', `${file} is not a regular file: give the path of a file to write`)
+    if (!statSync(target).isFile())
+      throw new StarError('ERR_FILE', `${file} is not a regular file: give the path of a file to write`)
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
   }

@@ -14,7 +14,8 @@ export const packageRoot: string = (() => {
   let folder = dirname(fileURLToPath(import.meta.url))
   while (!existsSync(join(folder, 'package.json'))) {
     const parent = dirname(folder)
-    if (parent === folder) throw new StarError('ERR_NATIVE', 'the folder of the star-t2i package was not found: reinstall it')
+    if (parent === folder)
+      throw new StarError('ERR_NATIVE', 'the folder of the star-t2i package was not found: reinstall it')
     folder = parent
   }
   return folder
@@ -23,7 +24,10 @@ export const packageRoot: string = (() => {
 function load(): NativeAddon {
   const require = createRequire(import.meta.url)
   const platform = `${process.platform}-${process.arch}`
-  const candidates = [join(packageRoot, 'build', 'star.node'), join(packageRoot, 'prebuilds', platform, 'star-t2i.node')]
+  const candidates = [
+    join(packageRoot, 'build', 'star.node'),
+    join(packageRoot, 'prebuilds', platform, 'star-t2i.node'),
+  ]
   const failures: string[] = []
   for (const file of candidates) {
     if (!existsSync(file)) {

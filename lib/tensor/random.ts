@@ -55,14 +55,26 @@ export class Random {
   /** @throws ERR_ARGUMENT when the seed is not a whole number */
   constructor(seed: number | bigint) {
     if (typeof seed === 'number' && !Number.isSafeInteger(seed))
-      throw new StarError('ERR_ARGUMENT', `Random: the seed is ${seed}, expected a whole number up to 2^53, or a bigint`)
+      throw new StarError(
+        'ERR_ARGUMENT',
+        `Random: the seed is ${seed}, expected a whole number up to 2^53, or a bigint`,
+      )
     const bits = BigInt.asUintN(64, BigInt(seed))
     this.#low = Number(bits & 0xffffffffn)
     this.#high = Number(bits >> 32n)
   }
 
   #tensor(kind: RandomName, shape: Shape, a: number, b: number, options: RandomOptions): Tensor {
-    const handle = native.random(shape, options.device ?? getDefaultDevice(), kind, a, b, this.#low, this.#high, this.#offset)
+    const handle = native.random(
+      shape,
+      options.device ?? getDefaultDevice(),
+      kind,
+      a,
+      b,
+      this.#low,
+      this.#high,
+      this.#offset,
+    )
     this.#offset += Math.ceil(countOf(shape) / 4)
     return new Tensor(handle)
   }
@@ -73,12 +85,18 @@ export class Random {
   }
 
   /** mean + std·z, z standard normal. */
-  normal(shape: Shape, { mean = 0, std = 1, ...options }: { mean?: number; std?: number } & RandomOptions = {}): Tensor {
+  normal(
+    shape: Shape,
+    { mean = 0, std = 1, ...options }: { mean?: number; std?: number } & RandomOptions = {},
+  ): Tensor {
     return this.#tensor('normal', shape, mean, std, options)
   }
 
   /** mean + std·z, z standard normal on the condition |z| ≤ 2. */
-  truncatedNormal(shape: Shape, { mean = 0, std = 1, ...options }: { mean?: number; std?: number } & RandomOptions = {}): Tensor {
+  truncatedNormal(
+    shape: Shape,
+    { mean = 0, std = 1, ...options }: { mean?: number; std?: number } & RandomOptions = {},
+  ): Tensor {
     return this.#tensor('truncatedNormal', shape, mean, std, options)
   }
 
@@ -95,7 +113,8 @@ export class Random {
 
   /** A whole number in [0, n). @throws ERR_ARGUMENT unless n is a whole number of 1 or more */
   integer(n: number): number {
-    if (!Number.isSafeInteger(n) || n < 1) throw new StarError('ERR_ARGUMENT', `Random.integer: n is ${n}, expected a whole number of 1 or more`)
+    if (!Number.isSafeInteger(n) || n < 1)
+      throw new StarError('ERR_ARGUMENT', `Random.integer: n is ${n}, expected a whole number of 1 or more`)
     return Math.floor(this.next() * n)
   }
 
@@ -118,8 +137,16 @@ export class Random {
   /** @throws ERR_ARGUMENT when the state is not one that `state` gave */
   static restore(state: RandomState): Random {
     const whole = /^\d{1,20}$/
-    if (!whole.test(state.seed) || !whole.test(state.offset) || BigInt(state.seed) >> 64n !== 0n || !Number.isSafeInteger(Number(state.offset)))
-      throw new StarError('ERR_ARGUMENT', `Random.restore: the state ${JSON.stringify(state)} is not one that Random.state gave`)
+    if (
+      !whole.test(state.seed) ||
+      !whole.test(state.offset) ||
+      BigInt(state.seed) >> 64n !== 0n ||
+      !Number.isSafeInteger(Number(state.offset))
+    )
+      throw new StarError(
+        'ERR_ARGUMENT',
+        `Random.restore: the state ${JSON.stringify(state)} is not one that Random.state gave`,
+      )
     const random = new Random(BigInt(state.seed))
     random.#offset = Number(state.offset)
     return random

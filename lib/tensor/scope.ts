@@ -28,10 +28,12 @@ function* tensorsIn(value: unknown, depth = 0): Generator<Disposable> {
   if (value === null || typeof value !== 'object' || depth > 4) return
   if (isTensor(value)) yield value
   else if (Array.isArray(value)) for (const item of value) yield* tensorsIn(item, depth + 1)
-  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) yield* tensorsIn(item, depth + 1)
+  else if (Object.getPrototypeOf(value) === Object.prototype)
+    for (const item of Object.values(value)) yield* tensorsIn(item, depth + 1)
 }
 
 const tensorMark = Symbol('star.tensor')
+
 export { tensorMark }
 
 function isTensor(value: object): value is Disposable {
@@ -49,7 +51,8 @@ export function scope<T>(fn: () => T): T {
   let result: T
   try {
     result = fn()
-    if (result instanceof Promise) throw new TypeError('scope: the function returned a promise; a scope takes synchronous work only')
+    if (result instanceof Promise)
+      throw new TypeError('scope: the function returned a promise; a scope takes synchronous work only')
     for (const tensor of tensorsIn(result)) {
       if (own.delete(tensor)) stack.at(-2)?.add(tensor)
     }

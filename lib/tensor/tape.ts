@@ -110,7 +110,10 @@ function accumulate(edge: Edge, grad: Tensor, own: boolean): void {
     )
   const expected = edge.leaf?.shape
   if (expected && grad.count !== edge.leaf!.count)
-    throw new StarError('ERR_INTERNAL', `backward: a gradient of shape (${grad.shape}) reached a tensor of shape (${expected})`)
+    throw new StarError(
+      'ERR_INTERNAL',
+      `backward: a gradient of shape (${grad.shape}) reached a tensor of shape (${expected})`,
+    )
   const current = edge.leaf ? edge.leaf.grad : edge.node!.grads[edge.index]
   let next: Tensor
   if (!current) {
@@ -143,7 +146,8 @@ function ownLeafGrad(grad: Tensor, leaf: Tensor): Tensor {
  * @param loss a scalar, or any tensor when `seed` (its gradient, same shape) is given
  */
 export function backward(loss: Tensor, seed?: Tensor): void {
-  if (!seed && loss.count !== 1) throw new StarError('ERR_SHAPE', `backward: the loss has shape (${loss.shape}), expected one element`)
+  if (!seed && loss.count !== 1)
+    throw new StarError('ERR_SHAPE', `backward: the loss has shape (${loss.shape}), expected one element`)
   if (!loss.edge?.node) {
     clearTape()
     throw new StarError('ERR_ARGUMENT', 'backward: the loss depends on no tensor that requires grad')
@@ -181,7 +185,11 @@ function step(node: TapeNode): void {
       const edge = node.edges[i]
       if (!grad || !edge) return
       // A gradient that is handed on as it came, or goes to two inputs, stays its holder's.
-      const own = !node.grads.includes(grad) && !node.saved.includes(grad) && inputs.indexOf(grad) === i && inputs.lastIndexOf(grad) === i
+      const own =
+        !node.grads.includes(grad) &&
+        !node.saved.includes(grad) &&
+        inputs.indexOf(grad) === i &&
+        inputs.lastIndexOf(grad) === i
       accumulate(edge, grad, own)
     })
   })
@@ -234,7 +242,11 @@ export function recompute(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor
   if (needsGrad(...inputs)) record(marker)
   else {
     const anchor = Tensor.empty([0], { requiresGrad: true, device: output.device })
-    record({ ...marker, inputs: [...inputs, anchor], backward: (s, g, n) => [...marker.backward(s, g, n.slice(0, -1)), null] })
+    record({
+      ...marker,
+      inputs: [...inputs, anchor],
+      backward: (s, g, n) => [...marker.backward(s, g, n.slice(0, -1)), null],
+    })
   }
   return output
 }

@@ -1,6 +1,7 @@
 /** Tensor: a dense row-major array on one device, with its place on the autograd tape. */
-import { type NativeTensor, native, StarError } from '../native/index.js'
+
 import type { DType } from '../native/dtype.js'
+import { type NativeTensor, native, StarError } from '../native/index.js'
 import { tensorMark, track, untrack } from './scope.js'
 import type { Edge } from './tape.js'
 
@@ -56,7 +57,11 @@ export class Tensor {
   /** Copies host data. f16 and bf16 take their bit patterns in a Uint16Array. */
   static from(data: HostArray | readonly number[], shape: Shape, options: TensorOptions = {}): Tensor {
     const array = Array.isArray(data)
-      ? options.dtype === 'i32' ? Int32Array.from(data) : options.dtype === 'u8' ? Uint8Array.from(data) : Float32Array.from(data)
+      ? options.dtype === 'i32'
+        ? Int32Array.from(data)
+        : options.dtype === 'u8'
+          ? Uint8Array.from(data)
+          : Float32Array.from(data)
       : (data as HostArray)
     const tensor = Tensor.empty(shape, { ...options, dtype: options.dtype ?? dtypeOfArray(array) })
     tensor.handle.write(array)
@@ -72,7 +77,8 @@ export class Tensor {
 
   /** The native handle. @throws ERR_ARGUMENT after dispose */
   get handle(): NativeTensor {
-    if (!this.#handle) throw new StarError('ERR_ARGUMENT', `a tensor of shape (${this.shape.join(', ')}) was used after it was disposed`)
+    if (!this.#handle)
+      throw new StarError('ERR_ARGUMENT', `a tensor of shape (${this.shape.join(', ')}) was used after it was disposed`)
     return this.#handle
   }
 
@@ -122,7 +128,8 @@ export class Tensor {
 
   /** The only element. @throws ERR_SHAPE when there are more */
   item(): number {
-    if (this.count !== 1) throw new StarError('ERR_SHAPE', `item: the tensor has shape (${this.shape.join(', ')}), expected one element`)
+    if (this.count !== 1)
+      throw new StarError('ERR_SHAPE', `item: the tensor has shape (${this.shape.join(', ')}), expected one element`)
     return this.data()[0]
   }
 

@@ -16,21 +16,31 @@ export function signedValues(count: number, salt = 1): Float32Array {
     state ^= state >>> 17
     state ^= state << 5
     state >>>= 0
-    return (state / 0x80000000) - 1
+    return state / 0x80000000 - 1
   })
 }
 
 /** A tensor of deterministic values in [−scale, scale). */
 export function signed(shape: readonly number[], salt = 1, scale = 1): Tensor {
-  const values = signedValues(shape.reduce((n, d) => n * d, 1), salt)
-  return Tensor.from(values.map((v) => v * scale), shape)
+  const values = signedValues(
+    shape.reduce((n, d) => n * d, 1),
+    salt,
+  )
+  return Tensor.from(
+    values.map((v) => v * scale),
+    shape,
+  )
 }
 
 /**
  * Checks d(Σ fn(inputs)·w)/d(input) for fixed random w, for every input with requiresGrad.
  * Returns the largest relative error; throws nothing, so that the test asserts on it.
  */
-export function gradcheck(fn: (...inputs: Tensor[]) => Tensor, inputs: Tensor[], options: GradcheckOptions = {}): number {
+export function gradcheck(
+  fn: (...inputs: Tensor[]) => Tensor,
+  inputs: Tensor[],
+  options: GradcheckOptions = {},
+): number {
   const step = options.step ?? 1e-2
   let weight: Float32Array | undefined
   const objective = (): number =>

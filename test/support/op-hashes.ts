@@ -33,7 +33,11 @@ const learn = (shape: readonly number[]): Tensor => {
   x.requiresGrad = true
   return x
 }
-const ids = Tensor.from(Array.from({ length: 5000 }, (_, i) => (i * 7919) % 300), [5000], { dtype: 'i32' })
+const ids = Tensor.from(
+  Array.from({ length: 5000 }, (_, i) => (i * 7919) % 300),
+  [5000],
+  { dtype: 'i32' },
+)
 
 const cases: Record<string, [readonly (readonly number[])[], (...inputs: Tensor[]) => Tensor]> = {
   addBias: [[[1501, 130], [130]], add],
@@ -48,9 +52,22 @@ const cases: Record<string, [readonly (readonly number[])[], (...inputs: Tensor[
   mse: [[[300007], [300007]], mse],
   permute: [[[3, 65, 67, 33]], (x) => permute(x, [0, 3, 1, 2])],
   slice: [[[300, 20, 33]], (x) => slice(x, 1, 3, 17)],
-  concat: [[[300, 20, 33], [300, 7, 33]], (a, b) => concat([a, b], 1)],
+  concat: [
+    [
+      [300, 20, 33],
+      [300, 7, 33],
+    ],
+    (a, b) => concat([a, b], 1),
+  ],
   layerNorm: [[[2000, 131], [131], [131]], (x, scale, shift) => layerNorm(x, { scale, shift, affine: true })],
-  modulation: [[[8, 250, 128], [250, 128], [250, 128]], (x, scale, shift) => layerNorm(x, { scale, shift })],
+  modulation: [
+    [
+      [8, 250, 128],
+      [250, 128],
+      [250, 128],
+    ],
+    (x, scale, shift) => layerNorm(x, { scale, shift }),
+  ],
   groupNorm: [[[3, 61, 67, 32], [32], [32]], (x, w, b) => groupNorm(x, w, b, { groups: 8, silu: true })],
   groupNormWide: [[[2, 15, 17, 640], [640], [640]], (x, w, b) => groupNorm(x, w, b)],
   softmax: [[[900, 333]], (x) => softmax(x)],

@@ -21,7 +21,14 @@ export interface NormOps {
     needShift: boolean,
   ): [Optional, Optional, Optional]
   /** [y, mean (n, groups), rstd (n, groups)]. */
-  groupNorm(x: NativeTensor, weight: NativeTensor, bias: NativeTensor, groups: number, eps: number, silu: boolean): Three
+  groupNorm(
+    x: NativeTensor,
+    weight: NativeTensor,
+    bias: NativeTensor,
+    groups: number,
+    eps: number,
+    silu: boolean,
+  ): Three
   /** [dx, dweight, dbias], null where not needed. */
   groupNormBackward(
     dy: NativeTensor,

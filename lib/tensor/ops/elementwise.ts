@@ -52,7 +52,8 @@ function binary(op: BinaryName, a: Tensor, b: Tensor): Tensor {
         'its first axes (followed by ones if you like) or one element',
     )
   const { outer, mid, inner } = fit
-  const combine = (x: Tensor, y: Tensor, by: BinaryName): Tensor => new Tensor(native.binary(x.handle, y.handle, by, outer, mid, inner))
+  const combine = (x: Tensor, y: Tensor, by: BinaryName): Tensor =>
+    new Tensor(native.binary(x.handle, y.handle, by, outer, mid, inner))
   const y = combine(a, b, op)
   const same = outer * inner === 1 && a.rank === b.rank
   // The gradient of b before it is summed over the places where b was used.
@@ -71,7 +72,10 @@ function binary(op: BinaryName, a: Tensor, b: Tensor): Tensor {
         case 'sub':
           return [dy, needB ? spread(dy!, -1) : null]
         case 'mul':
-          return [needA ? combine(dy!, b, 'mul') : null, needB ? spread(new Tensor(native.binary(dy!.handle, a.handle, 'mul', 1, dy!.count, 1)), 1) : null]
+          return [
+            needA ? combine(dy!, b, 'mul') : null,
+            needB ? spread(new Tensor(native.binary(dy!.handle, a.handle, 'mul', 1, dy!.count, 1)), 1) : null,
+          ]
         case 'div': {
           const da = combine(dy!, b, 'div')
           if (!needB) return [da, null]
@@ -120,10 +124,14 @@ export function affine(a: Tensor, b: Tensor | null, alpha: number, beta: number,
     inputs: [a, b],
     outputs: [y],
     backward: (_, [dy], [needA, needB]) => {
-      const times = (scale: number): Tensor => (scale === 1 ? dy! : new Tensor(native.affine(dy!.handle, null, scale, 0, 0)))
+      const times = (scale: number): Tensor =>
+        scale === 1 ? dy! : new Tensor(native.affine(dy!.handle, null, scale, 0, 0))
       if (!needB) return [times(alpha), null]
       const db = times(beta)
-      return [needA ? times(alpha) : null, db === dy || db.shape.join() === bShape!.join() ? db : new Tensor(db.handle.reshape(bShape!))]
+      return [
+        needA ? times(alpha) : null,
+        db === dy || db.shape.join() === bShape!.join() ? db : new Tensor(db.handle.reshape(bShape!)),
+      ]
     },
   })
   return y

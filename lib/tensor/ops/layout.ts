@@ -21,7 +21,10 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
     const known = countOf(shape.filter((_, i) => i !== open))
     const size = known === 0 ? 0 : x.count / known
     if (!Number.isInteger(size) || shape.includes(-1, open + 1))
-      throw new StarError('ERR_SHAPE', `reshape: (${x.shape.join(', ')}) does not fit (${shape.join(', ')}), expected ${x.count} elements and one -1 at most`)
+      throw new StarError(
+        'ERR_SHAPE',
+        `reshape: (${x.shape.join(', ')}) does not fit (${shape.join(', ')}), expected ${x.count} elements and one -1 at most`,
+      )
     target = shape.with(open, size)
   }
   const y = new Tensor(x.handle.reshape(target))
@@ -94,6 +97,11 @@ export function concat(xs: readonly Tensor[], axis: number): Tensor {
 export function permute(x: Tensor, perm: readonly number[]): Tensor {
   const y = new Tensor(native.permute(x.handle, perm))
   const inverse = perm.map((_, i) => perm.indexOf(i))
-  record({ name: 'permute', inputs: [x], outputs: [y], backward: (_, [dy]) => [new Tensor(native.permute(dy!.handle, inverse))] })
+  record({
+    name: 'permute',
+    inputs: [x],
+    outputs: [y],
+    backward: (_, [dy]) => [new Tensor(native.permute(dy!.handle, inverse))],
+  })
   return y
 }

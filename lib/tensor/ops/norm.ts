@@ -1,5 +1,5 @@
 /** Layer normalisation, group normalisation with SiLU, and softmax. */
-import { native, type NativeTensor } from '../../native/index.js'
+import { type NativeTensor, native } from '../../native/index.js'
 import { record } from '../tape.js'
 import { Tensor } from '../tensor.js'
 
@@ -20,8 +20,13 @@ export interface LayerNormOptions {
  * @param x (…, C)
  * @throws ERR_SHAPE when scale or shift do not fit
  */
-export function layerNorm(x: Tensor, { scale = null, shift = null, affine = false, eps = 1e-6 }: LayerNormOptions = {}): Tensor {
-  const [y, mean, rstd] = native.layerNorm(x.handle, scale?.handle ?? null, shift?.handle ?? null, affine, eps).map((h) => new Tensor(h))
+export function layerNorm(
+  x: Tensor,
+  { scale = null, shift = null, affine = false, eps = 1e-6 }: LayerNormOptions = {},
+): Tensor {
+  const [y, mean, rstd] = native
+    .layerNorm(x.handle, scale?.handle ?? null, shift?.handle ?? null, affine, eps)
+    .map((h) => new Tensor(h))
   const shiftShape = shift?.shape ?? []
   record({
     name: 'layerNorm',
@@ -30,7 +35,18 @@ export function layerNorm(x: Tensor, { scale = null, shift = null, affine = fals
     save: [x, mean, rstd, scale],
     backward: ([x, mean, rstd, scale], [dy], [needX, needScale, needShift]) =>
       native
-        .layerNormBackward(dy!.handle, x.handle, mean.handle, rstd.handle, scale?.handle ?? null, shiftShape, affine, needX, needScale, needShift)
+        .layerNormBackward(
+          dy!.handle,
+          x.handle,
+          mean.handle,
+          rstd.handle,
+          scale?.handle ?? null,
+          shiftShape,
+          affine,
+          needX,
+          needScale,
+          needShift,
+        )
         .map(wrap),
   })
   mean.dispose()
@@ -53,8 +69,15 @@ export interface GroupNormOptions {
  * @param bias (C)
  * @throws ERR_SHAPE when the channels do not divide into the groups
  */
-export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, { groups = 32, eps = 1e-6, silu = false }: GroupNormOptions = {}): Tensor {
-  const [y, mean, rstd] = native.groupNorm(x.handle, weight.handle, bias.handle, groups, eps, silu).map((h) => new Tensor(h))
+export function groupNorm(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor,
+  { groups = 32, eps = 1e-6, silu = false }: GroupNormOptions = {},
+): Tensor {
+  const [y, mean, rstd] = native
+    .groupNorm(x.handle, weight.handle, bias.handle, groups, eps, silu)
+    .map((h) => new Tensor(h))
   record({
     name: 'groupNorm',
     inputs: [x, weight, bias],
@@ -62,7 +85,19 @@ export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, { groups = 32
     save: [x, mean, rstd, weight, bias],
     backward: ([x, mean, rstd, weight, bias], [dy], [needX, needWeight, needBias]) =>
       native
-        .groupNormBackward(dy!.handle, x.handle, mean.handle, rstd.handle, weight.handle, bias.handle, groups, silu, needX, needWeight, needBias)
+        .groupNormBackward(
+          dy!.handle,
+          x.handle,
+          mean.handle,
+          rstd.handle,
+          weight.handle,
+          bias.handle,
+          groups,
+          silu,
+          needX,
+          needWeight,
+          needBias,
+        )
         .map(wrap),
   })
   mean.dispose()

@@ -51,7 +51,10 @@ export function sumRows(x: Tensor): Tensor {
 
 function expectSame(op: string, a: Tensor, b: Tensor): void {
   if (a.count !== b.count)
-    throw new StarError('ERR_SHAPE', `${op}: b has shape (${b.shape.join(', ')}), expected that of a, (${a.shape.join(', ')})`)
+    throw new StarError(
+      'ERR_SHAPE',
+      `${op}: b has shape (${b.shape.join(', ')}), expected that of a, (${a.shape.join(', ')})`,
+    )
 }
 
 /** Σ a·b over tensors of one shape → []. */
@@ -92,12 +95,26 @@ export function mae(a: Tensor, b: Tensor): Tensor {
   const scale = 1 / a.count
   const difference = new Tensor(native.affine(a.handle, b.handle, 1, -1, 0))
   const y = scalar(new Tensor(native.reduce(difference.handle, 'sumAbs', 1, 1, a.count, scale)))
-  distanceNode('mae', a, b, y, difference, (d, dy) => new Tensor(native.unaryBackward(spread(dy, d.shape, scale).handle, d.handle, 'abs', 0, 0)))
+  distanceNode(
+    'mae',
+    a,
+    b,
+    y,
+    difference,
+    (d, dy) => new Tensor(native.unaryBackward(spread(dy, d.shape, scale).handle, d.handle, 'abs', 0, 0)),
+  )
   return y
 }
 
 /** Records y = f(a − b), whose gradient in a is slope(a − b, dy) and in b its negative. */
-function distanceNode(name: string, a: Tensor, b: Tensor, y: Tensor, difference: Tensor, slope: (d: Tensor, dy: Tensor) => Tensor): void {
+function distanceNode(
+  name: string,
+  a: Tensor,
+  b: Tensor,
+  y: Tensor,
+  difference: Tensor,
+  slope: (d: Tensor, dy: Tensor) => Tensor,
+): void {
   const [aShape, bShape] = [a.shape, b.shape]
   record({
     name,

@@ -4,18 +4,54 @@ import { gradcheck, signed } from '../../support/gradcheck.js'
 
 const permutations: [number[], number[]][] = [
   [[5], [0]],
-  [[3, 4], [1, 0]],
-  [[1, 4], [1, 0]],
-  [[33, 65], [1, 0]],
-  [[2, 3, 4], [0, 2, 1]],
-  [[2, 3, 4], [2, 1, 0]],
-  [[2, 37, 5, 3], [0, 3, 1, 2]],
-  [[2, 3, 37, 5], [0, 2, 3, 1]],
-  [[2, 7, 3, 16], [0, 2, 1, 3]],
-  [[3, 2, 5, 4, 2], [4, 0, 3, 1, 2]],
-  [[3, 2, 5, 4, 2], [3, 1, 4, 0, 2]],
-  [[2, 1, 70, 40], [3, 1, 0, 2]],
-  [[0, 3], [1, 0]],
+  [
+    [3, 4],
+    [1, 0],
+  ],
+  [
+    [1, 4],
+    [1, 0],
+  ],
+  [
+    [33, 65],
+    [1, 0],
+  ],
+  [
+    [2, 3, 4],
+    [0, 2, 1],
+  ],
+  [
+    [2, 3, 4],
+    [2, 1, 0],
+  ],
+  [
+    [2, 37, 5, 3],
+    [0, 3, 1, 2],
+  ],
+  [
+    [2, 3, 37, 5],
+    [0, 2, 3, 1],
+  ],
+  [
+    [2, 7, 3, 16],
+    [0, 2, 1, 3],
+  ],
+  [
+    [3, 2, 5, 4, 2],
+    [4, 0, 3, 1, 2],
+  ],
+  [
+    [3, 2, 5, 4, 2],
+    [3, 1, 4, 0, 2],
+  ],
+  [
+    [2, 1, 70, 40],
+    [3, 1, 0, 2],
+  ],
+  [
+    [0, 3],
+    [1, 0],
+  ],
 ]
 
 function permuted(data: ArrayLike<number>, shape: readonly number[], perm: readonly number[]): number[] {
@@ -34,9 +70,18 @@ t.test('permute in every dtype', async (t) => {
     for (const dtype of ['f32', 'f16', 'i32', 'u8'] as const)
       scope(() => {
         const count = shape.reduce((n, d) => n * d, 1)
-        const x = cast(Tensor.from(Float32Array.from({ length: count }, (_, i) => i % 251), shape), dtype)
+        const x = cast(
+          Tensor.from(
+            Float32Array.from({ length: count }, (_, i) => i % 251),
+            shape,
+          ),
+          dtype,
+        )
         const y = permute(x, perm)
-        t.strictSame(y.shape, perm.map((axis) => shape[axis]))
+        t.strictSame(
+          y.shape,
+          perm.map((axis) => shape[axis]),
+        )
         t.strictSame([...y.data()], permuted(x.data(), shape, perm), `(${shape}) by ${perm} in ${dtype}`)
       })
   t.throws(() => permute(signed([2, 3]), [0, 0]), { code: 'ERR_SHAPE' })
@@ -77,7 +122,14 @@ t.test('slice counts from the end and refuses what lies outside', async (t) => {
   t.strictSame([...slice(x, -1, -2).data()], [1, 2, 4, 5])
   t.strictSame([...slice(x, 1, 0, -1).data()], [0, 1, 3, 4])
   t.strictSame([...slice(x, 0, 1).data()], [3, 4, 5])
-  for (const [axis, start, end] of [[2, 0, 1], [0, 0, 3], [1, 2, 1], [1, -4, 1], [0.5, 0, 1]]) t.throws(() => slice(x, axis, start, end), { code: 'ERR_SHAPE' })
+  for (const [axis, start, end] of [
+    [2, 0, 1],
+    [0, 0, 3],
+    [1, 2, 1],
+    [1, -4, 1],
+    [0.5, 0, 1],
+  ])
+    t.throws(() => slice(x, axis, start, end), { code: 'ERR_SHAPE' })
   t.throws(() => concat([x, signed([2, 3, 1])], 0), { code: 'ERR_SHAPE' })
   t.throws(() => concat([x, signed([3, 2])], 0), { code: 'ERR_SHAPE' })
   t.throws(() => concat([], 0), { code: 'ERR_SHAPE' })

@@ -85,7 +85,10 @@ t.test('host numbers, shuffles and the state', async (t) => {
   for (let i = 0; i < 10000; i++) counts[random.integer(10)]++
   t.ok(counts.every((c) => Math.abs(c - 1000) < 150))
   const order = random.shuffle(Array.from({ length: 50 }, (_, i) => i))
-  t.strictSame([...order].sort((a, b) => a - b), Array.from({ length: 50 }, (_, i) => i))
+  t.strictSame(
+    [...order].sort((a, b) => a - b),
+    Array.from({ length: 50 }, (_, i) => i),
+  )
   t.not(order.join(), [...order].sort((a, b) => a - b).join())
   const again = Random.restore(random.state())
   t.equal(again.next(), random.next())

@@ -12,7 +12,21 @@ const kinds = {
 } as const
 
 t.test('reduce over every form of (outer, mid, inner)', async (t) => {
-  const sizes = [[1, 1, 1], [1, 1, 7], [1, 1, 100003], [5, 3, 1], [1000, 3, 1], [1001, 7, 1], [700, 130, 1], [3, 9000, 1], [2, 5, 17], [3, 4, 5000], [2, 2, 70001], [40, 2, 3], [1, 600, 33]]
+  const sizes = [
+    [1, 1, 1],
+    [1, 1, 7],
+    [1, 1, 100003],
+    [5, 3, 1],
+    [1000, 3, 1],
+    [1001, 7, 1],
+    [700, 130, 1],
+    [3, 9000, 1],
+    [2, 5, 17],
+    [3, 4, 5000],
+    [2, 2, 70001],
+    [40, 2, 3],
+    [1, 600, 33],
+  ]
   for (const [outer, mid, inner] of sizes)
     for (const [op, { f, join, start }] of Object.entries(kinds))
       scope(() => {
@@ -23,7 +37,13 @@ t.test('reduce over every form of (outer, mid, inner)', async (t) => {
           expected[m] = join(expected[m], f(v))
         })
         const y = new Tensor(native.reduce(x.handle, op as keyof typeof kinds, outer, mid, inner, 0.5))
-        t.ok(relativeError(y, expected.map((v) => 0.5 * v)) < 2e-6, `${op} (${outer}, ${mid}, ${inner})`)
+        t.ok(
+          relativeError(
+            y,
+            expected.map((v) => 0.5 * v),
+          ) < 2e-6,
+          `${op} (${outer}, ${mid}, ${inner})`,
+        )
       })
 })
 

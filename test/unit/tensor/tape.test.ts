@@ -14,8 +14,8 @@ import {
   scope,
   silu,
   sum,
-  tapeLength,
   Tensor,
+  tapeLength,
 } from '../../../lib/tensor/index.js'
 import { relativeError } from '../../support/compare.js'
 import { gradcheck, signed } from '../../support/gradcheck.js'
@@ -32,8 +32,14 @@ t.test('a value used several ways gets the sum of its gradients', async (t) => {
     // d/ds = 2·(1 + …): once through the product, once through each sum.
     backward(sum(add(mul(reshape(shaped, [4]), x), add(twice, s))))
   })
-  t.strictSame([...x.grad!.floats()], [1, 2, 3, 4].map((v, i) => v + 3 + (v + [5, 6, 7, 8][i])))
-  t.strictSame([...y.grad!.floats()], [1, 2, 3, 4].map((v) => v + 3))
+  t.strictSame(
+    [...x.grad!.floats()],
+    [1, 2, 3, 4].map((v, i) => v + 3 + (v + [5, 6, 7, 8][i])),
+  )
+  t.strictSame(
+    [...y.grad!.floats()],
+    [1, 2, 3, 4].map((v) => v + 3),
+  )
 })
 
 t.test('gradients of two leaves never share memory', async (t) => {
@@ -129,7 +135,10 @@ t.test('backward twice is refused, and so is a way into a graph that is gone', a
     const y = mul(x, x)
     const loss = sum(y)
     backward(loss)
-    t.throws(() => backward(loss), { code: 'ERR_ARGUMENT', message: /'sum', which an earlier backward or clearTape has used up/ })
+    t.throws(() => backward(loss), {
+      code: 'ERR_ARGUMENT',
+      message: /'sum', which an earlier backward or clearTape has used up/,
+    })
     t.throws(() => backward(sum(y)), { code: 'ERR_ARGUMENT', message: /'mul'/ })
     t.equal(tapeLength(), 0)
     t.strictSame([...x.grad!.floats()], [2, 4], 'the gradient stands as it was')
@@ -190,17 +199,33 @@ t.test('a node of several outputs gets the gradients that there are', async (t) 
     x.grad = null
     return values
   }
-  t.strictSame(grad((a) => a), [1, 1])
-  t.strictSame(grad((_, b) => b), [2, 2])
-  t.strictSame(grad((a, b) => add(a, b)), [3, 3])
-  t.strictSame(grad((a, b) => mul(a, b)), [6, 10])
+  t.strictSame(
+    grad((a) => a),
+    [1, 1],
+  )
+  t.strictSame(
+    grad((_, b) => b),
+    [2, 2],
+  )
+  t.strictSame(
+    grad((a, b) => add(a, b)),
+    [3, 3],
+  )
+  t.strictSame(
+    grad((a, b) => mul(a, b)),
+    [6, 10],
+  )
 })
 
 t.test('recompute gives what a plain call gives, and keeps nothing in between', async (t) => {
   using w = signed([6], 1)
   w.requiresGrad = true
   const block = (x: Tensor, y: Tensor): Tensor => mul(silu(add(mul(x, w), y)), silu(x))
-  for (const [needX, needY] of [[true, true], [true, false], [false, false]]) {
+  for (const [needX, needY] of [
+    [true, true],
+    [true, false],
+    [false, false],
+  ]) {
     using x = signed([4, 6], 2)
     using y = signed([4, 6], 3)
     x.requiresGrad = needX

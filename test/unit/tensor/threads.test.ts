@@ -7,7 +7,9 @@ const script = fileURLToPath(new URL('../../support/op-hashes.js', import.meta.u
 
 t.test('results are bit for bit the same with any number of threads', async (t) => {
   const run = async (threads: string): Promise<Record<string, string>> => {
-    const { stdout } = await promisify(execFile)(process.execPath, [script], { env: { ...process.env, STAR_THREADS: threads } })
+    const { stdout } = await promisify(execFile)(process.execPath, [script], {
+      env: { ...process.env, STAR_THREADS: threads },
+    })
     return JSON.parse(stdout)
   }
   const one = await run('1')
