@@ -25,7 +25,8 @@ export const libLayers: LayerTable = {
   tensor: ['native'],
   nn: ['tensor', 'config'],
   optim: ['tensor', 'config'],
-  models: ['nn'],
+  // Text encoders come with weights and read them themselves.
+  models: ['nn', 'checkpoint'],
   sampling: ['models'],
   checkpoint: ['tensor', 'config'],
   data: ['tensor', 'native', 'config'],
