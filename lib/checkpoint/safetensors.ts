@@ -2,8 +2,9 @@
  * The safetensors format: 8 bytes little-endian header length, a JSON header { name: { dtype, shape, data_offsets } } with
  * strings under `__metadata__`, then the tensors' bytes, row-major, without holes.
  */
-import { type NativeTensor, native, StarError } from '../native/index.js'
+
 import { writeAll, writeFileAtomic } from '../native/files.js'
+import { type NativeTensor, native, StarError } from '../native/index.js'
 import { type DType, Tensor } from '../tensor/index.js'
 
 export interface SafetensorsOptions {
@@ -29,7 +30,21 @@ export interface TensorEntry {
   end: number
 }
 
-const sizes: Record<string, number> = { BOOL: 1, U8: 1, I8: 1, I16: 2, U16: 2, F16: 2, BF16: 2, I32: 4, U32: 4, F32: 4, F64: 8, I64: 8, U64: 8 }
+const sizes: Record<string, number> = {
+  BOOL: 1,
+  U8: 1,
+  I8: 1,
+  I16: 2,
+  U16: 2,
+  F16: 2,
+  BF16: 2,
+  I32: 4,
+  U32: 4,
+  F32: 4,
+  F64: 8,
+  I64: 8,
+  U64: 8,
+}
 const direct: Record<string, DType> = { F32: 'f32', F16: 'f16', BF16: 'bf16', I32: 'i32', U8: 'u8', BOOL: 'u8' }
 const fileTypes: Record<DType, string> = { f32: 'F32', f16: 'F16', bf16: 'BF16', i32: 'I32', u8: 'U8' }
 const maxHeader = 100_000_000
@@ -47,20 +62,37 @@ function parseEntry(file: string, name: string, value: unknown, dataStart: numbe
   const { dtype, shape, data_offsets: offsets } = value as Record<string, unknown>
   if (typeof dtype !== 'string') throw damaged(file, `${where} has no dtype`)
   if (!Object.hasOwn(sizes, dtype))
-    throw new StarError('ERR_FILE', `${file}: ${where} has dtype ${dtype}, which cannot be read (known: ${Object.keys(sizes).join(', ')}). Convert it to F32 first`)
-  if (!Array.isArray(shape) || !shape.every(isWhole)) throw damaged(file, `the shape of ${where} is not a list of whole numbers`)
-  if (shape.length > maxRank) throw new StarError('ERR_FILE', `${file}: ${where} has ${shape.length} dimensions, at most ${maxRank} can be read`)
-  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isWhole)) throw damaged(file, `${where} has no pair of data offsets`)
+    throw new StarError(
+      'ERR_FILE',
+      `${file}: ${where} has dtype ${dtype}, which cannot be read (known: ${Object.keys(sizes).join(', ')}). Convert it to F32 first`,
+    )
+  if (!Array.isArray(shape) || !shape.every(isWhole))
+    throw damaged(file, `the shape of ${where} is not a list of whole numbers`)
+  if (shape.length > maxRank)
+    throw new StarError('ERR_FILE', `${file}: ${where} has ${shape.length} dimensions, at most ${maxRank} can be read`)
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isWhole))
+    throw damaged(file, `${where} has no pair of data offsets`)
   const [begin, end] = offsets as [number, number]
   if (end < begin) throw damaged(file, `${where} ends at byte ${end}, before its begin ${begin}`)
   if (dataStart + end > fileSize)
-    throw damaged(file, `${where} ends at byte ${dataStart + end}, but the file has ${fileSize} bytes, so it was cut off`)
+    throw damaged(
+      file,
+      `${where} ends at byte ${dataStart + end}, but the file has ${fileSize} bytes, so it was cut off`,
+    )
   const bytes = (shape as number[]).reduce((n, d) => n * d, sizes[dtype])
-  if (bytes !== end - begin) throw damaged(file, `${where} of shape (${shape.join(', ')}) and dtype ${dtype} takes ${bytes} bytes, its offsets hold ${end - begin}`)
+  if (bytes !== end - begin)
+    throw damaged(
+      file,
+      `${where} of shape (${shape.join(', ')}) and dtype ${dtype} takes ${bytes} bytes, its offsets hold ${end - begin}`,
+    )
   return { name, dtype, shape: shape as number[], begin: dataStart + begin, end: dataStart + end }
 }
 
-function parseHeader(file: string, header: Uint8Array, fileSize: number): { entries: TensorEntry[]; metadata: Record<string, string> } {
+function parseHeader(
+  file: string,
+  header: Uint8Array,
+  fileSize: number,
+): { entries: TensorEntry[]; metadata: Record<string, string> } {
   const dataStart = 8 + header.length
   let parsed: unknown
   try {
@@ -68,7 +100,8 @@ function parseHeader(file: string, header: Uint8Array, fileSize: number): { entr
   } catch (error) {
     throw damaged(file, `its header is not JSON (${(error as Error).message.slice(0, 100)})`)
   }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw damaged(file, 'its header is not a JSON object')
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    throw damaged(file, 'its header is not a JSON object')
   const metadata: Record<string, string> = {}
   const entries: TensorEntry[] = []
   for (const [name, value] of Object.entries(parsed)) {
@@ -85,7 +118,11 @@ function parseHeader(file: string, header: Uint8Array, fileSize: number): { entr
   let position = dataStart
   for (const entry of [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
     if (entry.begin < position) throw damaged(file, `tensor ${JSON.stringify(entry.name)} overlaps the one before it`)
-    if (entry.begin > position) throw damaged(file, `${entry.begin - position} bytes before tensor ${JSON.stringify(entry.name)} belong to no tensor`)
+    if (entry.begin > position)
+      throw damaged(
+        file,
+        `${entry.begin - position} bytes before tensor ${JSON.stringify(entry.name)} belong to no tensor`,
+      )
     position = entry.end
   }
   if (position !== fileSize) throw damaged(file, `${fileSize - position} bytes at its end belong to no tensor`)
@@ -93,12 +130,19 @@ function parseHeader(file: string, header: Uint8Array, fileSize: number): { entr
 }
 
 /** Integers that fit 32 bits, from a wider type. */
-function narrow<T extends BigInt64Array | BigUint64Array | Uint32Array>(file: string, entry: TensorEntry, wide: T): Int32Array {
+function narrow<T extends BigInt64Array | BigUint64Array | Uint32Array>(
+  file: string,
+  entry: TensorEntry,
+  wide: T,
+): Int32Array {
   const out = new Int32Array(wide.length)
   for (let i = 0; i < wide.length; i++) {
     const value = Number(wide[i])
     if (value !== (value | 0))
-      throw new StarError('ERR_FILE', `${file}: tensor ${JSON.stringify(entry.name)} holds ${wide[i]} at index ${i}, which does not fit the i32 that ${entry.dtype} is read as`)
+      throw new StarError(
+        'ERR_FILE',
+        `${file}: tensor ${JSON.stringify(entry.name)} holds ${wide[i]} at index ${i}, which does not fit the i32 that ${entry.dtype} is read as`,
+      )
     out[i] = value
   }
   return out
@@ -154,8 +198,13 @@ function open(file: string): { map: NativeTensor; entries: TensorEntry[]; metada
     if (size < 8) throw damaged(file, `it has ${size} bytes, less than the 8 of the header's length`)
     const [low, high] = new Uint32Array(bytesOf(map, 0, 8))
     const length = high * 2 ** 32 + low
-    if (length > maxHeader) throw damaged(file, `its header would take ${length} bytes, more than the ${maxHeader} allowed`)
-    if (8 + length > size) throw damaged(file, `its header would end at byte ${8 + length}, but the file has ${size} bytes, so it was cut off`)
+    if (length > maxHeader)
+      throw damaged(file, `its header would take ${length} bytes, more than the ${maxHeader} allowed`)
+    if (8 + length > size)
+      throw damaged(
+        file,
+        `its header would end at byte ${8 + length}, but the file has ${size} bytes, so it was cut off`,
+      )
     return { map, ...parseHeader(file, new Uint8Array(bytesOf(map, 8, 8 + length)), size) }
   } catch (error) {
     map.release()
@@ -183,7 +232,8 @@ export function readSafetensors(file: string, options: SafetensorsOptions = {}):
   const { map, entries, metadata } = open(file)
   const tensors = new Map<string, Tensor>()
   try {
-    for (const entry of entries) if (options.filter?.(entry.name) ?? true) tensors.set(entry.name, load(file, map, entry, options.device ?? 'cpu'))
+    for (const entry of entries)
+      if (options.filter?.(entry.name) ?? true) tensors.set(entry.name, load(file, map, entry, options.device ?? 'cpu'))
   } catch (error) {
     for (const tensor of tensors.values()) tensor.dispose()
     throw error
@@ -199,19 +249,30 @@ export function readSafetensors(file: string, options: SafetensorsOptions = {}):
  * nothing half-written is left and a file that was there before is unchanged.
  * @throws ERR_FILE when it cannot be written; ERR_ARGUMENT when a name is given twice
  */
-export function writeSafetensors(file: string, tensors: Iterable<readonly [string, Tensor]>, metadata: Record<string, string> = {}): void {
+export function writeSafetensors(
+  file: string,
+  tensors: Iterable<readonly [string, Tensor]>,
+  metadata: Record<string, string> = {},
+): void {
   const list = [...tensors]
   const header: Record<string, unknown> = Object.create(null)
   if (Object.keys(metadata).length > 0) header.__metadata__ = metadata
-  const layout = list.map(([name, tensor]) => ({ name, tensor, size: sizes[fileTypes[tensor.dtype]] })).sort((a, b) => b.size - a.size)
+  const layout = list
+    .map(([name, tensor]) => ({ name, tensor, size: sizes[fileTypes[tensor.dtype]] }))
+    .sort((a, b) => b.size - a.size)
   const offsets = new Map<string, [number, number]>()
   let position = 0
   for (const { name, tensor, size } of layout) {
-    if (offsets.has(name) || name === '__metadata__') throw new StarError('ERR_ARGUMENT', `writeSafetensors: the name ${JSON.stringify(name)} is given twice or reserved`)
+    if (offsets.has(name) || name === '__metadata__')
+      throw new StarError(
+        'ERR_ARGUMENT',
+        `writeSafetensors: the name ${JSON.stringify(name)} is given twice or reserved`,
+      )
     offsets.set(name, [position, position + tensor.count * size])
     position += tensor.count * size
   }
-  for (const [name, tensor] of list) header[name] = { dtype: fileTypes[tensor.dtype], shape: tensor.shape, data_offsets: offsets.get(name) }
+  for (const [name, tensor] of list)
+    header[name] = { dtype: fileTypes[tensor.dtype], shape: tensor.shape, data_offsets: offsets.get(name) }
   const json = Buffer.from(JSON.stringify(header))
   const padded = Buffer.alloc(Math.ceil(json.length / 8) * 8, ' ')
   json.copy(padded)

@@ -46,7 +46,11 @@ function packageFolder(name: string): string {
   try {
     return dirname(createRequire(import.meta.url).resolve(`${name}/package.json`))
   } catch (error) {
-    throw new StarError('ERR_FILE', `the npm package ${name} is not installed, the emoji data set needs it: run "npm install ${name}"`, { cause: error })
+    throw new StarError(
+      'ERR_FILE',
+      `the npm package ${name} is not installed, the emoji data set needs it: run "npm install ${name}"`,
+      { cause: error },
+    )
   }
 }
 
@@ -108,7 +112,8 @@ export function listEmoji(): EmojiEntry[] {
 }
 
 const withArticle = (phrase: string) =>
-  /^(the|a|an|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve) /i.test(phrase) || /^[^a-z]*$/i.test(phrase)
+  /^(the|a|an|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve) /i.test(phrase) ||
+  /^[^a-z]*$/i.test(phrase)
     ? phrase
     : `${/^[aeiou]/i.test(phrase) && !/^(u[ns]i|eu|one)/i.test(phrase) ? 'an' : 'a'} ${phrase}`
 
@@ -153,7 +158,10 @@ async function render(entry: EmojiEntry, size: number): Promise<PackEntry> {
       .png({ compressionLevel: 6 })
       .toBuffer()
   } catch (error) {
-    throw new StarError('ERR_FILE', `${entry.file} is not a readable image (${(error as Error).message}): install @lobehub/fluent-emoji-3d again`)
+    throw new StarError(
+      'ERR_FILE',
+      `${entry.file} is not a readable image (${(error as Error).message}): install @lobehub/fluent-emoji-3d again`,
+    )
   }
   const info: ImageInfo = {
     id: entry.hexcode,
@@ -175,9 +183,13 @@ async function render(entry: EmojiEntry, size: number): Promise<PackEntry> {
  * @returns the paths of the packs (one), how many images there are and how many of them are held out
  * @throws ERR_FILE when a package is missing or the folder cannot be written; ERR_ABORTED through `signal`, leaving nothing
  */
-export async function buildEmojiPack(folder: string, options: EmojiOptions = {}): Promise<{ paths: string[]; count: number; heldOut: number }> {
+export async function buildEmojiPack(
+  folder: string,
+  options: EmojiOptions = {},
+): Promise<{ paths: string[]; count: number; heldOut: number }> {
   const { size = 128, onProgress, signal } = options
-  if (!Number.isInteger(size) || size < 8 || size > 1024) throw new StarError('ERR_ARGUMENT', `buildEmojiPack: size is ${size}, expected a whole number from 8 to 1024`)
+  if (!Number.isInteger(size) || size < 8 || size > 1024)
+    throw new StarError('ERR_ARGUMENT', `buildEmojiPack: size is ${size}, expected a whole number from 8 to 1024`)
   const entries = listEmoji()
   async function* packed(): AsyncGenerator<PackEntry> {
     // A few pictures are decoded ahead of the one being written.
@@ -185,7 +197,12 @@ export async function buildEmojiPack(folder: string, options: EmojiOptions = {})
     const queue: Promise<PackEntry>[] = []
     try {
       for (let i = 0, started = 0; i < entries.length; i++) {
-        if (signal?.aborted) throw new StarError('ERR_ABORTED', 'buildEmojiPack: stopped before the pack was complete; nothing was written', { cause: signal.reason })
+        if (signal?.aborted)
+          throw new StarError(
+            'ERR_ABORTED',
+            'buildEmojiPack: stopped before the pack was complete; nothing was written',
+            { cause: signal.reason },
+          )
         while (started < entries.length && queue.length < ahead) queue.push(render(entries[started++], size))
         yield await queue.shift()!
         onProgress?.(i + 1, entries.length)

@@ -5,9 +5,9 @@
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { LmdbReader, LmdbWriter } from '../native/ops/io.js'
 import { fileError, replaceFile, writeFileAtomic } from '../native/files.js'
 import { native, StarError } from '../native/index.js'
+import type { LmdbReader, LmdbWriter } from '../native/ops/io.js'
 import { pickle, unpickle } from './pickle.js'
 
 /** What the info file says about one image. Other keys may hold more captions and facts. */
@@ -31,7 +31,8 @@ function readInfo(file: string): Map<string, ImageInfo> {
   try {
     parsed = JSON.parse(readFileSync(file, 'utf8'))
   } catch (error) {
-    if (error instanceof SyntaxError) throw new StarError('ERR_FILE', `${file} is not JSON (${error.message}): pack the images again`)
+    if (error instanceof SyntaxError)
+      throw new StarError('ERR_FILE', `${file} is not JSON (${error.message}): pack the images again`)
     throw fileError('read', file, error)
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
@@ -41,7 +42,12 @@ function readInfo(file: string): Map<string, ImageInfo> {
     const info = value as Partial<ImageInfo> | null
     if (typeof info !== 'object' || info === null || typeof info.width !== 'number' || typeof info.height !== 'number')
       throw new StarError('ERR_FILE', `${file}: ${JSON.stringify(key)} has no width and height: pack the images again`)
-    infos.set(key, { ...info, id: String(info.id ?? key), basename: String(info.basename ?? ''), prompt: String(info.prompt ?? '') } as ImageInfo)
+    infos.set(key, {
+      ...info,
+      id: String(info.id ?? key),
+      basename: String(info.basename ?? ''),
+      prompt: String(info.prompt ?? ''),
+    } as ImageInfo)
   }
   return infos
 }
@@ -62,12 +68,20 @@ export class Pack {
       for (const name of special) {
         const value = this.#reader.get(Buffer.from(name))
         if (value && this.#decode(name, value) !== null)
-          throw new StarError('ERR_FILE', `${path} was written with functions of its own (${name} is set): pack the images with pickled keys and values`)
+          throw new StarError(
+            'ERR_FILE',
+            `${path} was written with functions of its own (${name} is set): pack the images with pickled keys and values`,
+          )
       }
       const list = this.#reader.get(Buffer.from('__keys__'))
-      if (!list) throw new StarError('ERR_FILE', `${path} is an LMDB file but not a pack (it has no __keys__): give the path of a pack`)
+      if (!list)
+        throw new StarError(
+          'ERR_FILE',
+          `${path} is an LMDB file but not a pack (it has no __keys__): give the path of a pack`,
+        )
       const keys = this.#decode('__keys__', list)
-      if (!Array.isArray(keys) || !keys.every((key) => typeof key === 'string')) throw new StarError('ERR_FILE', `${path}: __keys__ is not a list of texts: pack the images again`)
+      if (!Array.isArray(keys) || !keys.every((key) => typeof key === 'string'))
+        throw new StarError('ERR_FILE', `${path}: __keys__ is not a list of texts: pack the images again`)
       this.keys = keys as string[]
       this.#infos = readInfo(infoFile(path))
     } catch (error) {
@@ -87,16 +101,28 @@ export class Pack {
   /** @throws ERR_FILE when the info file does not know the key */
   info(key: string): ImageInfo {
     const info = this.#infos.get(key)
-    if (!info) throw new StarError('ERR_FILE', `${infoFile(this.path)} has no entry ${JSON.stringify(key)}, which the pack lists: pack the images again`)
+    if (!info)
+      throw new StarError(
+        'ERR_FILE',
+        `${infoFile(this.path)} has no entry ${JSON.stringify(key)}, which the pack lists: pack the images again`,
+      )
     return info
   }
 
   /** The encoded image (PNG in packs of the authors). */
   image(key: string): Uint8Array {
     const value = this.#reader.get(pickle(key))
-    if (!value) throw new StarError('ERR_FILE', `${this.path} holds no image ${JSON.stringify(key)}: give a key of the pack, or pack the images again`)
+    if (!value)
+      throw new StarError(
+        'ERR_FILE',
+        `${this.path} holds no image ${JSON.stringify(key)}: give a key of the pack, or pack the images again`,
+      )
     const image = this.#decode(key, value)
-    if (!(image instanceof Uint8Array)) throw new StarError('ERR_FILE', `${this.path}: ${JSON.stringify(key)} holds no image bytes: pack the images again`)
+    if (!(image instanceof Uint8Array))
+      throw new StarError(
+        'ERR_FILE',
+        `${this.path}: ${JSON.stringify(key)} holds no image bytes: pack the images again`,
+      )
     return image
   }
 
@@ -132,13 +158,17 @@ function putAll(writer: LmdbWriter, infos: Map<string, ImageInfo>): void {
  * Writes one pack and its info file. Both appear when they are complete; after an error neither is touched.
  * @throws ERR_ARGUMENT for a key given twice or too long, ERR_FILE when the files cannot be written, and what `entries` throws
  */
-export async function writePack(path: string, entries: Iterable<PackEntry> | AsyncIterable<PackEntry>): Promise<{ count: number }> {
+export async function writePack(
+  path: string,
+  entries: Iterable<PackEntry> | AsyncIterable<PackEntry>,
+): Promise<{ count: number }> {
   const infos = new Map<string, ImageInfo>()
   await replaceFile(path, async (temporary) => {
     const writer = new native.LmdbWriter(temporary)
     try {
       for await (const { key, info, image } of entries) {
-        if (infos.has(key)) throw new StarError('ERR_ARGUMENT', `writePack: the key ${JSON.stringify(key)} is given twice`)
+        if (infos.has(key))
+          throw new StarError('ERR_ARGUMENT', `writePack: the key ${JSON.stringify(key)} is given twice`)
         infos.set(key, info)
         writer.put(pickle(key), pickle(image))
       }

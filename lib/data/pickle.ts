@@ -11,7 +11,10 @@ const frameTarget = 65536
 const listBatch = 1000
 
 function refuse(detail: string): never {
-  throw new StarError('ERR_FILE', `a pickled value cannot be read: ${detail}. A pack holds pickled text, bytes and lists only`)
+  throw new StarError(
+    'ERR_FILE',
+    `a pickled value cannot be read: ${detail}. A pack holds pickled text, bytes and lists only`,
+  )
 }
 
 /** What the stack can hold beside values: marks, argument tuples, and the two functions old protocols spell bytes with. */
@@ -44,7 +47,8 @@ class Reader {
   }
 
   #take(count: number): Uint8Array {
-    if (count > this.#bytes.length - this.#position) refuse(`it ends after ${this.#bytes.length} bytes, in the middle of a value`)
+    if (count > this.#bytes.length - this.#position)
+      refuse(`it ends after ${this.#bytes.length} bytes, in the middle of a value`)
     this.#position += count
     return this.#bytes.subarray(this.#position - count, this.#position)
   }
@@ -136,7 +140,8 @@ class Reader {
         case 0x2e: {
           const value = this.#pop()
           if (!isValue(value) || this.#stack.length > 0) refuse('it does not end in one value')
-          if (this.#position !== this.#bytes.length) refuse(`${this.#bytes.length - this.#position} bytes follow its end`)
+          if (this.#position !== this.#bytes.length)
+            refuse(`${this.#bytes.length - this.#position} bytes follow its end`)
           return value
         }
         case 0x4e:

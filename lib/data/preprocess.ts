@@ -31,7 +31,11 @@ export async function decodeImage(bytes: Uint8Array, name = 'an image'): Promise
     for (let i = 0; i < rgb.length; i++) rgb[i] = data[Math.floor(i / 3) * info.channels]
     return { width: info.width, height: info.height, data: rgb }
   } catch (error) {
-    throw new StarError('ERR_FILE', `${name} cannot be decoded (${(error as Error).message.trim()}): replace it, or leave it out`, { cause: error })
+    throw new StarError(
+      'ERR_FILE',
+      `${name} cannot be decoded (${(error as Error).message.trim()}): replace it, or leave it out`,
+      { cause: error },
+    )
   }
 }
 
@@ -79,7 +83,12 @@ function weightsFor(from: number, to: number): Weights {
   const filterScale = Math.max(scale, 1)
   const support = lanczosSupport * filterScale
   const taps = Math.ceil(support) * 2 + 1
-  const weights: Weights = { first: new Int32Array(to), count: new Int32Array(to), values: new Int32Array(to * taps), taps }
+  const weights: Weights = {
+    first: new Int32Array(to),
+    count: new Int32Array(to),
+    values: new Int32Array(to * taps),
+    taps,
+  }
   const exact = new Float64Array(taps)
   for (let i = 0; i < to; i++) {
     const centre = (i + 0.5) * scale
@@ -160,7 +169,11 @@ export function resizeLanczos(image: RgbImage, width: number, height: number): R
  * @throws ERR_FILE when the bytes are no image
  */
 export async function preprocessImage(bytes: Uint8Array, resolution: number, name?: string): Promise<Uint8Array> {
-  if (!Number.isInteger(resolution) || resolution < 1) throw new StarError('ERR_ARGUMENT', `preprocessImage: resolution is ${resolution}, expected a whole number of pixels`)
+  if (!Number.isInteger(resolution) || resolution < 1)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `preprocessImage: resolution is ${resolution}, expected a whole number of pixels`,
+    )
   return resizeLanczos(centreCrop(await decodeImage(bytes, name)), resolution, resolution).data
 }
 
@@ -171,17 +184,27 @@ const toSigned = Float32Array.from({ length: 256 }, (_, value) => value / 127.5 
  * @param images n images of resolution²·3 bytes
  * @returns (n, resolution, resolution, 3) f32 in [−1, 1]
  */
-export function toTensor(images: readonly Uint8Array[], resolution: number, options: { device?: string; flip?: readonly boolean[] } = {}): Tensor {
+export function toTensor(
+  images: readonly Uint8Array[],
+  resolution: number,
+  options: { device?: string; flip?: readonly boolean[] } = {},
+): Tensor {
   const size = resolution * resolution * 3
   const batch = new Float32Array(images.length * size)
   images.forEach((pixels, n) => {
-    if (pixels.length !== size) throw new StarError('ERR_SHAPE', `toTensor: image ${n} has ${pixels.length} bytes, expected ${size} (${resolution}×${resolution} RGB)`)
+    if (pixels.length !== size)
+      throw new StarError(
+        'ERR_SHAPE',
+        `toTensor: image ${n} has ${pixels.length} bytes, expected ${size} (${resolution}×${resolution} RGB)`,
+      )
     const start = n * size
     if (!options.flip?.[n]) for (let i = 0; i < size; i++) batch[start + i] = toSigned[pixels[i]]
     else
       for (let y = 0; y < resolution; y++)
         for (let x = 0; x < resolution; x++)
-          for (let c = 0; c < 3; c++) batch[start + (y * resolution + x) * 3 + c] = toSigned[pixels[(y * resolution + resolution - 1 - x) * 3 + c]]
+          for (let c = 0; c < 3; c++)
+            batch[start + (y * resolution + x) * 3 + c] =
+              toSigned[pixels[(y * resolution + resolution - 1 - x) * 3 + c]]
   })
   return Tensor.from(batch, [images.length, resolution, resolution, 3], { device: options.device })
 }
@@ -192,7 +215,11 @@ export function toTensor(images: readonly Uint8Array[], resolution: number, opti
  */
 export function fromTensor(batch: Tensor): RgbImage[] {
   const [n, height, width, channels] = batch.shape
-  if (batch.rank !== 4 || channels !== 3) throw new StarError('ERR_SHAPE', `fromTensor: the batch has shape (${batch.shape.join(', ')}), expected (images, height, width, 3)`)
+  if (batch.rank !== 4 || channels !== 3)
+    throw new StarError(
+      'ERR_SHAPE',
+      `fromTensor: the batch has shape (${batch.shape.join(', ')}), expected (images, height, width, 3)`,
+    )
   const values = batch.floats()
   const size = height * width * 3
   // A clamped array rounds and clamps on assignment; NaN becomes 0.

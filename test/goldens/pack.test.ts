@@ -25,7 +25,10 @@ for (const name of names) {
   t.test(`${name}: a pack we write holds the same records, byte for byte`, async (t) => {
     const path = join(t.testdir(), name)
     using pack = openPack(join(folder, name))
-    await writePack(path, pack.keys.map((key) => ({ key, info: pack.info(key), image: pack.image(key) })))
+    await writePack(
+      path,
+      pack.keys.map((key) => ({ key, info: pack.info(key), image: pack.image(key) })),
+    )
     const theirs = new native.LmdbReader(join(folder, name))
     const ours = new native.LmdbReader(path)
     const keys = theirs.keys()

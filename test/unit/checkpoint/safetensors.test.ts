@@ -1,4 +1,13 @@
-import { closeSync, ftruncateSync, openSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  ftruncateSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { readSafetensors, readSafetensorsHeader, writeSafetensors } from '../../../lib/checkpoint/safetensors.js'
@@ -30,7 +39,10 @@ t.test('every dtype, an empty tensor, a scalar and metadata come back', async (t
     ]
     writeSafetensors(file, written, { note: 'ünï', empty: '' })
     const { tensors, metadata } = readSafetensors(file)
-    t.strictSame([...tensors.keys()], written.map(([name]) => name))
+    t.strictSame(
+      [...tensors.keys()],
+      written.map(([name]) => name),
+    )
     t.strictSame(metadata, { note: 'ünï', empty: '' })
     for (const [name, tensor] of written) {
       const back = tensors.get(name)!
@@ -39,7 +51,11 @@ t.test('every dtype, an empty tensor, a scalar and metadata come back', async (t
       t.strictSame(back.data(), tensor.data())
     }
     t.strictSame(readdirSync(join(file, '..')), ['a.safetensors'], 'no temporary file stays')
-    t.equal(readSafetensorsHeader(file).entries.every((e) => e.begin % 2 === 0 || e.dtype === 'U8'), true, 'tensors are aligned')
+    t.equal(
+      readSafetensorsHeader(file).entries.every((e) => e.begin % 2 === 0 || e.dtype === 'U8'),
+      true,
+      'tensors are aligned',
+    )
   })
 })
 
@@ -67,14 +83,26 @@ t.test('wider types are converted, values that do not fit are refused', async (t
     const { tensors } = readSafetensors(file)
     for (const [dtype, , expected] of types) t.strictSame([...tensors.get(`t${dtype}`)!.data()], expected, dtype)
   })
-  writeFileSync(file, bytesOf({ big: { dtype: 'I64', shape: [1], data_offsets: [0, 8] } }, new Uint8Array(BigInt64Array.of(2n ** 31n).buffer)))
+  writeFileSync(
+    file,
+    bytesOf(
+      { big: { dtype: 'I64', shape: [1], data_offsets: [0, 8] } },
+      new Uint8Array(BigInt64Array.of(2n ** 31n).buffer),
+    ),
+  )
   t.throws(() => readSafetensors(file), rejects(/big.*2147483648.*does not fit/))
 })
 
 t.test('tensors that lie unaligned are copied', async (t) => {
   const file = join(t.testdir(), 'odd.safetensors')
   const data = Buffer.concat([Buffer.of(9), Buffer.from(Float32Array.of(1.25, -8).buffer)])
-  writeFileSync(file, bytesOf({ a: { dtype: 'U8', shape: [1], data_offsets: [0, 1] }, b: { dtype: 'F32', shape: [2], data_offsets: [1, 9] } }, data))
+  writeFileSync(
+    file,
+    bytesOf(
+      { a: { dtype: 'U8', shape: [1], data_offsets: [0, 1] }, b: { dtype: 'F32', shape: [2], data_offsets: [1, 9] } },
+      data,
+    ),
+  )
   scope(() => t.strictSame([...readSafetensors(file).tensors.get('b')!.floats()], [1.25, -8]))
 })
 
@@ -95,7 +123,10 @@ t.test('a write to a mapped tensor leaves the file alone, and takes no allocator
 t.test('only the tensors that pass the filter are read', async (t) => {
   const file = join(t.testdir(), 'a.safetensors')
   scope(() => {
-    writeSafetensors(file, [['a.x', Tensor.from([1], [1])], ['b.x', Tensor.from([2], [1])]])
+    writeSafetensors(file, [
+      ['a.x', Tensor.from([1], [1])],
+      ['b.x', Tensor.from([2], [1])],
+    ])
     t.strictSame([...readSafetensors(file, { filter: (name) => name.startsWith('b.') }).tensors.keys()], ['b.x'])
   })
 })
@@ -145,7 +176,14 @@ t.test('a failed write leaves the old file and nothing else', async (t) => {
     gone.dispose()
     t.throws(() => writeSafetensors(file, [['a', gone]]), { code: 'ERR_ARGUMENT' })
     const a = Tensor.from([1], [1])
-    t.throws(() => writeSafetensors(file, [['a', a], ['a', a]]), { code: 'ERR_ARGUMENT', message: /given twice/ })
+    t.throws(
+      () =>
+        writeSafetensors(file, [
+          ['a', a],
+          ['a', a],
+        ]),
+      { code: 'ERR_ARGUMENT', message: /given twice/ },
+    )
     t.throws(() => writeSafetensors(join(file, 'b'), [['a', a]]), rejects(/folder/))
     t.throws(() => writeSafetensors(join(dir, 'folder'), [['a', a]]), rejects(/not a regular file/))
     t.throws(() => writeSafetensors('/proc/star.safetensors', [['a', a]]), rejects(/cannot be written/))
