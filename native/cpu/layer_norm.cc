@@ -65,13 +65,6 @@ void layer_norm_row(float* y, float* mean_out, float* rstd_out, const float* x, 
     map1(y, x, cols, n);
 }
 
-struct AddTo {
-  HWY_INLINE V32 operator()(V32 total, V32 dy) const { return hn::Add(total, dy); }
-};
-struct AddNormalizedTo {
-  Normalize n;
-  HWY_INLINE V32 operator()(V32 total, V32 dy, V32 x) const { return hn::MulAdd(dy, n(x), total); }
-};
 struct InputGradient {   // rstd·(g − mean(g) − n·mean(g·n))
   Normalize n;
   V32 rstd, mean_g, mean_gn;
@@ -83,15 +76,52 @@ struct ScaledInputGradient {
   HWY_INLINE V32 operator()(V32 dy, V32 x, V32 scale) const { return of(hn::Mul(dy, hn::Add(scale, one)), x); }
 };
 
-// One row: dx when it is asked for, and its share of dscale and dshift added to the running sums.
-void layer_norm_backward_row(float* dx, float* dscale, float* dshift, const float* dy, const float* x, const float* scale, float mean,
-                             float rstd, int64_t cols, bool affine) {
+// Σ dy·n and Σ dy over `uses` rows that lie `step` rows apart, each sum in a register; either result may be null.
+void layer_norm_parameter_sums(float* dscale, float* dshift, const float* dy, const float* x, const float* mean, const float* rstd,
+                               int64_t uses, int64_t step, int64_t cols) {
+  const F32 d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t k = 0;
+  for (; k + 2 * lanes <= cols; k += 2 * lanes) {
+    V32 s0 = hn::Zero(d), s1 = s0, b0 = s0, b1 = s0;
+    for (int64_t use = 0; use < uses; ++use) {
+      const int64_t row = use * step, at = row * cols + k;
+      const Normalize n{set(mean[row]), set(rstd[row])};
+      const V32 dy0 = hn::LoadU(d, dy + at), dy1 = hn::LoadU(d, dy + at + lanes);
+      b0 = hn::Add(b0, dy0);
+      b1 = hn::Add(b1, dy1);
+      s0 = hn::MulAdd(dy0, n(hn::LoadU(d, x + at)), s0);
+      s1 = hn::MulAdd(dy1, n(hn::LoadU(d, x + at + lanes)), s1);
+    }
+    if (dscale) {
+      hn::StoreU(s0, d, dscale + k);
+      hn::StoreU(s1, d, dscale + k + lanes);
+    }
+    if (dshift) {
+      hn::StoreU(b0, d, dshift + k);
+      hn::StoreU(b1, d, dshift + k + lanes);
+    }
+  }
+  for (; k < cols; k += lanes) {
+    const int64_t left = std::min(cols - k, lanes);
+    V32 s = hn::Zero(d), b = s;
+    for (int64_t use = 0; use < uses; ++use) {
+      const int64_t row = use * step, at = row * cols + k;
+      const Normalize n{set(mean[row]), set(rstd[row])};
+      const V32 g = load_first(dy + at, left);
+      b = hn::Add(b, g);
+      s = hn::MulAdd(g, n(load_first(x + at, left)), s);
+    }
+    if (dscale) store_first(s, dscale + k, left);
+    if (dshift) store_first(b, dshift + k, left);
+  }
+}
+
+void layer_norm_input_gradient(float* dx, const float* dy, const float* x, const float* scale, float mean, float rstd, int64_t cols,
+                               bool affine) {
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   const Normalize n{set(mean), set(rstd)};
-  if (dscale) map3(dscale, dscale, dy, x, cols, AddNormalizedTo{n});
-  if (dshift) map2(dshift, dshift, dy, cols, AddTo());
-  if (!dx) return;
   const V32 one = set(affine ? 0.0f : 1.0f);
   V32 g0 = hn::Zero(d), g1 = g0, gn0 = g0, gn1 = g0;   // Σ g and Σ g·n with g = dy·factor
   const auto factor = [&](int64_t i) HWY_ATTR { return scale ? hn::Add(hn::LoadU(d, scale + i), one) : set(1.0f); };
@@ -128,7 +158,8 @@ namespace star {
 
 namespace {
 HWY_EXPORT(layer_norm_row);
-HWY_EXPORT(layer_norm_backward_row);
+HWY_EXPORT(layer_norm_parameter_sums);
+HWY_EXPORT(layer_norm_input_gradient);
 
 // target[m] = Σ over the chunks of partial[m, chunk].
 void join_chunks(float* target, const std::vector<float>& partial, int64_t mod_rows, int64_t chunks, int64_t cols) {
@@ -169,27 +200,24 @@ void CpuBackend::layer_norm_backward(const LayerNormBackwardArgs& args) {
   if (cols == 0) return;
   // Rows that share a row of dscale are summed in chunks of a fixed number of rows, and the chunks in order.
   constexpr int64_t kChunk = 64;
-  const int64_t uses = (args.rows + mod_rows - 1) / mod_rows, chunks = std::max<int64_t>(1, (uses + kChunk - 1) / kChunk);
+  const int64_t uses = args.rows / mod_rows, chunks = std::max<int64_t>(1, (uses + kChunk - 1) / kChunk);
   const size_t partial_size = chunks > 1 ? static_cast<size_t>(mod_rows * chunks * cols) : 0;
   std::vector<float> scale_partial(dscale ? partial_size : 0), shift_partial(dshift ? partial_size : 0);
   const int64_t per_item = std::min(uses, kChunk) * cols;
   parallel_for(mod_rows * chunks, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, per_item)), [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t m = item / chunks, first = item % chunks * kChunk;
-      const auto running = [&](float* target, std::vector<float>& partial) -> float* {
-        if (!target) return nullptr;
-        float* sums = chunks > 1 ? partial.data() + item * cols : target + m * cols;
-        std::fill_n(sums, cols, 0.0f);
-        return sums;
-      };
-      float *scale_sums = running(dscale, scale_partial), *shift_sums = running(dshift, shift_partial);
-      for (int64_t use = first; use < std::min(uses, first + kChunk); ++use) {
-        const int64_t r = use * mod_rows + m;
-        if (r >= args.rows) break;
-        HWY_DYNAMIC_DISPATCH(layer_norm_backward_row)
-        (dx ? dx + r * cols : nullptr, scale_sums, shift_sums, dy + r * cols, x + r * cols, scale ? scale + m * cols : nullptr, mean[r], rstd[r],
-         cols, args.affine);
+      const int64_t first_row = first * mod_rows + m, rows = std::min(uses, first + kChunk) - first;
+      for (int64_t use = 0; dx && use < rows; ++use) {
+        const int64_t r = first_row + use * mod_rows;
+        HWY_DYNAMIC_DISPATCH(layer_norm_input_gradient)
+        (dx + r * cols, dy + r * cols, x + r * cols, scale ? scale + m * cols : nullptr, mean[r], rstd[r], cols, args.affine);
       }
+      if (!dscale && !dshift) continue;
+      float* scale_sums = !dscale ? nullptr : chunks > 1 ? scale_partial.data() + item * cols : dscale + m * cols;
+      float* shift_sums = !dshift ? nullptr : chunks > 1 ? shift_partial.data() + item * cols : dshift + m * cols;
+      HWY_DYNAMIC_DISPATCH(layer_norm_parameter_sums)
+      (scale_sums, shift_sums, dy + first_row * cols, x + first_row * cols, mean + first_row, rstd + first_row, rows, mod_rows, cols);
     }
   });
   if (chunks > 1) {

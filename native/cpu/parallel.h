@@ -38,8 +38,10 @@ template <typename Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {
   if (count <= 0) return;
   const int64_t threads = omp_get_max_threads();
-  // Four parts a thread evens out unequal progress; a multiple of 64 keeps vector loops and cache lines whole.
-  const int64_t part = std::max(grain, (count / (4 * threads) + 63) / 64 * 64);
+  // Four parts a thread even out unequal progress. Long parts are a multiple of 64, which keeps vector loops and cache lines whole;
+  // few but heavy elements, such as rows, are dealt out one by one.
+  const int64_t share = (count + 4 * threads - 1) / (4 * threads);
+  const int64_t part = std::max(grain, share < 256 ? share : (share + 63) / 64 * 64);
   parallel_chunks(count, part, [&](int64_t, int64_t begin, int64_t end) { body(begin, end); });
 }
 
