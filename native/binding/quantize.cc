@@ -27,11 +27,28 @@ Napi::Value embedding_backward(const Call& call) {   // (dy (…ids, cols), ids,
   return call.wrap(dtable);
 }
 
+Napi::Value nearest_row(const Call& call) {   // (x (…, Z), codebook (V, Z)) → [ids i32 (…), distance f32 (…)]
+  const Tensor& x = call.tensor(0, "x");
+  const Tensor& codebook = call.tensor(1, "codebook");
+  call.expect_rank(codebook, "codebook", 2);
+  const int64_t vocab = codebook.shape[0], cols = codebook.shape[1];
+  if (x.shape.rank() == 0 || x.shape[-1] != cols)
+    call.wrong_shape("x has shape %s, expected a last dimension of %lld as in codebook %s", x.shape.str().c_str(),
+                     static_cast<long long>(cols), codebook.shape.str().c_str());
+  if (vocab == 0) call.wrong_shape("codebook has shape %s, expected at least one row", codebook.shape.str().c_str());
+  Shape shape;
+  for (int i = 0; i + 1 < x.shape.rank(); ++i) shape.push_back(x.shape[i]);
+  Tensor ids = Tensor::empty(x.backend(), shape, DType::I32), distance = Tensor::empty(x.backend(), shape, DType::F32);
+  x.backend().nearest_row({ids.ref(), distance.ref(), x.ref(), codebook.ref(), ids.count(), cols, vocab});
+  return call.wrap({ids, distance});
+}
+
 }  // namespace
 
 void define_quantize(Napi::Object exports) {
   define_op(exports, "embedding", embedding);
   define_op(exports, "embeddingBackward", embedding_backward);
+  define_op(exports, "nearestRow", nearest_row);
 }
 
 }  // namespace star

@@ -1,9 +1,152 @@
+// Cross-entropy of rows of logits. A row is read from memory once in each direction: the second sweep over it finds it in cache.
+#include "cpu/vector_targets.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/cross_entropy.cc"
+#include <hwy/foreach_target.h>
+// foreach_target must come first
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+#include <cmath>
+#include <limits>
+
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/parallel.h"
 
+#ifndef STAR_CPU_ROW_STATISTICS
+#define STAR_CPU_ROW_STATISTICS
+namespace star {
+struct RowStatistics {
+  float max, sum, exp_sum;   // exp_sum: Σ exp(z − max)
+  int32_t argmax;            // the lowest index on a tie
+};
+}  // namespace star
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace star {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+RowStatistics row_statistics(const float* z, int64_t count) {
+  const hn::ScalableTag<float> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  auto best = hn::Set(d, -std::numeric_limits<float>::infinity());
+  auto best_index = hn::Zero(di), index = hn::Iota(di, 0);
+  auto total = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const auto value = hn::LoadU(d, z + i);
+    const auto better = hn::Gt(value, best);
+    best = hn::IfThenElse(better, value, best);
+    best_index = hn::IfThenElse(hn::RebindMask(di, better), index, best_index);
+    index = hn::Add(index, hn::Set(di, static_cast<int32_t>(lanes)));
+    total = hn::Add(total, value);
+  }
+  HWY_ALIGN float values[hn::MaxLanes(d)];
+  HWY_ALIGN int32_t indices[hn::MaxLanes(d)];
+  hn::Store(best, d, values);
+  hn::Store(best_index, di, indices);
+  RowStatistics s{values[0], hn::GetLane(hn::SumOfLanes(d, total)), 0.0f, indices[0]};
+  for (int64_t lane = 1; lane < lanes; ++lane) {
+    if (values[lane] > s.max || (values[lane] == s.max && indices[lane] < s.argmax)) {
+      s.max = values[lane];
+      s.argmax = indices[lane];
+    }
+  }
+  const int64_t whole = i;
+  for (; i < count; ++i) {
+    s.sum += z[i];
+    if (z[i] > s.max) {
+      s.max = z[i];
+      s.argmax = static_cast<int32_t>(i);
+    }
+  }
+  const auto shift = hn::Set(d, s.max);
+  auto sum0 = hn::Zero(d), sum1 = hn::Zero(d);
+  for (i = 0; i + 2 * lanes <= whole; i += 2 * lanes) {
+    sum0 = hn::Add(sum0, hn::Exp(d, hn::Sub(hn::LoadU(d, z + i), shift)));
+    sum1 = hn::Add(sum1, hn::Exp(d, hn::Sub(hn::LoadU(d, z + i + lanes), shift)));
+  }
+  if (i < whole) sum0 = hn::Add(sum0, hn::Exp(d, hn::Sub(hn::LoadU(d, z + i), shift)));
+  s.exp_sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
+  for (i = whole; i < count; ++i) s.exp_sum += std::exp(z[i] - s.max);
+  return s;
+}
+
+// dz = g·(exp(z − lse) − smooth), to which the caller adds the target's part.
+void row_gradient(float* dz, const float* z, float lse, float g, float smooth, int64_t count) {
+  const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto shift = hn::Set(d, lse), factor = hn::Set(d, g), offset = hn::Set(d, smooth);
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes)
+    hn::StoreU(hn::Mul(factor, hn::Sub(hn::Exp(d, hn::Sub(hn::LoadU(d, z + i), shift)), offset)), d, dz + i);
+  for (; i < count; ++i) dz[i] = g * (std::exp(z[i] - lse) - smooth);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace star
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
 namespace star {
 
-void CpuBackend::cross_entropy(const CrossEntropyArgs&) { fail(ErrorCode::Internal, "cpu: cross_entropy is not built"); }
-void CpuBackend::cross_entropy_backward(const CrossEntropyBackwardArgs&) { fail(ErrorCode::Internal, "cpu: cross_entropy_backward is not built"); }
+namespace {
+
+HWY_EXPORT(row_statistics);
+HWY_EXPORT(row_gradient);
+
+void check_targets(const char* op, const int32_t* targets, int64_t rows, int64_t vocab) {
+  for (int64_t i = 0; i < rows; ++i)
+    if (targets[i] < 0 || targets[i] >= vocab)
+      fail(ErrorCode::Argument, "%s: target %d at position %lld lies outside the vocabulary of %lld", op, targets[i],
+           static_cast<long long>(i), static_cast<long long>(vocab));
+}
+
+int64_t row_grain(int64_t vocab) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, vocab)); }
+
+}  // namespace
+
+void CpuBackend::cross_entropy(const CrossEntropyArgs& a) {
+  float* losses = a.losses.f32();
+  float* lse = a.lse.f32();
+  int32_t* argmax = a.argmax ? a.argmax.i32() : nullptr;
+  const float* logits = a.logits.f32();
+  const int32_t* targets = a.targets.i32();
+  check_targets("cross_entropy", targets, a.rows, a.vocab);
+  const float ls = a.label_smoothing;
+  parallel_for(a.rows, row_grain(a.vocab), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float* z = logits + r * a.vocab;
+      const RowStatistics s = HWY_DYNAMIC_DISPATCH(row_statistics)(z, a.vocab);
+      lse[r] = s.max + std::log(s.exp_sum);
+      float loss = lse[r] - (1.0f - ls) * z[targets[r]];
+      if (ls != 0.0f) loss -= ls * (s.sum / static_cast<float>(a.vocab));
+      losses[r] = loss;
+      if (argmax) argmax[r] = s.argmax;
+    }
+  });
+}
+
+void CpuBackend::cross_entropy_backward(const CrossEntropyBackwardArgs& a) {
+  float* dlogits = a.dlogits.f32();
+  const float* dlosses = a.dlosses.f32();
+  const float* logits = a.logits.f32();
+  const float* lse = a.lse.f32();
+  const int32_t* targets = a.targets.i32();
+  check_targets("cross_entropy_backward", targets, a.rows, a.vocab);
+  const float smooth = a.label_smoothing / static_cast<float>(a.vocab);
+  parallel_for(a.rows, row_grain(a.vocab), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      float* dz = dlogits + r * a.vocab;
+      HWY_DYNAMIC_DISPATCH(row_gradient)(dz, logits + r * a.vocab, lse[r], dlosses[r], smooth, a.vocab);
+      dz[targets[r]] -= dlosses[r] * (1.0f - a.label_smoothing);
+    }
+  });
+}
 
 }  // namespace star
+#endif  // HWY_ONCE

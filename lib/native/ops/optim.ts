@@ -1,1 +1,21 @@
-export type OptimOps = {}
+import type { NativeTensor } from '../addon.js'
+
+/** The rule is documented beside the ops in lib/tensor/ops/optim.ts. */
+export interface OptimOps {
+  globalNorm(tensors: readonly NativeTensor[]): NativeTensor
+  /** One step in place over all tensors. */
+  adamw(
+    params: readonly NativeTensor[],
+    grads: readonly NativeTensor[],
+    m: readonly NativeTensor[],
+    v: readonly NativeTensor[],
+    weightDecays: Float32Array,
+    norm: NativeTensor | null,
+    maxNorm: number,
+    lr: number,
+    beta1: number,
+    beta2: number,
+    eps: number,
+    step: number,
+  ): void
+}

@@ -4,4 +4,6 @@ import type { NativeTensor } from '../addon.js'
 export interface QuantizeOps {
   embedding(table: NativeTensor, ids: NativeTensor): NativeTensor
   embeddingBackward(dy: NativeTensor, ids: NativeTensor, rows: number): NativeTensor
+  /** [ids i32, distance f32] */
+  nearestRow(x: NativeTensor, codebook: NativeTensor): [NativeTensor, NativeTensor]
 }

@@ -22,3 +22,15 @@ export function embedding(table: Tensor, ids: Tensor): Tensor {
   })
   return y
 }
+
+/**
+ * Index of the codebook row nearest to each vector in L2: argmin over v of ‖x‖² + ‖e_v‖² − 2·x·e_v, the lowest index on a tie.
+ * Not differentiable: the tape ends here.
+ * @param x (…, Z)
+ * @param codebook (V, Z)
+ * @returns ids i32 (…) and the squared distance (…) to the row found
+ */
+export function nearestRow(x: Tensor, codebook: Tensor): { ids: Tensor; distance: Tensor } {
+  const [ids, distance] = native.nearestRow(x.handle, codebook.handle)
+  return { ids: new Tensor(ids), distance: new Tensor(distance) }
+}
