@@ -3,7 +3,11 @@ import type { NativeTensor } from '../addon.js'
 /** Shapes are documented beside the ops in lib/tensor/ops/loss.ts. */
 export interface LossOps {
   /** [losses, lse, argmax i32] */
-  crossEntropy(logits: NativeTensor, targets: NativeTensor, labelSmoothing: number): [NativeTensor, NativeTensor, NativeTensor]
+  crossEntropy(
+    logits: NativeTensor,
+    targets: NativeTensor,
+    labelSmoothing: number,
+  ): [NativeTensor, NativeTensor, NativeTensor]
   crossEntropyBackward(
     dlosses: NativeTensor,
     logits: NativeTensor,

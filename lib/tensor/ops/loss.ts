@@ -18,8 +18,13 @@ export function crossEntropy(
 ): { losses: Tensor; predictions: Tensor } {
   const smoothing = options.labelSmoothing ?? 0
   if (!(smoothing >= 0 && smoothing < 1))
-    throw new StarError('ERR_ARGUMENT', `crossEntropy: labelSmoothing is ${smoothing}, expected a number from 0 to below 1`)
-  const [losses, lse, predictions] = native.crossEntropy(logits.handle, targets.handle, smoothing).map((h) => new Tensor(h))
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `crossEntropy: labelSmoothing is ${smoothing}, expected a number from 0 to below 1`,
+    )
+  const [losses, lse, predictions] = native
+    .crossEntropy(logits.handle, targets.handle, smoothing)
+    .map((h) => new Tensor(h))
   record({
     name: 'crossEntropy',
     inputs: [logits],
@@ -29,5 +34,6 @@ export function crossEntropy(
       new Tensor(native.crossEntropyBackward(dlosses!.handle, logits.handle, lse.handle, targets.handle, smoothing)),
     ],
   })
+  lse.dispose()
   return { losses, predictions }
 }

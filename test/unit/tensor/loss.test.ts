@@ -2,10 +2,16 @@ import t from 'tap'
 import { backward, crossEntropy, mulSum, scope, Tensor } from '../../../lib/tensor/index.js'
 import { gradcheck, signed, signedValues } from '../../support/gradcheck.js'
 
-const targetsOf = (rows: number, vocab: number): Int32Array => Int32Array.from({ length: rows }, (_, i) => (i * 7 + 3) % vocab)
+const targetsOf = (rows: number, vocab: number): Int32Array =>
+  Int32Array.from({ length: rows }, (_, i) => (i * 7 + 3) % vocab)
 
 /** The formula in float64, one row at a time. */
-function reference(z: Float32Array, targets: Int32Array, vocab: number, ls: number): { losses: number[]; predictions: number[] } {
+function reference(
+  z: Float32Array,
+  targets: Int32Array,
+  vocab: number,
+  ls: number,
+): { losses: number[]; predictions: number[] } {
   const losses: number[] = []
   const predictions: number[] = []
   targets.forEach((target, r) => {
@@ -18,15 +24,30 @@ function reference(z: Float32Array, targets: Int32Array, vocab: number, ls: numb
   return { losses, predictions }
 }
 
-for (const [rows, vocab] of [[1, 1], [3, 2], [5, 17], [4, 33], [7, 100], [130, 257], [3, 4096]]) {
+for (const [rows, vocab] of [
+  [1, 1],
+  [3, 2],
+  [5, 17],
+  [4, 33],
+  [7, 100],
+  [130, 257],
+  [3, 4096],
+]) {
   for (const labelSmoothing of [0, 0.1]) {
     t.test(`crossEntropy of ${rows} rows of ${vocab}, label smoothing ${labelSmoothing}`, async (t) => {
       const z = signedValues(rows * vocab, rows + vocab).map((v) => 8 * v)
       const targets = targetsOf(rows, vocab)
       const expected = reference(z, targets, vocab, labelSmoothing)
       scope(() => {
-        const { losses, predictions } = crossEntropy(Tensor.from(z, [rows, vocab]), Tensor.from(targets, [rows]), { labelSmoothing })
-        losses.floats().forEach((v, i) => Math.abs(v - expected.losses[i]) <= 3e-6 * (1 + Math.abs(expected.losses[i])) || t.fail(`row ${i}: ${v}`))
+        const { losses, predictions } = crossEntropy(Tensor.from(z, [rows, vocab]), Tensor.from(targets, [rows]), {
+          labelSmoothing,
+        })
+        losses
+          .floats()
+          .forEach(
+            (v, i) =>
+              Math.abs(v - expected.losses[i]) <= 3e-6 * (1 + Math.abs(expected.losses[i])) || t.fail(`row ${i}: ${v}`),
+          )
         t.strictSame([...predictions.ints()], expected.predictions)
       })
     })
@@ -51,7 +72,11 @@ t.test('crossEntropy keeps excluded classes (−∞) out of the loss', async (t)
   })
 })
 
-for (const [rows, vocab] of [[1, 3], [4, 16], [3, 37]]) {
+for (const [rows, vocab] of [
+  [1, 3],
+  [4, 16],
+  [3, 37],
+]) {
   for (const labelSmoothing of [0, 0.1]) {
     t.test(`crossEntropy gradient, ${rows} rows of ${vocab}, label smoothing ${labelSmoothing}`, async (t) => {
       const logits = signed([rows, vocab], 3, 3)
@@ -76,8 +101,16 @@ t.test('crossEntropy gradient of a row sums to nothing', async (t) => {
 
 t.test('crossEntropy refuses what does not fit', async (t) => {
   const logits = signed([2, 5])
-  t.throws(() => crossEntropy(logits, Tensor.from([0, 5], [2], { dtype: 'i32' })), { code: 'ERR_ARGUMENT', message: /target 5 at position 1/ })
-  t.throws(() => crossEntropy(logits, Tensor.from([0], [1], { dtype: 'i32' })), { code: 'ERR_SHAPE', message: /targets has shape \(1\)/ })
+  t.throws(() => crossEntropy(logits, Tensor.from([0, 5], [2], { dtype: 'i32' })), {
+    code: 'ERR_ARGUMENT',
+    message: /target 5 at position 1/,
+  })
+  t.throws(() => crossEntropy(logits, Tensor.from([0], [1], { dtype: 'i32' })), {
+    code: 'ERR_SHAPE',
+    message: /targets has shape \(1\)/,
+  })
   t.throws(() => crossEntropy(logits, Tensor.from([0, 1], [2])), { code: 'ERR_DTYPE' })
-  t.throws(() => crossEntropy(logits, Tensor.from([0, 1], [2], { dtype: 'i32' }), { labelSmoothing: 1 }), { code: 'ERR_ARGUMENT' })
+  t.throws(() => crossEntropy(logits, Tensor.from([0, 1], [2], { dtype: 'i32' }), { labelSmoothing: 1 }), {
+    code: 'ERR_ARGUMENT',
+  })
 })

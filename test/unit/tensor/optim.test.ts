@@ -21,7 +21,15 @@ t.test('globalNorm of large values does not overflow on the way', async (t) => {
 })
 
 /** The update in float64. */
-function reference(p: Float64Array, m: Float64Array, v: Float64Array, g: Float32Array, clip: number, wd: number, step: number): void {
+function reference(
+  p: Float64Array,
+  m: Float64Array,
+  v: Float64Array,
+  g: Float32Array,
+  clip: number,
+  wd: number,
+  step: number,
+): void {
   const [lr, b1, b2, eps] = [1e-2, 0.9, 0.95, 1e-8]
   p.forEach((_, i) => {
     const grad = g[i] * clip
@@ -45,12 +53,32 @@ for (const clipped of [false, true]) {
       scope(() => {
         const grads = counts.map((n, i) => signed([n], 50 + 10 * step + i, 3))
         const norm = clipped ? globalNorm(grads) : null
-        adamwStep({ params, grads, m, v, weightDecays: decays, norm, maxNorm: 2, lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, step })
+        adamwStep({
+          params,
+          grads,
+          m,
+          v,
+          weightDecays: decays,
+          norm,
+          maxNorm: 2,
+          lr: 1e-2,
+          beta1: 0.9,
+          beta2: 0.95,
+          eps: 1e-8,
+          step,
+        })
         const clip = norm ? Math.min(1, 2 / (norm.item() + 1e-6)) : 1
         wanted.forEach((p, i) => reference(p, wantedM[i], wantedV[i], grads[i].floats(), clip, decays[i], step))
       })
     }
-    params.forEach((p, i) => p.floats().forEach((x, j) => Math.abs(x - wanted[i][j]) < 1e-6 || t.fail(`tensor ${i} element ${j}: ${x}, expected ${wanted[i][j]}`)))
+    params.forEach((p, i) =>
+      p
+        .floats()
+        .forEach(
+          (x, j) =>
+            Math.abs(x - wanted[i][j]) < 1e-6 || t.fail(`tensor ${i} element ${j}: ${x}, expected ${wanted[i][j]}`),
+        ),
+    )
     for (const tensor of [...params, ...m, ...v]) tensor.dispose()
   })
 }
@@ -58,8 +86,17 @@ for (const clipped of [false, true]) {
 t.test('adamwStep refuses lists that do not fit', async (t) => {
   const [p, g] = [signed([3]), signed([2])]
   const rest = { norm: null, maxNorm: 0, lr: 1, beta1: 0.9, beta2: 0.95, eps: 1e-8 }
-  t.throws(() => adamwStep({ params: [p], grads: [g], m: [p], v: [p], weightDecays: [0], step: 1, ...rest }), { code: 'ERR_SHAPE', message: /grad \(2\)/ })
-  t.throws(() => adamwStep({ params: [p], grads: [], m: [p], v: [p], weightDecays: [0], step: 1, ...rest }), { code: 'ERR_ARGUMENT', message: /0 grads/ })
-  t.throws(() => adamwStep({ params: [p], grads: [p], m: [p], v: [p], weightDecays: [0], step: 0, ...rest }), { code: 'ERR_ARGUMENT', message: /step is 0/ })
+  t.throws(() => adamwStep({ params: [p], grads: [g], m: [p], v: [p], weightDecays: [0], step: 1, ...rest }), {
+    code: 'ERR_SHAPE',
+    message: /grad \(2\)/,
+  })
+  t.throws(() => adamwStep({ params: [p], grads: [], m: [p], v: [p], weightDecays: [0], step: 1, ...rest }), {
+    code: 'ERR_ARGUMENT',
+    message: /0 grads/,
+  })
+  t.throws(() => adamwStep({ params: [p], grads: [p], m: [p], v: [p], weightDecays: [0], step: 0, ...rest }), {
+    code: 'ERR_ARGUMENT',
+    message: /step is 0/,
+  })
   t.throws(() => globalNorm([]), { code: 'ERR_ARGUMENT' })
 })

@@ -21,10 +21,23 @@ t.test('embedding gradient adds rows that are used twice', async (t) => {
 t.test('embedding refuses an index outside the table', async (t) => {
   const table = signed([3, 2])
   const ids = Tensor.from([3], [1], { dtype: 'i32' })
-  t.throws(() => embedding(table, ids), { name: 'StarError', code: 'ERR_ARGUMENT', message: /index 3 .* table of 3 rows/ })
+  t.throws(() => embedding(table, ids), {
+    name: 'StarError',
+    code: 'ERR_ARGUMENT',
+    message: /index 3 .* table of 3 rows/,
+  })
 })
 
-for (const [rows, vocab, cols] of [[1, 1, 1], [3, 5, 3], [9, 31, 8], [64, 33, 32], [65, 257, 7], [130, 1000, 64], [70, 4096, 32], [0, 4, 4]]) {
+for (const [rows, vocab, cols] of [
+  [1, 1, 1],
+  [3, 5, 3],
+  [9, 31, 8],
+  [64, 33, 32],
+  [65, 257, 7],
+  [130, 1000, 64],
+  [70, 4096, 32],
+  [0, 4, 4],
+]) {
   t.test(`nearestRow of ${rows} vectors among ${vocab} rows of ${cols}`, async (t) => {
     const x = signedValues(rows * cols, 2)
     const e = signedValues(vocab * cols, 3)
@@ -39,7 +52,8 @@ for (const [rows, vocab, cols] of [[1, 1, 1], [3, 5, 3], [9, 31, 8], [64, 33, 32
           return sum
         })
         const best = Math.min(...distances)
-        if (distances.indexOf(best) !== id && distances[id] - best > 1e-5) t.fail(`vector ${i}: row ${id}, expected ${distances.indexOf(best)}`)
+        if (distances.indexOf(best) !== id && distances[id] - best > 1e-5)
+          t.fail(`vector ${i}: row ${id}, expected ${distances.indexOf(best)}`)
         if (Math.abs(found[i] - best) > 1e-4) t.fail(`vector ${i}: distance ${found[i]}, expected ${best}`)
       })
     })
@@ -48,8 +62,11 @@ for (const [rows, vocab, cols] of [[1, 1, 1], [3, 5, 3], [9, 31, 8], [64, 33, 32
 
 t.test('nearestRow takes the lowest index on a tie', async (t) => {
   scope(() => {
-    const rows = Float32Array.from({ length: 100 * 4 }, (_, i) => (i >= 37 * 4 && i < 38 * 4) || i >= 70 * 4 ? 1 : 2)
-    const { ids, distance } = nearestRow(Tensor.from(new Float32Array(20 * 4).fill(1), [20, 4]), Tensor.from(rows, [100, 4]))
+    const rows = Float32Array.from({ length: 100 * 4 }, (_, i) => ((i >= 37 * 4 && i < 38 * 4) || i >= 70 * 4 ? 1 : 2))
+    const { ids, distance } = nearestRow(
+      Tensor.from(new Float32Array(20 * 4).fill(1), [20, 4]),
+      Tensor.from(rows, [100, 4]),
+    )
     t.strictSame([...ids.ints()], new Array(20).fill(37))
     t.strictSame([...distance.floats()], new Array(20).fill(0))
   })
