@@ -1,10 +1,200 @@
+// Convolution and its gradients by oneDNN on NHWC images. Weights are brought from OIHW into the layout the chosen
+// kernel wants at every call: they may have changed in place since the last one.
+#include <omp.h>
+
+#include <cstring>
+
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/dnnl_support.h"
 
 namespace star {
 
-void CpuBackend::conv2d(const Conv2dArgs&) { fail(ErrorCode::Internal, "cpu: conv2d is not built"); }
-void CpuBackend::conv2d_backward_data(const Conv2dBackwardDataArgs&) { fail(ErrorCode::Internal, "cpu: conv2d_backward_data is not built"); }
-void CpuBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs&) { fail(ErrorCode::Internal, "cpu: conv2d_backward_weight is not built"); }
+namespace {
+
+using dnnl::memory;
+using Tag = memory::format_tag;
+constexpr auto kF32 = memory::data_type::f32;
+
+struct ConvPlan {
+  dnnl::primitive primitive;
+  memory::desc x, weight, bias, y, scratchpad;   // weight: as the kernel wants it
+  memory::desc plain_weight, reorder_scratchpad;
+  bool same_layout;                              // the kernel takes OIHW as it is
+  dnnl::reorder reorder;                         // from (backward weight: to) the plain weights
+};
+
+struct ConvDescs {
+  memory::desc x, weight, bias, y;
+  memory::dims strides, pad_before, pad_after;
+};
+
+ConvDescs describe(const ConvShape& s, bool with_bias) {
+  ConvDescs d;
+  d.x = memory::desc({s.n, s.c_in, s.h, s.w}, kF32, Tag::nhwc);
+  d.y = memory::desc({s.n, s.c_out, s.oh, s.ow}, kF32, Tag::nhwc);
+  d.weight = memory::desc({s.c_out, s.c_in, s.kh, s.kw}, kF32, Tag::any);
+  if (with_bias) d.bias = memory::desc({s.c_out}, kF32, Tag::a);
+  d.strides = {s.stride, s.stride};
+  d.pad_before = {s.pad_top, s.pad_left};
+  d.pad_after = {s.pad_bottom, s.pad_right};
+  return d;
+}
+
+dnnl::convolution_forward::primitive_desc describe_forward(const ConvShape& s, bool with_bias) {
+  const ConvDescs d = describe(s, with_bias);
+  const auto kind = dnnl::prop_kind::forward_training;
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  const auto op = with_bias ? dnnl::convolution_forward::desc(kind, algorithm, d.x, d.weight, d.bias, d.y, d.strides, d.pad_before, d.pad_after)
+                            : dnnl::convolution_forward::desc(kind, algorithm, d.x, d.weight, d.y, d.strides, d.pad_before, d.pad_after);
+  return {op, dnnl_attributes(), dnnl_engine()};
+}
+
+void finish(ConvPlan& plan, const ConvShape& s, bool to_plain) {
+  plan.plain_weight = memory::desc({s.c_out, s.c_in, s.kh, s.kw}, kF32, Tag::oihw);
+  plan.same_layout = plan.weight == plan.plain_weight;
+  if (plan.same_layout) return;
+  const auto& from = to_plain ? plan.weight : plan.plain_weight;
+  const auto& to = to_plain ? plan.plain_weight : plan.weight;
+  const dnnl::reorder::primitive_desc description(dnnl_engine(), from, dnnl_engine(), to, dnnl_attributes());
+  plan.reorder_scratchpad = description.scratchpad_desc();
+  plan.reorder = dnnl::reorder(description);
+}
+
+ConvPlan make_forward(const ConvShape& s, bool with_bias) {
+  const auto description = describe_forward(s, with_bias);
+  ConvPlan plan;
+  plan.x = description.src_desc();
+  plan.weight = description.weights_desc();
+  plan.y = description.dst_desc();
+  if (with_bias) plan.bias = description.bias_desc();
+  plan.scratchpad = description.scratchpad_desc();
+  plan.primitive = dnnl::convolution_forward(description);
+  finish(plan, s, false);
+  return plan;
+}
+
+ConvPlan make_backward_data(const ConvShape& s) {
+  const ConvDescs d = describe(s, false);
+  const dnnl::convolution_backward_data::desc op(dnnl::algorithm::convolution_direct, d.x, d.weight, d.y, d.strides, d.pad_before, d.pad_after);
+  const dnnl::convolution_backward_data::primitive_desc description(op, dnnl_attributes(), dnnl_engine(), describe_forward(s, false));
+  ConvPlan plan;
+  plan.x = description.diff_src_desc();
+  plan.weight = description.weights_desc();
+  plan.y = description.diff_dst_desc();
+  plan.scratchpad = description.scratchpad_desc();
+  plan.primitive = dnnl::convolution_backward_data(description);
+  finish(plan, s, false);
+  return plan;
+}
+
+ConvPlan make_backward_weight(const ConvShape& s, bool with_bias) {
+  const ConvDescs d = describe(s, with_bias);
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  const auto op = with_bias
+                      ? dnnl::convolution_backward_weights::desc(algorithm, d.x, d.weight, d.bias, d.y, d.strides, d.pad_before, d.pad_after)
+                      : dnnl::convolution_backward_weights::desc(algorithm, d.x, d.weight, d.y, d.strides, d.pad_before, d.pad_after);
+  const dnnl::convolution_backward_weights::primitive_desc description(op, dnnl_attributes(), dnnl_engine(), describe_forward(s, with_bias));
+  ConvPlan plan;
+  plan.x = description.src_desc();
+  plan.weight = description.diff_weights_desc();
+  plan.y = description.diff_dst_desc();
+  if (with_bias) plan.bias = description.diff_bias_desc();
+  plan.scratchpad = description.scratchpad_desc();
+  plan.primitive = dnnl::convolution_backward_weights(description);
+  finish(plan, s, true);
+  return plan;
+}
+
+enum class Direction { Forward, BackwardData, BackwardWeight };
+
+std::shared_ptr<const ConvPlan> plan_for(Direction direction, const ConvShape& s, bool with_bias) {
+  static PlanCache<ConvPlan> cache(512);
+  const PlanCache<ConvPlan>::Key key{static_cast<int64_t>(direction), s.n, s.h, s.w, s.c_in, s.c_out, s.kh, s.kw, s.oh, s.ow, s.stride,
+                                     s.pad_top, s.pad_left, s.pad_bottom, s.pad_right, with_bias, omp_get_max_threads()};
+  return cache.get(key, [&] {
+    switch (direction) {
+      case Direction::Forward: return make_forward(s, with_bias);
+      case Direction::BackwardData: return make_backward_data(s);
+      default: return make_backward_weight(s, with_bias);
+    }
+  });
+}
+
+void run_reorder(CachingAllocator& allocator, const ConvPlan& plan, const memory& from, const memory& to) {
+  Workspace scratchpad(allocator, plan.reorder_scratchpad.get_size());
+  const dnnl::primitive& primitive = plan.reorder;
+  primitive.execute(dnnl_stream(), {{DNNL_ARG_FROM, from},
+                                    {DNNL_ARG_TO, to},
+                                    {DNNL_ARG_SCRATCHPAD, dnnl_view(plan.reorder_scratchpad, scratchpad.data())}});
+}
+
+}  // namespace
+
+void CpuBackend::conv2d(const Conv2dArgs& args) {
+  const float *x = args.x.f32(), *weight = args.weight.f32();
+  if (args.s.n == 0) return;
+  dnnl_guard("conv2d", [&] {
+    const auto plan = plan_for(Direction::Forward, args.s, bool(args.bias));
+    Workspace scratchpad(allocator_, plan->scratchpad.get_size());
+    Workspace blocked(allocator_, plan->same_layout ? 0 : plan->weight.get_size());
+    memory weights = dnnl_view(plan->plain_weight, weight);
+    if (!plan->same_layout) {
+      const memory to = dnnl_view(plan->weight, blocked.data());
+      run_reorder(allocator_, *plan, weights, to);
+      weights = to;
+    }
+    std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->x, x)},
+                                              {DNNL_ARG_WEIGHTS, weights},
+                                              {DNNL_ARG_DST, dnnl_view(plan->y, args.y.f32())},
+                                              {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}};
+    if (args.bias) arguments.emplace(DNNL_ARG_BIAS, dnnl_view(plan->bias, args.bias.f32()));
+    plan->primitive.execute(dnnl_stream(), arguments);
+  });
+}
+
+void CpuBackend::conv2d_backward_data(const Conv2dBackwardDataArgs& args) {
+  const float *dy = args.dy.f32(), *weight = args.weight.f32();
+  if (args.s.n == 0) return;
+  dnnl_guard("conv2d_backward_data", [&] {
+    const auto plan = plan_for(Direction::BackwardData, args.s, false);
+    Workspace scratchpad(allocator_, plan->scratchpad.get_size());
+    Workspace blocked(allocator_, plan->same_layout ? 0 : plan->weight.get_size());
+    memory weights = dnnl_view(plan->plain_weight, weight);
+    if (!plan->same_layout) {
+      const memory to = dnnl_view(plan->weight, blocked.data());
+      run_reorder(allocator_, *plan, weights, to);
+      weights = to;
+    }
+    plan->primitive.execute(dnnl_stream(), {{DNNL_ARG_DIFF_DST, dnnl_view(plan->y, dy)},
+                                            {DNNL_ARG_WEIGHTS, weights},
+                                            {DNNL_ARG_DIFF_SRC, dnnl_view(plan->x, args.dx.f32())},
+                                            {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}});
+  });
+}
+
+void CpuBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs& args) {
+  const float *x = args.x.f32(), *dy = args.dy.f32();
+  const ConvShape& s = args.s;
+  if (s.n == 0) {
+    std::memset(args.dweight.f32(), 0, static_cast<size_t>(s.c_out * s.c_in * s.kh * s.kw) * sizeof(float));
+    if (args.dbias) std::memset(args.dbias.f32(), 0, static_cast<size_t>(s.c_out) * sizeof(float));
+    return;
+  }
+  dnnl_guard("conv2d_backward_weight", [&] {
+    const auto plan = plan_for(Direction::BackwardWeight, s, bool(args.dbias));
+    Workspace scratchpad(allocator_, plan->scratchpad.get_size());
+    Workspace blocked(allocator_, plan->same_layout ? 0 : plan->weight.get_size());
+    const memory plain = dnnl_view(plan->plain_weight, args.dweight.f32());
+    const memory weights = plan->same_layout ? plain : dnnl_view(plan->weight, blocked.data());
+    std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->x, x)},
+                                              {DNNL_ARG_DIFF_DST, dnnl_view(plan->y, dy)},
+                                              {DNNL_ARG_DIFF_WEIGHTS, weights},
+                                              {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}};
+    if (args.dbias) arguments.emplace(DNNL_ARG_DIFF_BIAS, dnnl_view(plan->bias, args.dbias.f32()));
+    plan->primitive.execute(dnnl_stream(), arguments);
+    if (!plan->same_layout) run_reorder(allocator_, *plan, weights, plain);
+  });
+}
 
 }  // namespace star

@@ -1,1 +1,18 @@
-export type MatmulOps = {}
+import type { NativeTensor } from '../addon.js'
+
+/** Shapes are documented beside the ops in lib/tensor/ops/matmul.ts. */
+export interface MatmulOps {
+  matmul(a: NativeTensor, b: NativeTensor, transA: boolean, transB: boolean): NativeTensor
+  /** The products of a batch added up: (m, n). */
+  matmulSum(a: NativeTensor, b: NativeTensor, transA: boolean, transB: boolean): NativeTensor
+  /** [y, the sum before the activation or null]. */
+  linear(
+    x: NativeTensor,
+    weight: NativeTensor,
+    bias: NativeTensor | null,
+    gelu: boolean,
+    keepSum: boolean,
+  ): [NativeTensor, NativeTensor | null]
+  linearBackwardInput(dy: NativeTensor, weight: NativeTensor): NativeTensor
+  linearBackwardWeight(dy: NativeTensor, x: NativeTensor): NativeTensor
+}
