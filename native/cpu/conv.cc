@@ -14,27 +14,27 @@ namespace {
 
 using dnnl::memory;
 using Tag = memory::format_tag;
-constexpr auto kF32 = memory::data_type::f32;
+constexpr auto kF32 = dnnl::memory::data_type::f32;
 
 struct ConvPlan {
   dnnl::primitive primitive;
-  memory::desc x, weight, bias, y, scratchpad;   // weight: as the kernel wants it
-  memory::desc plain_weight, reorder_scratchpad;
+  dnnl::memory::desc x, weight, bias, y, scratchpad;   // weight: as the kernel wants it
+  dnnl::memory::desc plain_weight, reorder_scratchpad;
   bool same_layout;                              // the kernel takes OIHW as it is
   dnnl::reorder reorder;                         // from (backward weight: to) the plain weights
 };
 
 struct ConvDescs {
-  memory::desc x, weight, bias, y;
-  memory::dims strides, pad_before, pad_after;
+  dnnl::memory::desc x, weight, bias, y;
+  dnnl::memory::dims strides, pad_before, pad_after;
 };
 
 ConvDescs describe(const ConvShape& s, bool with_bias) {
   ConvDescs d;
-  d.x = memory::desc({s.n, s.c_in, s.h, s.w}, kF32, Tag::nhwc);
-  d.y = memory::desc({s.n, s.c_out, s.oh, s.ow}, kF32, Tag::nhwc);
-  d.weight = memory::desc({s.c_out, s.c_in, s.kh, s.kw}, kF32, Tag::any);
-  if (with_bias) d.bias = memory::desc({s.c_out}, kF32, Tag::a);
+  d.x = dnnl::memory::desc({s.n, s.c_in, s.h, s.w}, kF32, Tag::nhwc);
+  d.y = dnnl::memory::desc({s.n, s.c_out, s.oh, s.ow}, kF32, Tag::nhwc);
+  d.weight = dnnl::memory::desc({s.c_out, s.c_in, s.kh, s.kw}, kF32, Tag::any);
+  if (with_bias) d.bias = dnnl::memory::desc({s.c_out}, kF32, Tag::a);
   d.strides = {s.stride, s.stride};
   d.pad_before = {s.pad_top, s.pad_left};
   d.pad_after = {s.pad_bottom, s.pad_right};
@@ -51,7 +51,7 @@ dnnl::convolution_forward::primitive_desc describe_forward(const ConvShape& s, b
 }
 
 void finish(ConvPlan& plan, const ConvShape& s, bool to_plain) {
-  plan.plain_weight = memory::desc({s.c_out, s.c_in, s.kh, s.kw}, kF32, Tag::oihw);
+  plan.plain_weight = dnnl::memory::desc({s.c_out, s.c_in, s.kh, s.kw}, kF32, Tag::oihw);
   plan.same_layout = plan.weight == plan.plain_weight;
   if (plan.same_layout) return;
   const auto& from = to_plain ? plan.weight : plan.plain_weight;
@@ -121,7 +121,7 @@ std::shared_ptr<const ConvPlan> plan_for(Direction direction, const ConvShape& s
   });
 }
 
-void run_reorder(CachingAllocator& allocator, const ConvPlan& plan, const memory& from, const memory& to) {
+void run_reorder(CachingAllocator& allocator, const ConvPlan& plan, const dnnl::memory& from, const dnnl::memory& to) {
   Workspace scratchpad(allocator, plan.reorder_scratchpad.get_size());
   const dnnl::primitive& primitive = plan.reorder;
   primitive.execute(dnnl_stream(), {{DNNL_ARG_FROM, from},
@@ -138,13 +138,13 @@ void CpuBackend::conv2d(const Conv2dArgs& args) {
     const auto plan = plan_for(Direction::Forward, args.s, bool(args.bias));
     Workspace scratchpad(allocator_, plan->scratchpad.get_size());
     Workspace blocked(allocator_, plan->same_layout ? 0 : plan->weight.get_size());
-    memory weights = dnnl_view(plan->plain_weight, weight);
+    dnnl::memory weights = dnnl_view(plan->plain_weight, weight);
     if (!plan->same_layout) {
-      const memory to = dnnl_view(plan->weight, blocked.data());
+      const dnnl::memory to = dnnl_view(plan->weight, blocked.data());
       run_reorder(allocator_, *plan, weights, to);
       weights = to;
     }
-    std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->x, x)},
+    std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->x, x)},
                                               {DNNL_ARG_WEIGHTS, weights},
                                               {DNNL_ARG_DST, dnnl_view(plan->y, args.y.f32())},
                                               {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}};
@@ -160,9 +160,9 @@ void CpuBackend::conv2d_backward_data(const Conv2dBackwardDataArgs& args) {
     const auto plan = plan_for(Direction::BackwardData, args.s, false);
     Workspace scratchpad(allocator_, plan->scratchpad.get_size());
     Workspace blocked(allocator_, plan->same_layout ? 0 : plan->weight.get_size());
-    memory weights = dnnl_view(plan->plain_weight, weight);
+    dnnl::memory weights = dnnl_view(plan->plain_weight, weight);
     if (!plan->same_layout) {
-      const memory to = dnnl_view(plan->weight, blocked.data());
+      const dnnl::memory to = dnnl_view(plan->weight, blocked.data());
       run_reorder(allocator_, *plan, weights, to);
       weights = to;
     }
@@ -185,9 +185,9 @@ void CpuBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs& args) {
     const auto plan = plan_for(Direction::BackwardWeight, s, bool(args.dbias));
     Workspace scratchpad(allocator_, plan->scratchpad.get_size());
     Workspace blocked(allocator_, plan->same_layout ? 0 : plan->weight.get_size());
-    const memory plain = dnnl_view(plan->plain_weight, args.dweight.f32());
-    const memory weights = plan->same_layout ? plain : dnnl_view(plan->weight, blocked.data());
-    std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->x, x)},
+    const dnnl::memory plain = dnnl_view(plan->plain_weight, args.dweight.f32());
+    const dnnl::memory weights = plan->same_layout ? plain : dnnl_view(plan->weight, blocked.data());
+    std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->x, x)},
                                               {DNNL_ARG_DIFF_DST, dnnl_view(plan->y, dy)},
                                               {DNNL_ARG_DIFF_WEIGHTS, weights},
                                               {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}};

@@ -79,7 +79,7 @@ void CpuBackend::matmul(const MatmulArgs& given) {
                                            omp_get_max_threads()};
       const auto plan = plans().get(key, [&] { return make_plan(args, bool(args.bias), fused); });
       Workspace scratchpad(allocator_, plan->scratchpad.get_size());
-      std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->a, args.a.f32())},
+      std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->a, args.a.f32())},
                                                 {DNNL_ARG_WEIGHTS, dnnl_view(plan->b, args.b.f32())},
                                                 {DNNL_ARG_DST, dnnl_view(plan->c, c)},
                                                 {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}};
