@@ -1,0 +1,104 @@
+/** AdamW over named parameters, with global-norm clipping. */
+import { StarError } from '../native/index.js'
+import { adamwStep, globalNorm, keep, scope, type Tensor, zeros } from '../tensor/index.js'
+
+export interface NamedParameter {
+  name: string
+  tensor: Tensor
+}
+
+export interface AdamWOptions {
+  betas?: readonly [number, number]
+  eps?: number
+  /** Largest global gradient norm; 0 turns clipping off. */
+  maxNorm?: number
+  /** Parameters that weight decay leaves alone. */
+  noDecay?: (name: string, shape: readonly number[]) => boolean
+}
+
+interface Slot extends NamedParameter {
+  m: Tensor
+  v: Tensor
+  decays: boolean
+}
+
+export class AdamW {
+  readonly #slots: Slot[]
+  readonly #options: Required<AdamWOptions>
+  #step = 0
+
+  constructor(parameters: readonly NamedParameter[], options: AdamWOptions = {}) {
+    const { betas = [0.9, 0.95], eps = 1e-8, maxNorm = 0, noDecay = () => false } = options
+    this.#options = { betas, eps, maxNorm, noDecay }
+    this.#slots = parameters.map(({ name, tensor }) => ({
+      name,
+      tensor,
+      m: keep(zeros(tensor.shape, { device: tensor.device })),
+      v: keep(zeros(tensor.shape, { device: tensor.device })),
+      decays: !noDecay(name, tensor.shape),
+    }))
+  }
+
+  /**
+   * One step on the gradients in `.grad`; a parameter without one is left as it is.
+   * @returns the global norm of the gradients before clipping
+   */
+  step({ lr, weightDecay }: { lr: number; weightDecay: number }): { gradNorm: number } {
+    return scope(() => {
+      const used = this.#slots.filter(({ tensor }) => tensor.grad)
+      if (used.length === 0) throw new StarError('ERR_ARGUMENT', 'AdamW: no parameter has a gradient: run backward before step')
+      const { betas, eps, maxNorm } = this.#options
+      const grads = used.map(({ tensor }) => tensor.grad!)
+      const norm = globalNorm(grads)
+      this.#step += 1
+      adamwStep({
+        params: used.map((s) => s.tensor),
+        grads,
+        m: used.map((s) => s.m),
+        v: used.map((s) => s.v),
+        weightDecays: used.map((s) => (s.decays ? weightDecay : 0)),
+        norm: maxNorm > 0 ? norm : null,
+        maxNorm,
+        lr,
+        beta1: betas[0],
+        beta2: betas[1],
+        eps,
+        step: this.#step,
+      })
+      return { gradNorm: norm.item() }
+    })
+  }
+
+  /** Moments for a checkpoint, named `parameter.exp_avg` and `parameter.exp_avg_sq`. */
+  *tensors(): Generator<[string, Tensor]> {
+    for (const { name, m, v } of this.#slots) {
+      yield [`${name}.exp_avg`, m]
+      yield [`${name}.exp_avg_sq`, v]
+    }
+  }
+
+  state(): { step: number } {
+    return { step: this.#step }
+  }
+
+  /** Takes up moments and step of a checkpoint. @throws ERR_SHAPE when a moment is missing or has another shape */
+  load(tensors: ReadonlyMap<string, Tensor>, state: { step: number }): void {
+    for (const [name, moment] of this.tensors()) {
+      const given = tensors.get(name)
+      if (given?.shape.join() !== moment.shape.join())
+        throw new StarError(
+          'ERR_SHAPE',
+          `the optimizer state ${name} ${given ? `has shape (${given.shape.join(', ')})` : 'is missing'}, expected (${moment.shape.join(', ')}): the checkpoint belongs to another model`,
+        )
+      moment.copyFrom(given)
+    }
+    this.#step = state.step
+  }
+
+  dispose(): void {
+    for (const { m, v } of this.#slots) {
+      m.dispose()
+      v.dispose()
+    }
+  }
+}
