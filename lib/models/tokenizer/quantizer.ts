@@ -1,0 +1,186 @@
+/**
+ * The multi-scale residual quantizer (Tian et al. 2024, "VAR"): a latent becomes K token maps, coarse to fine, each of
+ * which codes what the maps before it left over. Latents are NHWC: (B, h, w, Z) with h = w = p_K.
+ */
+import { StarError } from '../../native/index.js'
+import { Embedding, type LayerOptions, Module } from '../../nn/index.js'
+import {
+  add, areaPool, bicubic, concat, embedding, mse, mul, nearestRow, noGrad, reshape, scope, sub, Tensor, zeros,
+} from '../../tensor/index.js'
+import { Codebook } from './codebook.js'
+import { latentSide, type TokenizerConfig } from './config.js'
+import { Phi } from './phi.js'
+
+/** A latent as tokens. */
+export interface Quantized {
+  /** Token map of each scale, i32 (B, p_k²). */
+  indices: Tensor[]
+  /** f̂ after each scale, (B, h, w, Z). */
+  fHat: Tensor[]
+}
+
+/** What one forward of quantizer training gives. */
+export interface QuantizerTraining {
+  /** f̂ with the straight-through gradient: its gradient goes to the latent as it is. (B, h, w, Z) */
+  fHat: Tensor
+  /** mean_k [ β·mse(stopgrad f̂_k, f) + mse(f̂_k, stopgrad f) ], shape []. */
+  loss: Tensor
+  /** Token map of each scale, i32 (B, p_k²). */
+  indices: Tensor[]
+  /** The vectors that were matched against the codebook, all scales after one another: (B·L, Z). No gradient. */
+  vectors: Tensor
+}
+
+export class MultiScaleQuantizer extends Module {
+  readonly phi: Phi
+  readonly embedding: Embedding
+  /** Use of the codebook, its first values and the revival of unused rows. */
+  readonly codebook: Codebook
+  readonly #config: TokenizerConfig
+
+  constructor(config: TokenizerConfig, options: Pick<LayerOptions, 'init' | 'device'>) {
+    super()
+    this.#config = config
+    const hits = zeros([config.patchNums.length, config.vocabSize], { device: options.device })
+    this.buffer('ema_vocab_hit_SV', hits)
+    this.phi = this.child('quant_resi', new Phi(config, options))
+    this.embedding = this.child('embedding', new Embedding(config.vocabSize, config.latentChannels, options))
+    this.codebook = new Codebook(this.embedding.weight, hits)
+  }
+
+  /** Number of scales, K. */
+  get scales(): number {
+    return this.#config.patchNums.length
+  }
+
+  /** Tokens of a latent and the running f̂; not differentiable. */
+  quantize(feature: Tensor): Quantized {
+    this.#checkFeature('quantize', feature)
+    return noGrad(() => scope(() => {
+      const indices: Tensor[] = []
+      const fHat: Tensor[] = []
+      let rest = feature
+      for (let k = 0; k < this.scales; k++) {
+        const { ids } = this.#match(rest, k)
+        const step = this.#spread(this.embedding.forward(ids), k)
+        rest = sub(rest, step)
+        indices.push(ids)
+        fHat.push(k === 0 ? step : add(fHat[k - 1], step))
+      }
+      return { indices, fHat }
+    }))
+  }
+
+  /** Codebook rows of a token map of any shape: ids (…) → (…, Z). */
+  embedIndices(ids: Tensor): Tensor {
+    return embedding(this.embedding.weight, ids)
+  }
+
+  /** f̂ after each scale from the token maps i32 (B, p_k²), for as many scales as are given. Not differentiable. */
+  fHatOf(indices: readonly Tensor[]): Tensor[] {
+    return noGrad(() => scope(() => {
+      const fHat: Tensor[] = []
+      indices.forEach((ids, k) => {
+        const step = this.#spread(this.embedding.forward(ids), k)
+        fHat.push(k === 0 ? step : add(fHat[k - 1], step))
+      })
+      return fHat
+    }))
+  }
+
+  /**
+   * Teacher-forcing input of the transformer: f̂ after scale k, averaged down to the side of scale k+1, for all scales but
+   * the last, flattened in order.
+   * @param source a latent (B, h, w, Z), or the token maps of at least all scales but the last
+   * @returns (B, L − p_1², Z)
+   */
+  transformerInput(source: Tensor | readonly Tensor[]): Tensor {
+    return noGrad(() => scope(() => {
+      const fHat = source instanceof Tensor ? this.quantize(source).fHat : this.fHatOf(source.slice(0, this.scales - 1))
+      if (fHat.length < this.scales - 1)
+        throw new StarError('ERR_SHAPE', `transformerInput: token maps of ${fHat.length} scales were given, expected ${this.scales - 1} or ${this.scales}`)
+      const batch = fHat.length > 0 ? fHat[0].shape[0] : source instanceof Tensor ? source.shape[0] : source[0].shape[0]
+      const parts = fHat.slice(0, this.scales - 1).map((f, k) => this.#shrink(f, k + 1))
+      return parts.length > 0 ? concat(parts, 1) : Tensor.empty([batch, 0, this.#config.latentChannels], { device: this.embedding.weight.device })
+    }))
+  }
+
+  /**
+   * One step of sampling: adds the rows chosen at scale k to f̂.
+   * @param fHat f̂ after the scale before, null at the first
+   * @param codes codebook rows (or a soft mix of them) of scale k: (B, p_k, p_k, Z) or (B, p_k², Z)
+   * @returns f̂ (B, h, w, Z), and the transformer's input at scale k+1, (B, p_{k+1}², Z), null after the last scale
+   */
+  nextInput(k: number, fHat: Tensor | null, codes: Tensor): { fHat: Tensor; next: Tensor | null } {
+    return noGrad(() => scope(() => {
+      const step = this.#spread(codes, k)
+      const sum = fHat ? add(fHat, step) : step
+      return { fHat: sum, next: k + 1 < this.scales ? this.#shrink(sum, k + 1) : null }
+    }))
+  }
+
+  /**
+   * Forward for training. Gradients of the loss reach the latent through the commitment term, and φ and the codebook
+   * through every f̂_k; the latent that is matched is a constant.
+   */
+  train(feature: Tensor): QuantizerTraining {
+    this.#checkFeature('train', feature)
+    return scope(() => {
+      const target = feature.detach()
+      const { commitment } = this.#config
+      const indices: Tensor[] = []
+      const vectors: Tensor[] = []
+      let rest = target
+      let fHat: Tensor | null = null
+      let loss: Tensor | null = null
+      for (let k = 0; k < this.scales; k++) {
+        const { ids, rows } = this.#match(rest, k)
+        const step = this.#spread(this.embedding.forward(ids), k)
+        fHat = fHat ? add(fHat, step) : step
+        rest = noGrad(() => sub(rest, step))
+        const term = add(mse(fHat, target), mul(mse(fHat.detach(), feature), commitment))
+        loss = loss ? add(loss, term) : term
+        indices.push(ids)
+        vectors.push(reshape(rows, [-1, this.#config.latentChannels]))
+      }
+      const through = add(feature, sub(fHat!, target).detach())
+      return { fHat: through, loss: mul(loss!, 1 / this.scales), indices, vectors: concat(vectors, 0) }
+    })
+  }
+
+  /** Nearest codebook rows of the remainder at scale k: rows (B, p_k², Z), ids (B, p_k²). */
+  #match(rest: Tensor, k: number): { ids: Tensor; rows: Tensor } {
+    return noGrad(() => {
+      const rows = this.#shrink(rest, k)
+      return { ids: nearestRow(rows, this.embedding.weight).ids, rows }
+    })
+  }
+
+  /** Averages a latent down to scale k: (B, h, w, Z) → (B, p_k², Z). */
+  #shrink(latent: Tensor, k: number): Tensor {
+    const p = this.#config.patchNums[k]
+    const small = p === latent.shape[1] ? latent : areaPool(latent, p, p)
+    return reshape(small, [latent.shape[0], p * p, latent.shape[3]])
+  }
+
+  /** Enlarges the rows of scale k to the latent and applies φ: (B, p_k², Z) → (B, h, w, Z). */
+  #spread(codes: Tensor, k: number): Tensor {
+    const p = this.#config.patchNums[k]
+    const side = latentSide(this.#config)
+    const z = this.#config.latentChannels
+    if (codes.count !== codes.shape[0] * p * p * z)
+      throw new StarError('ERR_SHAPE', `quantizer: codes of shape (${codes.shape.join(', ')}) at scale ${k}, expected (batch, ${p * p}, ${z})`)
+    const map = reshape(codes, [codes.shape[0], p, p, z])
+    return this.phi.forward(k === this.scales - 1 ? map : bicubic(map, side, side), k)
+  }
+
+  #checkFeature(name: string, feature: Tensor): void {
+    const side = latentSide(this.#config)
+    const [, h, w, z] = feature.shape
+    if (feature.rank !== 4 || h !== side || w !== side || z !== this.#config.latentChannels)
+      throw new StarError(
+        'ERR_SHAPE',
+        `quantizer.${name}: the latent has shape (${feature.shape.join(', ')}), expected (batch, ${side}, ${side}, ${this.#config.latentChannels}); the image side must be patchNums' last times the downsampling`,
+      )
+  }
+}

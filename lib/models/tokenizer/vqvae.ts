@@ -1,0 +1,79 @@
+import { StarError } from '../../native/index.js'
+import { Conv2d, type LayerOptions, Module } from '../../nn/index.js'
+import { clamp, noGrad, type Random, scope, type Tensor } from '../../tensor/index.js'
+import { imageSide, type TokenizerConfig, type TokenizerOptions, tokenizerSchema } from './config.js'
+import { Decoder } from './decoder.js'
+import { Encoder } from './encoder.js'
+import { MultiScaleQuantizer } from './quantizer.js'
+
+/**
+ * The image tokenizer: an autoencoder around a multi-scale residual quantizer. Images are NHWC in [−1, 1]. Tensor names
+ * are those of the released vae_ch160v4096z32.
+ */
+export class Tokenizer extends Module {
+  readonly config: TokenizerConfig
+  readonly encoder: Encoder
+  readonly decoder: Decoder
+  readonly quantizer: MultiScaleQuantizer
+  readonly quantConv: Conv2d
+  readonly postQuantConv: Conv2d
+
+  /** @param options.init source of the first weights; null leaves zeros, for weights that are loaded afterwards */
+  constructor(config: TokenizerOptions, options: Pick<LayerOptions, 'init' | 'device'>) {
+    super()
+    const parsed = tokenizerSchema.safeParse(config)
+    if (!parsed.success) {
+      const problems = parsed.error.issues.map((i) => `${i.path.join('.') || 'configuration'}: ${i.message}`).join('; ')
+      throw new StarError('ERR_CONFIG', `the tokenizer's configuration is not valid: ${problems}`)
+    }
+    this.config = parsed.data
+    const z = this.config.latentChannels
+    this.encoder = this.child('encoder', new Encoder(this.config, options))
+    this.decoder = this.child('decoder', new Decoder(this.config, options))
+    this.quantizer = this.child('quantize', new MultiScaleQuantizer(this.config, options))
+    this.quantConv = this.child('quant_conv', new Conv2d(z, z, { ...options, kernel: 3 }))
+    this.postQuantConv = this.child('post_quant_conv', new Conv2d(z, z, { ...options, kernel: 3 }))
+  }
+
+  /** The latent before quantization: images (B, H, W, 3) → (B, h, w, Z). */
+  encode(images: Tensor): Tensor {
+    const side = imageSide(this.config)
+    if (images.rank !== 4 || images.shape[1] !== side || images.shape[2] !== side || images.shape[3] !== 3)
+      throw new StarError('ERR_SHAPE', `encode: the images have shape (${images.shape.join(', ')}), expected (batch, ${side}, ${side}, 3)`)
+    return scope(() => this.quantConv.forward(this.encoder.forward(images)))
+  }
+
+  /** The image before clamping: f̂ (B, h, w, Z) → (B, H, W, 3). Differentiable. */
+  decodeRaw(fHat: Tensor): Tensor {
+    return scope(() => this.decoder.forward(this.postQuantConv.forward(fHat)))
+  }
+
+  /** The image of a quantized latent, in [−1, 1]: f̂ (B, h, w, Z) → (B, H, W, 3). */
+  decode(fHat: Tensor): Tensor {
+    return scope(() => clamp(this.decodeRaw(fHat), -1, 1))
+  }
+
+  /** Token maps of images, i32 (B, p_k²) for each scale. */
+  tokenize(images: Tensor): Tensor[] {
+    return noGrad(() => scope(() => this.quantizer.quantize(this.encode(images)).indices))
+  }
+
+  /** Image → tokens → image. */
+  reconstruct(images: Tensor): Tensor {
+    return noGrad(() => scope(() => this.decode(this.quantizer.quantize(this.encode(images)).fHat.at(-1)!)))
+  }
+
+  /**
+   * Sets the codebook from what the encoder gives for the first images: `rounds` times, all scales are matched, and
+   * the rows become the k-means centres of the matched vectors. Start training with it, not from random rows.
+   */
+  initializeCodebook(images: Tensor, random: Random, options: { rounds?: number } = {}): void {
+    const { quantizer } = this
+    noGrad(() => scope(() => {
+      const feature = this.encode(images)
+      quantizer.codebook.sample(quantizer.train(feature).vectors, random)
+      for (let round = 0; round < (options.rounds ?? 4); round++)
+        scope(() => quantizer.codebook.refine(quantizer.train(feature).vectors, random, 1))
+    }))
+  }
+}

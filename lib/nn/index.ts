@@ -1,0 +1,6 @@
+export * from './conv.js'
+export * from './embedding.js'
+export * from './init.js'
+export * from './linear.js'
+export * from './module.js'
+export * from './norm.js'
