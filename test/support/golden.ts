@@ -52,6 +52,7 @@ export class Golden {
     const bytes = Uint8Array.from(this.#data.subarray(...data_offsets)).buffer
     if (dtype === 'F32') return new Float32Array(bytes)
     if (dtype === 'I32') return new Int32Array(bytes)
+    if (dtype === 'F16') return Float32Array.from(new Uint16Array(bytes), halfToFloat)
     throw new Error(`${name} is ${dtype}`)
   }
 
@@ -64,6 +65,20 @@ export class Golden {
     if (!entry) throw new Error(`no ${name} in the golden file`)
     return entry
   }
+}
+
+function halfToFloat(bits: number): number {
+  const exponent = (bits >> 10) & 0x1f
+  const fraction = bits & 0x3ff
+  const size =
+    exponent === 0x1f
+      ? fraction === 0
+        ? Number.POSITIVE_INFINITY
+        : Number.NaN
+      : exponent === 0
+        ? fraction * 2 ** -24
+        : (1024 + fraction) * 2 ** (exponent - 25)
+  return bits & 0x8000 ? -size : size
 }
 
 /** The 32-bit words of a name. */

@@ -1,5 +1,5 @@
 /** Care of a codebook in training: how much each row is used, first values, and new values for rows nobody uses. */
-import { noGrad, nearestRow, type Random, scope, Tensor } from '../../tensor/index.js'
+import { nearestRow, noGrad, type Random, scope, Tensor } from '../../tensor/index.js'
 
 /** Weight of the past in the running count of uses. */
 const DECAY = 0.98
@@ -45,12 +45,12 @@ export class Codebook {
     const [scales, vocab] = this.hits.shape
     const hits = this.hits.floats()
     const total = new Float64Array(vocab)
-    const share = (row: Float32Array | Float64Array): number => {
+    const share = (row: Float64Array): number => {
       const even = row.reduce((sum, h) => sum + h, 0) / vocab
       return even === 0 ? 0 : row.reduce((n, h) => n + (h >= 0.08 * even ? 1 : 0), 0) / vocab
     }
     const perScale = Array.from({ length: scales }, (_, k) => {
-      const row = hits.subarray(k * vocab, (k + 1) * vocab)
+      const row = Float64Array.from(hits.subarray(k * vocab, (k + 1) * vocab))
       row.forEach((h, v) => {
         total[v] += h
       })
@@ -94,13 +94,13 @@ export class Codebook {
     const [vocab, z] = this.weight.shape
     const values = vectors.floats()
     for (let round = 0; round < rounds; round++) {
-      const ids = noGrad(() => scope(() => nearestRow(vectors, this.weight).ids.ints()))
+      const ids: Int32Array = noGrad(() => scope(() => nearestRow(vectors, this.weight).ids.ints()))
       const rows = new Float64Array(vocab * z)
       const counts = new Float64Array(vocab)
-      ids.forEach((v, i) => {
-        counts[v]++
-        for (let c = 0; c < z; c++) rows[v * z + c] += values[i * z + c]
-      })
+      for (let i = 0; i < ids.length; i++) {
+        counts[ids[i]]++
+        for (let c = 0; c < z; c++) rows[ids[i] * z + c] += values[i * z + c]
+      }
       const weight = this.weight.floats()
       const empty: number[] = []
       for (let v = 0; v < vocab; v++) {

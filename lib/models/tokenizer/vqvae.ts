@@ -1,3 +1,4 @@
+import { parseConfig } from '../../config/parse-config.js'
 import { StarError } from '../../native/index.js'
 import { Conv2d, type LayerOptions, Module } from '../../nn/index.js'
 import { clamp, noGrad, type Random, scope, type Tensor } from '../../tensor/index.js'
@@ -21,12 +22,7 @@ export class Tokenizer extends Module {
   /** @param options.init source of the first weights; null leaves zeros, for weights that are loaded afterwards */
   constructor(config: TokenizerOptions, options: Pick<LayerOptions, 'init' | 'device'>) {
     super()
-    const parsed = tokenizerSchema.safeParse(config)
-    if (!parsed.success) {
-      const problems = parsed.error.issues.map((i) => `${i.path.join('.') || 'configuration'}: ${i.message}`).join('; ')
-      throw new StarError('ERR_CONFIG', `the tokenizer's configuration is not valid: ${problems}`)
-    }
-    this.config = parsed.data
+    this.config = parseConfig(tokenizerSchema, config, 'tokenizer')
     const z = this.config.latentChannels
     this.encoder = this.child('encoder', new Encoder(this.config, options))
     this.decoder = this.child('decoder', new Decoder(this.config, options))

@@ -1,0 +1,42 @@
+import t from 'tap'
+import { add, backward, mulSum, scope, Tensor } from '../../lib/tensor/index.js'
+import { Golden, relativeError, type RuleParameter, ruleParameter, ruleSigned, testDevice } from '../support/golden.js'
+import { goldenTokenizer, toNchw, toNhwc } from '../support/tokenizer.js'
+
+const golden = new Golden('autoencoder_grads')
+const { golden: tokenizer, model } = goldenTokenizer()
+t.teardown(() => model.dispose())
+
+/** Weights of the outputs in the objective Σ feature·w₁ + Σ image·w₂, image before clamping. */
+const weights = (name: string, shape: number[]): Tensor => {
+  const count = shape.reduce((n, d) => n * d, 1)
+  return toNhwc(Tensor.from(ruleSigned(golden.metadata.prefix + name, count), shape, { device: testDevice }))
+}
+
+t.test('gradients of the encoder, the decoder and f̂', async (t) => {
+  scope(() => {
+    const image = tokenizer.json<RuleParameter & { name: string }>('image')
+    const fHat = toNhwc(tokenizer.tensor(`f_hat.${model.quantizer.scales - 1}`))
+    fHat.requiresGrad = true
+    const feature = model.encode(toNhwc(ruleParameter(image.name, image)))
+    const decoded = model.decodeRaw(fHat)
+    const encoderPart = mulSum(feature, weights('grad_feature', tokenizer.shape('feature')))
+    const decoderPart = mulSum(decoded, weights('grad_image', tokenizer.shape('image_out')))
+    backward(add(encoderPart, decoderPart))
+
+    t.ok(relativeError(toNchw(fHat.grad!).floats(), golden.values('grad.f_hat')) < 1e-4, 'f̂')
+    let checked = 0
+    for (const { name, tensor } of model.namedTensors()) {
+      if (name.startsWith('quantize.')) continue
+      const grad = tensor.grad!.floats()
+      const norm = Math.sqrt(grad.reduce((sum, g) => sum + g * g, 0))
+      const expectedNorm = golden.values(`norm.${name}`)[0]
+      t.ok(Math.abs(norm - expectedNorm) < 1e-4 * expectedNorm, `norm of ${name}`)
+      const head = golden.values(`head.${name}`)
+      t.ok(relativeError(grad.subarray(0, head.length), head) < 1e-4, `first values of ${name}`)
+      checked++
+    }
+    t.equal(checked, golden.names.filter((name) => name.startsWith('norm.')).length)
+    model.zeroGrad()
+  })
+})
