@@ -1,5 +1,5 @@
 /** First values of parameters. */
-import { type Random, type Shape, Tensor, zeros } from '../tensor/index.js'
+import { type Random, type Shape, type Tensor, zeros } from '../tensor/index.js'
 
 /** How a layer gets its first values. */
 export interface LayerOptions {

@@ -80,10 +80,14 @@ export abstract class Module {
         problems.push(`${name}: has shape (${given.shape.join(', ')}), expected (${tensor.shape.join(', ')})`)
       } else matched.push([tensor, given])
     }
-    for (const name of weights.keys()) if (!seen.has(name) && !options.ignore?.test(name)) problems.push(`${name}: unexpected`)
+    for (const name of weights.keys())
+      if (!seen.has(name) && !options.ignore?.test(name)) problems.push(`${name}: unexpected`)
     if (problems.length > 0) {
       const shown = problems.slice(0, 20).join('; ')
-      throw new StarError('ERR_SHAPE', `the weights do not fit the model: ${shown}${problems.length > 20 ? `; and ${problems.length - 20} more` : ''}`)
+      throw new StarError(
+        'ERR_SHAPE',
+        `the weights do not fit the model: ${shown}${problems.length > 20 ? `; and ${problems.length - 20} more` : ''}`,
+      )
     }
     for (const [tensor, given] of matched) tensor.copyFrom(given)
   }

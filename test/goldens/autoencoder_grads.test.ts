@@ -1,6 +1,6 @@
 import t from 'tap'
 import { add, backward, mulSum, scope, Tensor } from '../../lib/tensor/index.js'
-import { Golden, relativeError, type RuleParameter, ruleParameter, ruleSigned, testDevice } from '../support/golden.js'
+import { Golden, type RuleParameter, relativeError, ruleParameter, ruleSigned, testDevice } from '../support/golden.js'
 import { goldenTokenizer, toNchw, toNhwc } from '../support/tokenizer.js'
 
 const golden = new Golden('autoencoder_grads')
@@ -26,17 +26,26 @@ t.test('gradients of the encoder, the decoder and f̂', async (t) => {
 
     t.ok(relativeError(toNchw(fHat.grad!).floats(), golden.values('grad.f_hat')) < 1e-4, 'f̂')
     let checked = 0
+    let zeros = 0
     for (const { name, tensor } of model.namedTensors()) {
       if (name.startsWith('quantize.')) continue
       const grad = tensor.grad!.floats()
       const norm = Math.sqrt(grad.reduce((sum, g) => sum + g * g, 0))
       const expectedNorm = golden.values(`norm.${name}`)[0]
+      // A bias whose channel is normalised by itself right after has the gradient 0: both sides hold rounding errors.
+      const layer = name.endsWith('.bias') ? golden.values(`norm.${name.replace(/bias$/, 'weight')}`)[0] : 0
+      if (expectedNorm < 1e-6 * layer) {
+        t.ok(norm < 1e-6 * layer, `${name} is zero up to rounding`)
+        zeros++
+        continue
+      }
       t.ok(Math.abs(norm - expectedNorm) < 1e-4 * expectedNorm, `norm of ${name}`)
       const head = golden.values(`head.${name}`)
       t.ok(relativeError(grad.subarray(0, head.length), head) < 1e-4, `first values of ${name}`)
       checked++
     }
-    t.equal(checked, golden.names.filter((name) => name.startsWith('norm.')).length)
+    t.equal(checked + zeros, golden.names.filter((name) => name.startsWith('norm.')).length)
+    t.ok(zeros < checked / 10)
     model.zeroGrad()
   })
 })

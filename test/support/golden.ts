@@ -104,8 +104,15 @@ export function ruleSigned(name: string, count: number): Float32Array {
 }
 
 export function ruleParameter(name: string, { shape, base, scale }: RuleParameter): Tensor {
-  const values = ruleSigned(name, shape.reduce((n, d) => n * d, 1))
-  return Tensor.from(values.map((v) => Math.fround(base) + Math.fround(scale) * v), shape, { device: testDevice })
+  const values = ruleSigned(
+    name,
+    shape.reduce((n, d) => n * d, 1),
+  )
+  return Tensor.from(
+    values.map((v) => Math.fround(base) + Math.fround(scale) * v),
+    shape,
+    { device: testDevice },
+  )
 }
 
 /** ‖out − ref‖ / ‖ref‖ */

@@ -18,7 +18,8 @@ export class ResnetBlock extends Module {
     this.conv1 = this.child('conv1', new Conv2d(inputs, outputs, { ...init, kernel: 3 }))
     this.norm2 = this.child('norm2', new GroupNorm(outputs, { silu: true, device: init.device }))
     this.conv2 = this.child('conv2', new Conv2d(outputs, outputs, { ...init, kernel: 3 }))
-    this.shortcut = inputs === outputs ? null : this.child('nin_shortcut', new Conv2d(inputs, outputs, { ...init, kernel: 1 }))
+    this.shortcut =
+      inputs === outputs ? null : this.child('nin_shortcut', new Conv2d(inputs, outputs, { ...init, kernel: 1 }))
   }
 
   /** x (n, h, w, inputs) → (n, h, w, outputs) */
@@ -64,7 +65,10 @@ export class Downsample extends Module {
 
   constructor(channels: number, init: Init) {
     super()
-    this.conv = this.child('conv', new Conv2d(channels, channels, { ...init, kernel: 3, stride: 2, padding: [0, 0, 1, 1] }))
+    this.conv = this.child(
+      'conv',
+      new Conv2d(channels, channels, { ...init, kernel: 3, stride: 2, padding: [0, 0, 1, 1] }),
+    )
   }
 
   /** (n, h, w, c) → (n, h/2, w/2, c) */

@@ -1,5 +1,5 @@
 /** Care of a codebook in training: how much each row is used, first values, and new values for rows nobody uses. */
-import { nearestRow, noGrad, type Random, scope, Tensor } from '../../tensor/index.js'
+import { nearestRow, noGrad, type Random, scope, type Tensor } from '../../tensor/index.js'
 
 /** Weight of the past in the running count of uses. */
 const DECAY = 0.98
@@ -86,7 +86,11 @@ export class Codebook {
 
   /** Sets every row to a vector drawn from (N, Z), without repetition where there are enough. */
   sample(vectors: Tensor, random: Random): void {
-    this.#place(Array.from({ length: this.weight.shape[0] }, (_, v) => v), vectors, random)
+    this.#place(
+      Array.from({ length: this.weight.shape[0] }, (_, v) => v),
+      vectors,
+      random,
+    )
   }
 
   /** k-means rounds: every row moves to the mean of the vectors (N, Z) nearest to it; rows without any are drawn anew. */

@@ -29,9 +29,12 @@ export const tokenizerSchema = z
     commitment: z.number().nonnegative().default(0.25),
   })
   .refine((c) => c.channelMultipliers.every((m) => (m * c.baseChannels) % 32 === 0), {
-    message: 'every level needs a multiple of 32 channels (GroupNorm has 32 groups): change baseChannels or channelMultipliers',
+    message:
+      'every level needs a multiple of 32 channels (GroupNorm has 32 groups): change baseChannels or channelMultipliers',
   })
-  .refine((c) => c.patchNums.every((p, k) => k === 0 || p > c.patchNums[k - 1]), { message: 'patchNums must rise from scale to scale' })
+  .refine((c) => c.patchNums.every((p, k) => k === 0 || p > c.patchNums[k - 1]), {
+    message: 'patchNums must rise from scale to scale',
+  })
 
 /** A complete configuration. */
 export type TokenizerConfig = z.output<typeof tokenizerSchema>

@@ -52,12 +52,26 @@ export function detailLoss(x: Tensor, y: Tensor): Tensor {
 export const psnr = (meanSquaredError: number): number => 10 * Math.log10(4 / Math.max(meanSquaredError, 1e-12))
 
 /** One forward of tokenizer training on images (B, H, W, 3). */
-export function tokenizerObjective(model: Tokenizer, images: Tensor, weights: ObjectiveWeights = defaultObjective): ObjectiveResult {
+export function tokenizerObjective(
+  model: Tokenizer,
+  images: Tensor,
+  weights: ObjectiveWeights = defaultObjective,
+): ObjectiveResult {
   return scope(() => {
     const { fHat, loss: quantizer, indices, vectors } = model.quantizer.train(model.encode(images))
     const reconstruction = model.decodeRaw(fHat)
-    const terms = { l1: mae(reconstruction, images), l2: mse(reconstruction, images), detail: detailLoss(reconstruction, images), quantizer }
-    const parts = [mul(terms.l1, weights.l1), mul(terms.l2, weights.l2), mul(terms.detail, weights.detail), mul(terms.quantizer, weights.quantizer)]
+    const terms = {
+      l1: mae(reconstruction, images),
+      l2: mse(reconstruction, images),
+      detail: detailLoss(reconstruction, images),
+      quantizer,
+    }
+    const parts = [
+      mul(terms.l1, weights.l1),
+      mul(terms.l2, weights.l2),
+      mul(terms.detail, weights.detail),
+      mul(terms.quantizer, weights.quantizer),
+    ]
     return { loss: parts.reduce((a, b) => add(a, b)), terms, reconstruction, indices, vectors }
   })
 }

@@ -5,7 +5,20 @@
 import { StarError } from '../../native/index.js'
 import { Embedding, type LayerOptions, Module } from '../../nn/index.js'
 import {
-  add, areaPool, bicubic, concat, embedding, mse, mul, nearestRow, noGrad, reshape, scope, sub, Tensor, zeros,
+  add,
+  areaPool,
+  bicubic,
+  concat,
+  embedding,
+  mse,
+  mul,
+  nearestRow,
+  noGrad,
+  reshape,
+  scope,
+  sub,
+  Tensor,
+  zeros,
 } from '../../tensor/index.js'
 import { Codebook } from './codebook.js'
 import { latentSide, type TokenizerConfig } from './config.js'
@@ -23,7 +36,7 @@ export interface Quantized {
 export interface QuantizerTraining {
   /** f̂ with the straight-through gradient: its gradient goes to the latent as it is. (B, h, w, Z) */
   fHat: Tensor
-  /** mean_k [ β·mse(stopgrad f̂_k, f) + mse(f̂_k, stopgrad f) ], shape []. */
+  /** Σ_k [ β·mse(stopgrad f̂_k, f) + mse(f̂_k, stopgrad f) ], shape []. */
   loss: Tensor
   /** Token map of each scale, i32 (B, p_k²). */
   indices: Tensor[]
@@ -56,19 +69,21 @@ export class MultiScaleQuantizer extends Module {
   /** Tokens of a latent and the running f̂; not differentiable. */
   quantize(feature: Tensor): Quantized {
     this.#checkFeature('quantize', feature)
-    return noGrad(() => scope(() => {
-      const indices: Tensor[] = []
-      const fHat: Tensor[] = []
-      let rest = feature
-      for (let k = 0; k < this.scales; k++) {
-        const { ids } = this.#match(rest, k)
-        const step = this.#spread(this.embedding.forward(ids), k)
-        rest = sub(rest, step)
-        indices.push(ids)
-        fHat.push(k === 0 ? step : add(fHat[k - 1], step))
-      }
-      return { indices, fHat }
-    }))
+    return noGrad(() =>
+      scope(() => {
+        const indices: Tensor[] = []
+        const fHat: Tensor[] = []
+        let rest = feature
+        for (let k = 0; k < this.scales; k++) {
+          const { ids } = this.#match(rest, k)
+          const step = this.#spread(this.embedding.forward(ids), k)
+          rest = sub(rest, step)
+          indices.push(ids)
+          fHat.push(k === 0 ? step : add(fHat[k - 1], step))
+        }
+        return { indices, fHat }
+      }),
+    )
   }
 
   /** Codebook rows of a token map of any shape: ids (…) → (…, Z). */
@@ -78,14 +93,16 @@ export class MultiScaleQuantizer extends Module {
 
   /** f̂ after each scale from the token maps i32 (B, p_k²), for as many scales as are given. Not differentiable. */
   fHatOf(indices: readonly Tensor[]): Tensor[] {
-    return noGrad(() => scope(() => {
-      const fHat: Tensor[] = []
-      indices.forEach((ids, k) => {
-        const step = this.#spread(this.embedding.forward(ids), k)
-        fHat.push(k === 0 ? step : add(fHat[k - 1], step))
-      })
-      return fHat
-    }))
+    return noGrad(() =>
+      scope(() => {
+        const fHat: Tensor[] = []
+        indices.forEach((ids, k) => {
+          const step = this.#spread(this.embedding.forward(ids), k)
+          fHat.push(k === 0 ? step : add(fHat[k - 1], step))
+        })
+        return fHat
+      }),
+    )
   }
 
   /**
@@ -95,14 +112,23 @@ export class MultiScaleQuantizer extends Module {
    * @returns (B, L − p_1², Z)
    */
   transformerInput(source: Tensor | readonly Tensor[]): Tensor {
-    return noGrad(() => scope(() => {
-      const fHat = source instanceof Tensor ? this.quantize(source).fHat : this.fHatOf(source.slice(0, this.scales - 1))
-      if (fHat.length < this.scales - 1)
-        throw new StarError('ERR_SHAPE', `transformerInput: token maps of ${fHat.length} scales were given, expected ${this.scales - 1} or ${this.scales}`)
-      const batch = fHat.length > 0 ? fHat[0].shape[0] : source instanceof Tensor ? source.shape[0] : source[0].shape[0]
-      const parts = fHat.slice(0, this.scales - 1).map((f, k) => this.#shrink(f, k + 1))
-      return parts.length > 0 ? concat(parts, 1) : Tensor.empty([batch, 0, this.#config.latentChannels], { device: this.embedding.weight.device })
-    }))
+    return noGrad(() =>
+      scope(() => {
+        const fHat =
+          source instanceof Tensor ? this.quantize(source).fHat : this.fHatOf(source.slice(0, this.scales - 1))
+        if (fHat.length < this.scales - 1)
+          throw new StarError(
+            'ERR_SHAPE',
+            `transformerInput: token maps of ${fHat.length} scales were given, expected ${this.scales - 1} or ${this.scales}`,
+          )
+        const batch =
+          fHat.length > 0 ? fHat[0].shape[0] : source instanceof Tensor ? source.shape[0] : source[0].shape[0]
+        const parts = fHat.slice(0, this.scales - 1).map((f, k) => this.#shrink(f, k + 1))
+        return parts.length > 0
+          ? concat(parts, 1)
+          : Tensor.empty([batch, 0, this.#config.latentChannels], { device: this.embedding.weight.device })
+      }),
+    )
   }
 
   /**
@@ -112,11 +138,13 @@ export class MultiScaleQuantizer extends Module {
    * @returns f̂ (B, h, w, Z), and the transformer's input at scale k+1, (B, p_{k+1}², Z), null after the last scale
    */
   nextInput(k: number, fHat: Tensor | null, codes: Tensor): { fHat: Tensor; next: Tensor | null } {
-    return noGrad(() => scope(() => {
-      const step = this.#spread(codes, k)
-      const sum = fHat ? add(fHat, step) : step
-      return { fHat: sum, next: k + 1 < this.scales ? this.#shrink(sum, k + 1) : null }
-    }))
+    return noGrad(() =>
+      scope(() => {
+        const step = this.#spread(codes, k)
+        const sum = fHat ? add(fHat, step) : step
+        return { fHat: sum, next: k + 1 < this.scales ? this.#shrink(sum, k + 1) : null }
+      }),
+    )
   }
 
   /**
@@ -144,7 +172,7 @@ export class MultiScaleQuantizer extends Module {
         vectors.push(reshape(rows, [-1, this.#config.latentChannels]))
       }
       const through = add(feature, sub(fHat!, target).detach())
-      return { fHat: through, loss: mul(loss!, 1 / this.scales), indices, vectors: concat(vectors, 0) }
+      return { fHat: through, loss: loss!, indices, vectors: concat(vectors, 0) }
     })
   }
 
@@ -169,7 +197,10 @@ export class MultiScaleQuantizer extends Module {
     const side = latentSide(this.#config)
     const z = this.#config.latentChannels
     if (codes.count !== codes.shape[0] * p * p * z)
-      throw new StarError('ERR_SHAPE', `quantizer: codes of shape (${codes.shape.join(', ')}) at scale ${k}, expected (batch, ${p * p}, ${z})`)
+      throw new StarError(
+        'ERR_SHAPE',
+        `quantizer: codes of shape (${codes.shape.join(', ')}) at scale ${k}, expected (batch, ${p * p}, ${z})`,
+      )
     const map = reshape(codes, [codes.shape[0], p, p, z])
     return this.phi.forward(k === this.scales - 1 ? map : bicubic(map, side, side), k)
   }

@@ -35,7 +35,10 @@ export class Tokenizer extends Module {
   encode(images: Tensor): Tensor {
     const side = imageSide(this.config)
     if (images.rank !== 4 || images.shape[1] !== side || images.shape[2] !== side || images.shape[3] !== 3)
-      throw new StarError('ERR_SHAPE', `encode: the images have shape (${images.shape.join(', ')}), expected (batch, ${side}, ${side}, 3)`)
+      throw new StarError(
+        'ERR_SHAPE',
+        `encode: the images have shape (${images.shape.join(', ')}), expected (batch, ${side}, ${side}, 3)`,
+      )
     return scope(() => this.quantConv.forward(this.encoder.forward(images)))
   }
 
@@ -65,11 +68,13 @@ export class Tokenizer extends Module {
    */
   initializeCodebook(images: Tensor, random: Random, options: { rounds?: number } = {}): void {
     const { quantizer } = this
-    noGrad(() => scope(() => {
-      const feature = this.encode(images)
-      quantizer.codebook.sample(quantizer.train(feature).vectors, random)
-      for (let round = 0; round < (options.rounds ?? 4); round++)
-        scope(() => quantizer.codebook.refine(quantizer.train(feature).vectors, random, 1))
-    }))
+    noGrad(() =>
+      scope(() => {
+        const feature = this.encode(images)
+        quantizer.codebook.sample(quantizer.train(feature).vectors, random)
+        for (let round = 0; round < (options.rounds ?? 4); round++)
+          scope(() => quantizer.codebook.refine(quantizer.train(feature).vectors, random, 1))
+      }),
+    )
   }
 }
