@@ -5,12 +5,12 @@
  *   transformer.safetensors   weights of the transformer (absent in a folder that holds only a tokenizer)
  *   README.md                 model card (optional)
  */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { z } from 'zod'
 import { nearest } from '../config/nearest.js'
 import { readConfigFile } from '../config/parse-config.js'
-import { fileError } from '../native/files.js'
+import { fileError, makeFolder } from '../native/files.js'
 import { packageRoot, StarError } from '../native/index.js'
 import { Tensor } from '../tensor/index.js'
 import { readSafetensors, writeSafetensors } from './safetensors.js'
@@ -146,7 +146,7 @@ export function writeModelFolder(
   const parent = dirname(target)
   let beside: string | null = null
   try {
-    mkdirSync(parent, { recursive: true })
+    makeFolder(parent)
     beside = mkdtempSync(join(parent, `.${basename(target)}-`))
     writeFileSync(join(beside, configFile), `${JSON.stringify({ format: modelFormat, ...config }, null, 2)}\n`)
     writeWeights(join(beside, weightsFile('tokenizer')), tokenizer, dtype)

@@ -57,6 +57,29 @@ function flushFolder(folder: string): void {
   } catch {}
 }
 
+const codeOf = (error: unknown): unknown => (error instanceof Error && 'code' in error ? error.code : undefined)
+
+/**
+ * Makes a folder and those above it that are missing. (Node's recursive mkdir never returns where the system answers
+ * ENOENT below a folder that exists, as in /proc.)
+ */
+export function makeFolder(folder: string): void {
+  const make = (): unknown => {
+    try {
+      mkdirSync(folder)
+      return null
+    } catch (error) {
+      return codeOf(error) === 'EEXIST' && statSync(folder).isDirectory() ? null : error
+    }
+  }
+  let failure = make()
+  if (codeOf(failure) === 'ENOENT' && dirname(folder) !== folder) {
+    makeFolder(dirname(folder))
+    failure = make()
+  }
+  if (failure) throw failure
+}
+
 /** Where the bytes of `file` are to go: the file a link points to; anything but a regular file is refused. */
 function targetOf(file: string): string {
   let target = file
@@ -65,7 +88,7 @@ function targetOf(file: string): string {
     if (!statSync(target).isFile())
       throw new StarError('ERR_FILE', `${file} is not a regular file: give the path of a file to write`)
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+    if (codeOf(error) !== 'ENOENT') throw error
   }
   return target
 }
@@ -84,7 +107,7 @@ export async function replaceFile(file: string, write: (path: string) => Promise
   let path: string | null = null
   try {
     const target = targetOf(file)
-    mkdirSync(dirname(target), { recursive: true })
+    makeFolder(dirname(target))
     path = besideName(target)
     await write(path)
     const fd = openSync(path, 'r')
@@ -113,7 +136,7 @@ export function writeFileAtomic(file: string, write: ((fd: number) => void) | Ui
   let path: string | null = null
   try {
     const target = targetOf(file)
-    mkdirSync(dirname(target), { recursive: true })
+    makeFolder(dirname(target))
     path = besideName(target)
     const fd = openSync(path, 'wx')
     try {

@@ -36,10 +36,11 @@ Napi::Value to_array(Napi::Env env, const void* data, size_t size) {
 }  // namespace
 
 void LmdbReaderObject::define(Napi::Env env, Napi::Object exports) {
-  exports.Set("LmdbReader", DefineClass(env, "LmdbReader",
-                                        {InstanceMethod("get", &LmdbReaderObject::get), InstanceMethod("keys", &LmdbReaderObject::keys),
-                                         InstanceMethod("count", &LmdbReaderObject::count),
-                                         InstanceMethod("close", &LmdbReaderObject::close)}));
+  exports.Set(
+      "LmdbReader",
+      DefineClass(env, "LmdbReader",
+                  {InstanceMethod("get", &LmdbReaderObject::get), InstanceMethod("keys", &LmdbReaderObject::keys),
+                   InstanceMethod("count", &LmdbReaderObject::count), InstanceMethod("close", &LmdbReaderObject::close)}));
 }
 
 LmdbReaderObject::LmdbReaderObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LmdbReaderObject>(info) {
@@ -64,13 +65,16 @@ Napi::Value LmdbReaderObject::keys(const Napi::CallbackInfo& info) {
   return guarded("LmdbReader.keys", info, [&](const Call&) -> Napi::Value {
     const std::vector<std::string> keys = reader().keys();
     Napi::Array array = Napi::Array::New(info.Env(), keys.size());
-    for (size_t i = 0; i < keys.size(); ++i) array.Set(static_cast<uint32_t>(i), to_array(info.Env(), keys[i].data(), keys[i].size()));
+    for (size_t i = 0; i < keys.size(); ++i)
+      array.Set(static_cast<uint32_t>(i), to_array(info.Env(), keys[i].data(), keys[i].size()));
     return array;
   });
 }
 
 Napi::Value LmdbReaderObject::count(const Napi::CallbackInfo& info) {
-  return guarded("LmdbReader.count", info, [&](const Call&) -> Napi::Value { return Napi::Number::New(info.Env(), static_cast<double>(reader().count())); });
+  return guarded("LmdbReader.count", info, [&](const Call&) -> Napi::Value {
+    return Napi::Number::New(info.Env(), static_cast<double>(reader().count()));
+  });
 }
 
 Napi::Value LmdbReaderObject::close(const Napi::CallbackInfo& info) {
@@ -79,9 +83,10 @@ Napi::Value LmdbReaderObject::close(const Napi::CallbackInfo& info) {
 }
 
 void LmdbWriterObject::define(Napi::Env env, Napi::Object exports) {
-  exports.Set("LmdbWriter", DefineClass(env, "LmdbWriter",
-                                        {InstanceMethod("put", &LmdbWriterObject::put), InstanceMethod("finish", &LmdbWriterObject::finish),
-                                         InstanceMethod("close", &LmdbWriterObject::close)}));
+  exports.Set("LmdbWriter",
+              DefineClass(env, "LmdbWriter",
+                          {InstanceMethod("put", &LmdbWriterObject::put), InstanceMethod("finish", &LmdbWriterObject::finish),
+                           InstanceMethod("close", &LmdbWriterObject::close)}));
 }
 
 LmdbWriterObject::LmdbWriterObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LmdbWriterObject>(info) {

@@ -31,7 +31,7 @@ static_assert(sizeof(Database) == 48);
 struct Meta {
   uint32_t magic, version;
   uint64_t address, map_size;
-  Database free, main;   // free.pad is the page size
+  Database free, main;  // free.pad is the page size
   uint64_t last_page, transaction;
 };
 static_assert(sizeof(Meta) == 136);
@@ -43,7 +43,8 @@ class Walk {
   void run() {
     Meta first = meta(0, "first");
     page_size_ = first.free.pad;
-    if (page_size_ < 512 || page_size_ > 32768 || (page_size_ & (page_size_ - 1)) != 0) damaged("its page size is not a power of two");
+    if (page_size_ < 512 || page_size_ > 32768 || (page_size_ & (page_size_ - 1)) != 0)
+      damaged("its page size is not a power of two");
     Meta second = meta(page_size_, "second");
     if (second.free.pad != page_size_) damaged("its two headers name different page sizes");
     const Meta& newest = first.transaction < second.transaction ? second : first;
@@ -96,7 +97,8 @@ class Walk {
     visited_[number] = true;
     const auto flags = at<uint16_t>(start + 10);
     const size_t lower = at<uint16_t>(start + 12), upper = at<uint16_t>(start + 14);
-    if (at<uint64_t>(start) != number || (flags != kBranch && flags != kLeaf)) damaged("a page is not what its place in the tree says");
+    if (at<uint64_t>(start) != number || (flags != kBranch && flags != kLeaf))
+      damaged("a page is not what its place in the tree says");
     if (lower < kHeader || lower % 2 != 0 || lower > upper || upper > page_size_) damaged("a page has wrong bounds");
     const size_t count = (lower - kHeader) / 2;
     if (flags == kBranch ? count < 2 : count < 1) damaged("a page of the tree is empty");
@@ -120,7 +122,8 @@ class Walk {
       const size_t run = page(number, kHeader + bytes);
       if (at<uint64_t>(run) != number || at<uint16_t>(run + 10) != kOverflow) damaged("the pages of a large value are missing");
     } else {
-      fail(ErrorCode::File, "%s is an LMDB file with databases inside it, which a pack does not have: pack the images again", path_.c_str());
+      fail(ErrorCode::File, "%s is an LMDB file with databases inside it, which a pack does not have: pack the images again",
+           path_.c_str());
     }
   }
 
@@ -134,6 +137,8 @@ class Walk {
 
 }  // namespace
 
-void check_lmdb(const void* data, size_t size, const std::string& path) { Walk(static_cast<const uint8_t*>(data), size, path).run(); }
+void check_lmdb(const void* data, size_t size, const std::string& path) {
+  Walk(static_cast<const uint8_t*>(data), size, path).run();
+}
 
 }  // namespace star

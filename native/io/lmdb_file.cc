@@ -28,7 +28,7 @@ LmdbReader::LmdbReader(const std::string& path) : path_(path) {
   }
   try {
     check(mdb_env_create(&env_), path, "opened");
-    check(mdb_env_set_mapsize(env_, size), path, "opened");   // otherwise the size its writer reserved, a terabyte at times
+    check(mdb_env_set_mapsize(env_, size), path, "opened");  // otherwise the size its writer reserved, a terabyte at times
     check(mdb_env_open(env_, path.c_str(), kFlags | MDB_RDONLY | MDB_NORDAHEAD, 0644), path, "opened");
     check(mdb_txn_begin(env_, nullptr, MDB_RDONLY, &transaction_), path, "read");
     check(mdb_dbi_open(transaction_, nullptr, 0, &database_), path, "read");
@@ -45,7 +45,7 @@ LmdbReader::~LmdbReader() {
 }
 
 bool LmdbReader::get(const std::string& key, const void** data, size_t* size) {
-  if (key.empty() || key.size() > static_cast<size_t>(mdb_env_get_maxkeysize(env_))) return false;   // no such key can be stored
+  if (key.empty() || key.size() > static_cast<size_t>(mdb_env_get_maxkeysize(env_))) return false;  // no such key can be stored
   MDB_val name = value_of(key), value;
   const int code = mdb_get(transaction_, database_, &name, &value);
   if (code == MDB_NOTFOUND) return false;
@@ -93,8 +93,10 @@ void LmdbWriter::put(std::string key, std::string value) {
   if (!env_) fail(ErrorCode::Argument, "%s: an entry was given after the file was finished", path_.c_str());
   const size_t longest = static_cast<size_t>(mdb_env_get_maxkeysize(env_));
   if (key.empty() || key.size() > longest)
-    fail(ErrorCode::Argument, "%s: a key of %zu bytes was given, expected 1 to %zu: use shorter names", path_.c_str(), key.size(), longest);
-  if (value.size() > 0xffffffffu) fail(ErrorCode::Argument, "%s: a value of %zu bytes was given, expected less than 4 GiB", path_.c_str(), value.size());
+    fail(ErrorCode::Argument, "%s: a key of %zu bytes was given, expected 1 to %zu: use shorter names", path_.c_str(), key.size(),
+         longest);
+  if (value.size() > 0xffffffffu)
+    fail(ErrorCode::Argument, "%s: a value of %zu bytes was given, expected less than 4 GiB", path_.c_str(), value.size());
   pending_bytes_ += key.size() + value.size();
   pending_.emplace_back(std::move(key), std::move(value));
   if (pending_bytes_ >= kBatchBytes) flush();
@@ -117,7 +119,7 @@ int LmdbWriter::write_pending() {
 
 void LmdbWriter::flush() {
   int code = write_pending();
-  while (code == MDB_MAP_FULL) {   // the map bounds the file: make room and do the batch again
+  while (code == MDB_MAP_FULL) {  // the map bounds the file: make room and do the batch again
     map_size_ *= 2;
     check(mdb_env_set_mapsize(env_, map_size_), path_, "written");
     code = write_pending();

@@ -12,14 +12,14 @@ namespace star {
 
 class LmdbReader {
  public:
-  explicit LmdbReader(const std::string& path);   // throws ERR_FILE
+  explicit LmdbReader(const std::string& path);  // throws ERR_FILE
   ~LmdbReader();
   LmdbReader(const LmdbReader&) = delete;
   LmdbReader& operator=(const LmdbReader&) = delete;
 
   // The value of a key in the mapped file, valid while the reader lives; false when the key is not there.
   bool get(const std::string& key, const void** data, size_t* size);
-  std::vector<std::string> keys();                // all, in the file's order
+  std::vector<std::string> keys();  // all, in the file's order
   size_t count() const;
 
  private:
@@ -32,12 +32,12 @@ class LmdbReader {
 // Entries are buffered and written in transactions of some megabytes; the file is complete after finish().
 class LmdbWriter {
  public:
-  explicit LmdbWriter(const std::string& path);   // a path where no file is; throws ERR_FILE
+  explicit LmdbWriter(const std::string& path);  // a path where no file is; throws ERR_FILE
   ~LmdbWriter();
   LmdbWriter(const LmdbWriter&) = delete;
   LmdbWriter& operator=(const LmdbWriter&) = delete;
 
-  void put(std::string key, std::string value);   // throws ERR_ARGUMENT for an empty or too long key, ERR_FILE
+  void put(std::string key, std::string value);  // throws ERR_ARGUMENT for an empty or too long key, ERR_FILE
   void finish();
 
  private:

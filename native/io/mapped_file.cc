@@ -31,7 +31,8 @@ std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
   if (file.fd < 0)
     fail(ErrorCode::File, "%s cannot be opened (%s): check the path and its permissions", path.c_str(), std::strerror(errno));
   struct stat status;
-  if (::fstat(file.fd, &status) != 0) fail(ErrorCode::File, "%s: its size cannot be read (%s)", path.c_str(), std::strerror(errno));
+  if (::fstat(file.fd, &status) != 0)
+    fail(ErrorCode::File, "%s: its size cannot be read (%s)", path.c_str(), std::strerror(errno));
   if (!S_ISREG(status.st_mode)) fail(ErrorCode::File, "%s is not a regular file: give the path of a file", path.c_str());
   if (status.st_size == 0) fail(ErrorCode::File, "%s is empty: download or write it again", path.c_str());
   const size_t size = static_cast<size_t>(status.st_size);
@@ -55,10 +56,11 @@ Tensor tensor_at(const Tensor& bytes, size_t offset, const Shape& shape, DType d
   int64_t needed = 0;
   const bool overflow = __builtin_mul_overflow(shape.count(), static_cast<int64_t>(dtype_size(dtype)), &needed);
   if (overflow || offset > bytes.bytes() || static_cast<size_t>(needed) > bytes.bytes() - offset)
-    fail(ErrorCode::File, "a tensor of shape %s (%s) at byte %zu does not lie inside the %zu bytes of the file", shape.str().c_str(),
-         dtype_name(dtype), offset, bytes.bytes());
+    fail(ErrorCode::File, "a tensor of shape %s (%s) at byte %zu does not lie inside the %zu bytes of the file",
+         shape.str().c_str(), dtype_name(dtype), offset, bytes.bytes());
   const size_t start = bytes.offset + offset;
-  if ((reinterpret_cast<uintptr_t>(bytes.storage->data) + start) % dtype_size(dtype) == 0) return {bytes.storage, start, shape, dtype};
+  if ((reinterpret_cast<uintptr_t>(bytes.storage->data) + start) % dtype_size(dtype) == 0)
+    return {bytes.storage, start, shape, dtype};
   Tensor copy = Tensor::empty(bytes.backend(), shape, dtype);
   std::memcpy(copy.data(), static_cast<const char*>(bytes.storage->data) + start, copy.bytes());
   return copy;

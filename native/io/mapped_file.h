@@ -12,7 +12,7 @@ namespace star {
 
 class MappedFile {
  public:
-  static std::shared_ptr<MappedFile> open(const std::string& path);   // throws ERR_FILE
+  static std::shared_ptr<MappedFile> open(const std::string& path);  // throws ERR_FILE
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;

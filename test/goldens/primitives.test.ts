@@ -17,7 +17,8 @@ for (const name of golden.names) {
   if (kind !== 'area' && kind !== 'bicubic') continue
   t.test(`golden ${name}`, async (t) => {
     scope(() => {
-      const y = kind === 'area' ? areaPool(image('prim', side), +from, +from) : bicubic(image(`bic${from}`, +from), +to, +to)
+      const y =
+        kind === 'area' ? areaPool(image('prim', side), +from, +from) : bicubic(image(`bic${from}`, +from), +to, +to)
       const error = relativeError(permute(y, [0, 3, 1, 2]).floats(), golden.values(name))
       t.ok(error <= 2e-5, `relative error ${error}`)
     })

@@ -16,7 +16,16 @@ for (const [name, rows] of arrays) {
   t.test(`golden ${name}`, async (t) => {
     for (let r = 0; r < rows.length; r += 3) {
       const [step, lr, wd] = rows.slice(r, r + 3)
-      const given = scheduled(name.slice(3), { step, steps, peak, warmupSteps, warmupStart, endRatio, weightDecay, weightDecayEnd })
+      const given = scheduled(name.slice(3), {
+        step,
+        steps,
+        peak,
+        warmupSteps,
+        warmupStart,
+        endRatio,
+        weightDecay,
+        weightDecayEnd,
+      })
       t.ok(Math.abs(given.lr - lr) <= 1e-12 * peak, `lr at ${step}: ${given.lr}, expected ${lr}`)
       t.ok(Math.abs(given.weightDecay - wd) <= 1e-12, `weight decay at ${step}: ${given.weightDecay}, expected ${wd}`)
     }
