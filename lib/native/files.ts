@@ -120,6 +120,9 @@ export async function replaceFile(file: string, write: (path: string) => Promise
     path = null
     flushFolder(dirname(target))
   } catch (error) {
+    // What the native writers say names the file they were given.
+    if (path && error instanceof StarError && error.message.includes(path))
+      throw new StarError(error.code, error.message.replaceAll(path, file), { cause: error })
     throw fileError('written', file, error)
   } finally {
     if (path) rmSync(path, { force: true })

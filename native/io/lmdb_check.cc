@@ -77,7 +77,7 @@ class Walk {
     if (m.version != kVersion)
       fail(ErrorCode::File,
            "%s holds LMDB data format %u, expected format 1 (LMDB 0.9, as Python's lmdb writes it): write the pack again with "
-           "that or with star data pack",
+           "one of these",
            path_.c_str(), m.version);
     return m;
   }

@@ -1,5 +1,7 @@
 #include "io/lmdb_file.h"
 
+#include <cerrno>
+
 #include "core/error.h"
 #include "io/lmdb_check.h"
 #include "io/mapped_file.h"
@@ -12,7 +14,11 @@ constexpr size_t kFirstMapSize = size_t{64} << 20, kBatchBytes = size_t{16} << 2
 constexpr unsigned kFlags = MDB_NOSUBDIR | MDB_NOLOCK;
 
 void check(int code, const std::string& path, const char* action) {
-  if (code != MDB_SUCCESS) fail(ErrorCode::File, "%s cannot be %s: %s", path.c_str(), action, mdb_strerror(code));
+  if (code == MDB_SUCCESS) return;
+  // liblmdb reports a write that was cut short as EIO.
+  const bool full = code == ENOSPC || code == EDQUOT || code == EFBIG || code == EIO;
+  fail(ErrorCode::File, "%s cannot be %s: %s%s", path.c_str(), action, mdb_strerror(code),
+       full ? " (the disk may be full: free space or use another)" : "");
 }
 
 MDB_val value_of(const std::string& bytes) { return {bytes.size(), const_cast<char*>(bytes.data())}; }

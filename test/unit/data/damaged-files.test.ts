@@ -23,3 +23,19 @@ for (const [kind, file] of files) {
     t.ok(refused > count / 20, `${refused} of ${count} were refused`)
   })
 }
+
+t.test('files that cannot be written to their end leave nothing and say why', async (t) => {
+  const folder = t.testdir()
+  const script = join(packageRoot, 'dist', 'test', 'support', 'limited-files.js')
+  // The limit is in blocks of 512 or 1024 bytes, which differs between shells.
+  const output = execFileSync('sh', ['-c', 'ulimit -f 256 && exec "$0" "$@"', process.execPath, script, folder], {
+    encoding: 'utf8',
+  })
+  const { errors, left } = JSON.parse(output)
+  t.match(errors, [
+    /^ERR_FILE .*text cannot be written: .* \(EFBIG\)/,
+    /^ERR_FILE .*weights cannot be written: .* \(EFBIG\)/,
+    /^ERR_FILE .*pack cannot be written: .*disk may be full/,
+  ])
+  t.same(left, [])
+})
