@@ -4,7 +4,6 @@
 #define HWY_TARGET_INCLUDE "cpu/cross_entropy.cc"
 #include <hwy/foreach_target.h>
 // foreach_target must come first
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include <cmath>
@@ -13,6 +12,7 @@
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
+#include "cpu/vector-inl.h"
 
 #ifndef STAR_CPU_ROW_STATISTICS
 #define STAR_CPU_ROW_STATISTICS
@@ -27,7 +27,6 @@ struct RowStatistics {
 HWY_BEFORE_NAMESPACE();
 namespace star {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
 RowStatistics row_statistics(const float* z, int64_t count) {
   const hn::ScalableTag<float> d;
@@ -56,7 +55,6 @@ RowStatistics row_statistics(const float* z, int64_t count) {
       s.argmax = indices[lane];
     }
   }
-  const int64_t whole = i;
   for (; i < count; ++i) {
     s.sum += z[i];
     if (z[i] > s.max) {
@@ -64,27 +62,15 @@ RowStatistics row_statistics(const float* z, int64_t count) {
       s.argmax = static_cast<int32_t>(i);
     }
   }
-  const auto shift = hn::Set(d, s.max);
-  auto sum0 = hn::Zero(d), sum1 = hn::Zero(d);
-  for (i = 0; i + 2 * lanes <= whole; i += 2 * lanes) {
-    sum0 = hn::Add(sum0, hn::Exp(d, hn::Sub(hn::LoadU(d, z + i), shift)));
-    sum1 = hn::Add(sum1, hn::Exp(d, hn::Sub(hn::LoadU(d, z + i + lanes), shift)));
-  }
-  if (i < whole) sum0 = hn::Add(sum0, hn::Exp(d, hn::Sub(hn::LoadU(d, z + i), shift)));
-  s.exp_sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
-  for (i = whole; i < count; ++i) s.exp_sum += std::exp(z[i] - s.max);
+  const V32 shift = set(s.max);
+  s.exp_sum = static_cast<float>(sum2(z, z, count, [shift](V32 v, V32) { return exp_of(hn::Sub(v, shift)); }));
   return s;
 }
 
 // dz = g·(exp(z − lse) − smooth), to which the caller adds the target's part.
 void row_gradient(float* dz, const float* z, float lse, float g, float smooth, int64_t count) {
-  const hn::ScalableTag<float> d;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto shift = hn::Set(d, lse), factor = hn::Set(d, g), offset = hn::Set(d, smooth);
-  int64_t i = 0;
-  for (; i + lanes <= count; i += lanes)
-    hn::StoreU(hn::Mul(factor, hn::Sub(hn::Exp(d, hn::Sub(hn::LoadU(d, z + i), shift)), offset)), d, dz + i);
-  for (; i < count; ++i) dz[i] = g * (std::exp(z[i] - lse) - smooth);
+  const V32 shift = set(lse), factor = set(g), offset = set(smooth);
+  map1(dz, z, count, [=](V32 v) { return hn::Mul(factor, hn::Sub(exp_of(hn::Sub(v, shift)), offset)); });
 }
 
 }  // namespace HWY_NAMESPACE

@@ -1,9 +1,172 @@
+// One part of a packed projection made ready for attention: l2 normalisation, scale and rotary embedding, a head at a time.
+#include "cpu/vector_targets.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/heads.cc"
+#include <hwy/foreach_target.h>
+// foreach_target must come first
+#include <hwy/highway.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/parallel.h"
+#include "cpu/vector-inl.h"
 
+HWY_BEFORE_NAMESPACE();
+namespace star {
+namespace HWY_NAMESPACE {
+
+struct SquareOf {
+  HWY_INLINE V32 operator()(V32 a, V32) const { return hn::Mul(a, a); }
+};
+struct ProductOf {
+  HWY_INLINE V32 operator()(V32 a, V32 b) const { return hn::Mul(a, b); }
+};
+struct ScaleBy {
+  V32 factor;
+  HWY_INLINE V32 operator()(V32 x) const { return hn::Mul(factor, x); }
+};
+// y = factor·x with pairs (2i, 2i + 1) turned by the angle whose (cos, sin) stand in the same places of `rope`; `direction` −1
+// turns back. y may be x itself.
+#if HWY_TARGET == HWY_SCALAR
+void rotate(float* y, const float* x, const float* rope, int64_t dim, float direction, float factor) {
+  for (int64_t i = 0; i < dim; i += 2) {
+    const float even = x[i], odd = x[i + 1], cosine = rope[i], sine = direction * rope[i + 1];
+    y[i] = factor * (even * cosine - odd * sine);
+    y[i + 1] = factor * (even * sine + odd * cosine);
+  }
+}
+#else
+struct Rotate {
+  V32 direction, factor;
+  HWY_INLINE V32 operator()(V32 x, V32 rope) const {
+    const V32 sine = hn::Mul(direction, hn::DupOdd(rope));
+    return hn::Mul(factor, hn::MulAdd(x, hn::DupEven(rope), hn::Mul(hn::Reverse2(F32(), x), hn::OddEven(sine, hn::Neg(sine)))));
+  }
+};
+void rotate(float* y, const float* x, const float* rope, int64_t dim, float direction, float factor) {
+  map2(y, x, rope, dim, Rotate{set(direction), set(factor)});
+}
+#endif
+
+struct Project {   // factor·(dh − x·along)
+  V32 factor, along;
+  HWY_INLINE V32 operator()(V32 dh, V32 x) const { return hn::Mul(factor, hn::NegMulAdd(x, along, dh)); }
+};
+
+constexpr float kSmallestNorm = 1e-12f;
+
+void heads_rows(const HeadsArgs& a, const float* factors, int64_t begin, int64_t end) {
+  const float* x = a.x.f32();
+  const float* rope = a.rope ? a.rope.f32() : nullptr;
+  float* out = a.out.f32();
+  const int64_t dim = a.head_dim;
+  for (int64_t token = begin; token < end; ++token) {
+    const int64_t b = token / a.length, l = token % a.length;
+    const float* from = x + (token * a.parts + a.part) * a.heads * dim;
+    float* to = out + (b * a.out_capacity + a.out_position + l) * a.heads * dim;
+    if (!a.l2_norm && !rope) {
+      std::memcpy(to, from, static_cast<size_t>(a.heads * dim) * sizeof(float));
+      continue;
+    }
+    for (int64_t h = 0; h < a.heads; ++h, from += dim, to += dim) {
+      float factor = 1.0f;
+      if (a.l2_norm) factor = factors[h] / std::max(kSmallestNorm, static_cast<float>(std::sqrt(sum2(from, from, dim, SquareOf()))));
+      if (rope) rotate(to, from, rope + l * dim, dim, 1.0f, factor);
+      else map1(to, from, dim, ScaleBy{set(factor)});
+    }
+  }
+}
+
+// dscale[h] gains Σ over the tokens of y·dy, the gradient of the head's logarithmic scale.
+void heads_backward_rows(const HeadsBackwardArgs& a, const float* factors, double* dscale, float* turned, int64_t begin, int64_t end) {
+  const float* x = a.x.f32();
+  const float* dout = a.dout.f32();
+  const float* rope = a.rope ? a.rope.f32() : nullptr;
+  float* dx = a.dx.f32();
+  const int64_t dim = a.head_dim;
+  for (int64_t token = begin; token < end; ++token) {
+    const int64_t l = token % a.length, at = (token * a.parts + a.part) * a.heads * dim;
+    const float* row = x + at;
+    const float* dy = dout + token * a.heads * dim;
+    float* to = dx + at;
+    if (!a.l2_norm && !rope) {
+      std::memcpy(to, dy, static_cast<size_t>(a.heads * dim) * sizeof(float));
+      continue;
+    }
+    for (int64_t h = 0; h < a.heads; ++h, row += dim, dy += dim, to += dim) {
+      const float* dh = dy;
+      if (rope) {
+        float* back = a.l2_norm ? turned : to;
+        rotate(back, dy, rope + l * dim, dim, -1.0f, 1.0f);
+        dh = back;
+      }
+      if (!a.l2_norm) continue;
+      const float norm = static_cast<float>(std::sqrt(sum2(row, row, dim, SquareOf())));
+      const double dot = sum2(dh, row, dim, ProductOf());
+      const float factor = factors[h] / std::max(kSmallestNorm, norm);
+      // Below the smallest norm the divisor is constant, so nothing is projected out.
+      const float along = norm > kSmallestNorm ? static_cast<float>(dot / (static_cast<double>(norm) * norm)) : 0.0f;
+      map2(to, dh, row, dim, Project{set(factor), set(along)});
+      if (dscale) dscale[h] += factor * dot;
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace star
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
 namespace star {
 
-void CpuBackend::heads(const HeadsArgs&) { fail(ErrorCode::Internal, "cpu: heads is not built"); }
-void CpuBackend::heads_backward(const HeadsBackwardArgs&) { fail(ErrorCode::Internal, "cpu: heads_backward is not built"); }
+namespace {
+
+HWY_EXPORT(heads_rows);
+HWY_EXPORT(heads_backward_rows);
+
+const float kLargestLogScale = std::log(100.0f);
+
+std::vector<float> head_factors(const CRef& log_scale, int64_t heads) {
+  std::vector<float> factors(static_cast<size_t>(heads), 1.0f);
+  if (log_scale)
+    for (int64_t h = 0; h < heads; ++h) factors[h] = std::exp(std::min(log_scale.f32()[h], kLargestLogScale));
+  return factors;
+}
+
+// Fixed for given dimensions, since the sums of dlog_scale are taken chunk by chunk.
+int64_t token_grain(int64_t heads, int64_t head_dim) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, heads * head_dim)); }
+
+}  // namespace
+
+void CpuBackend::heads(const HeadsArgs& a) {
+  const auto factors = head_factors(a.log_scale, a.heads);
+  parallel_for(a.batch * a.length, token_grain(a.heads, a.head_dim), [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(heads_rows)(a, factors.data(), begin, end);
+  });
+}
+
+void CpuBackend::heads_backward(const HeadsBackwardArgs& a) {
+  const auto factors = head_factors(a.log_scale, a.heads);
+  const int64_t tokens = a.batch * a.length, grain = token_grain(a.heads, a.head_dim), chunks = (tokens + grain - 1) / grain;
+  std::vector<double> sums(a.dlog_scale ? static_cast<size_t>(chunks * a.heads) : 0);
+  parallel_chunks(tokens, grain, [&](int64_t chunk, int64_t begin, int64_t end) {
+    std::vector<float> turned(static_cast<size_t>(a.head_dim));
+    double* dscale = sums.empty() ? nullptr : sums.data() + chunk * a.heads;
+    HWY_DYNAMIC_DISPATCH(heads_backward_rows)(a, factors.data(), dscale, turned.data(), begin, end);
+  });
+  if (!a.dlog_scale) return;
+  float* dlog_scale = a.dlog_scale.f32();
+  for (int64_t h = 0; h < a.heads; ++h) {
+    double sum = 0.0;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += sums[chunk * a.heads + h];
+    // Where the scale is clamped it does not move.
+    dlog_scale[h] = a.log_scale && a.log_scale.f32()[h] <= kLargestLogScale ? static_cast<float>(sum) : 0.0f;
+  }
+}
 
 }  // namespace star
+#endif  // HWY_ONCE

@@ -5,8 +5,10 @@
 import { createHash } from 'node:crypto'
 import {
   add,
+  attention,
   backward,
   concat,
+  crossEntropy,
   div,
   embedding,
   gelu,
@@ -22,6 +24,7 @@ import {
   silu,
   slice,
   softmax,
+  splitHeads,
   sum,
   sumRows,
   Tensor,
@@ -38,6 +41,9 @@ const ids = Tensor.from(
   [5000],
   { dtype: 'i32' },
 )
+
+const rope = random.normal([130, 16, 2])
+const targets = Tensor.from(ids.ints().subarray(0, 300), [300])
 
 const cases: Record<string, [readonly (readonly number[])[], (...inputs: Tensor[]) => Tensor]> = {
   addBias: [[[1501, 130], [130]], add],
@@ -72,6 +78,28 @@ const cases: Record<string, [readonly (readonly number[])[], (...inputs: Tensor[
   groupNormWide: [[[2, 15, 17, 640], [640], [640]], (x, w, b) => groupNorm(x, w, b)],
   softmax: [[[900, 333]], (x) => softmax(x)],
   embedding: [[[300, 97]], (table) => embedding(table, ids)],
+  splitHeads: [
+    [[4, 130, 3 * 3 * 32], [3]],
+    (x, logScale) => concat(splitHeads(x, 3, [{ l2Norm: true, logScale, rope }, { l2Norm: true, rope }, {}]), 3),
+  ],
+  // One head alone is split over threads, many heads are not.
+  attentionFewHeads: [
+    [
+      [1, 150, 1, 64],
+      [1, 200, 1, 64],
+      [1, 200, 1, 64],
+    ],
+    (q, k, v) => attention(q, k, v),
+  ],
+  attention: [
+    [
+      [3, 130, 5, 32],
+      [3, 130, 5, 32],
+      [3, 130, 5, 32],
+    ],
+    (q, k, v) => attention(q, k, v),
+  ],
+  crossEntropy: [[[300, 1001]], (x) => crossEntropy(x, targets, { labelSmoothing: 0.1 }).losses],
   random: [[[100003]], (x) => add(x, random.truncatedNormal([100003]))],
 }
 

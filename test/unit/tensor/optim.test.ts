@@ -68,17 +68,15 @@ for (const clipped of [false, true]) {
           step,
         })
         const clip = norm ? Math.min(1, 2 / (norm.item() + 1e-6)) : 1
-        wanted.forEach((p, i) => reference(p, wantedM[i], wantedV[i], grads[i].floats(), clip, decays[i], step))
+        for (const [i, p] of wanted.entries())
+          reference(p, wantedM[i], wantedV[i], grads[i].floats(), clip, decays[i], step)
       })
     }
-    params.forEach((p, i) =>
-      p
-        .floats()
-        .forEach(
-          (x, j) =>
-            Math.abs(x - wanted[i][j]) < 1e-6 || t.fail(`tensor ${i} element ${j}: ${x}, expected ${wanted[i][j]}`),
-        ),
-    )
+    for (const [i, p] of params.entries())
+      t.ok(
+        p.floats().every((x, j) => Math.abs(x - wanted[i][j]) < 1e-6),
+        `tensor ${i}`,
+      )
     for (const tensor of [...params, ...m, ...v]) tensor.dispose()
   })
 }
