@@ -44,7 +44,7 @@ class Upsample(nn.Module):
 
 
 class Decoder(nn.Module):
-    def __init__(self, base, channels, multipliers=(1, 1, 2, 2, 4), blocks=3):
+    def __init__(self, base, channels, multipliers, blocks=3):
         super().__init__()
         width = base * multipliers[-1]
         self.conv_in = nn.Conv2d(channels, width, 3, padding=1)
@@ -99,9 +99,9 @@ class Quantizer(nn.Module):
 class Tokenizer(nn.Module):
     """Names are those of the whole VQVAE, of which this is the half that sampling uses."""
 
-    def __init__(self, base, vocab=4096, channels=32, scales=10):
+    def __init__(self, base, vocab=4096, channels=32, scales=10, multipliers=(1, 1, 2, 2, 4)):
         super().__init__()
-        self.decoder = Decoder(base, channels)
+        self.decoder = Decoder(base, channels, multipliers)
         self.quantize = Quantizer(vocab, channels, scales)
         self.post_quant_conv = nn.Conv2d(channels, channels, 3, padding=1)
 

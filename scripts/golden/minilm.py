@@ -4,10 +4,11 @@
 
 Needs torch, transformers and safetensors. The weights are the float16 ones of the folder widened to float32, so that the
 only difference left is the arithmetic. Stored are: `ids.N` (int32), `states.N` (T, 384) and `pooled` (prompts, 384); the
-prompts are in the metadata.
+prompts are in the metadata, and `texts`: a JSON list of [text, ids] of strange pieces joined at random, for the tokenizer.
 """
 
 import json
+import random
 import sys
 
 import torch
@@ -30,6 +31,15 @@ PROMPTS = [
     "ΑΣ ΣΊΣΥΦΟΣ шапка مرحبا שלום",
     "a very long scene with many things in it, " * 238,
 ]
+PIECES = """apple Résumé naïve 日本語 한국어 가 👩‍👩‍👧‍👦 👍🏽 🇩🇪 e\u0301 a\u0300\u0301 İstanbul ß ﬁ ŉ ΐ Ⓐ ǅ Σίσυφος ΑΣ 𐐀 㐀 豈 \U0002F800 々 〆 ｱ ﾊﾟ 𝔘𝔫𝔦
+½ Ⅳ — “q” ¿ 《》 、 don't C++ [MASK] [CLS] [unk] ##ing $5.00 a_b ~ ` ^ | < € שלום مرحبا नमस्ते ไทย \ufffd \ue000 \u00ad \u200b""".split()
+PIECES += ["\t", "\n", "\r\n", "\u00a0", "\u3000", "\ufeff", "\0", "\x07", "\x85", "\u2028", "\x0b", "x" * 100, "x" * 101]
+
+
+def texts(tokenizer: BertWordPieceTokenizer) -> list:
+    source = random.Random(1)
+    made = ["".join(source.choice(PIECES) + source.choice(["", " "]) for _ in range(source.randint(1, 6))) for _ in range(400)]
+    return [[text, tokenizer.encode(text).ids] for text in ["", " ", *PIECES, *made]]
 
 
 def main(folder: str, out: str) -> None:
@@ -54,7 +64,7 @@ def main(folder: str, out: str) -> None:
             tensors[f"states.{i}"] = states.contiguous()
             pooled.append(torch.nn.functional.normalize(states.mean(0), dim=0))
     tensors["pooled"] = torch.stack(pooled)
-    save_file(tensors, out, metadata={"prompts": json.dumps(PROMPTS), "max_length": str(MAX_LENGTH)})
+    save_file(tensors, out, metadata={"prompts": json.dumps(PROMPTS), "max_length": str(MAX_LENGTH), "texts": json.dumps(texts(tokenizer))})
 
 
 if __name__ == "__main__":

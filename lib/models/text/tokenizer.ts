@@ -22,7 +22,12 @@ export interface TokenBatch {
 }
 
 /** Encodes texts to rows of one length: `maxLength`, or that of the longest when `trim` is set. */
-export function encodeBatch(tokenizer: TextTokenizer, texts: readonly string[], maxLength: number, trim = false): TokenBatch {
+export function encodeBatch(
+  tokenizer: TextTokenizer,
+  texts: readonly string[],
+  maxLength: number,
+  trim = false,
+): TokenBatch {
   const rows = texts.map((text) => tokenizer.encode(text, maxLength))
   const lengths = rows.map((row) => row.length)
   const length = trim ? Math.max(1, ...lengths) : maxLength
@@ -70,7 +75,10 @@ export class WordPieceTokenizer implements TextTokenizer {
     const special = (name: string): number => {
       const id = this.#vocabulary.get(name)
       if (id === undefined)
-        throw new StarError('ERR_FILE', `the vocabulary of ${pieces.length} pieces has no ${name}, expected a BERT vocabulary (vocab.txt)`)
+        throw new StarError(
+          'ERR_FILE',
+          `the vocabulary of ${pieces.length} pieces has no ${name}, expected a BERT vocabulary (vocab.txt)`,
+        )
       return id
     }
     this.padId = special('[PAD]')
@@ -86,7 +94,11 @@ export class WordPieceTokenizer implements TextTokenizer {
     try {
       text = readFileSync(path, 'utf8')
     } catch (cause) {
-      throw new StarError('ERR_FILE', `cannot read the vocabulary ${path}; give the folder of a text encoder with its vocab.txt`, { cause })
+      throw new StarError(
+        'ERR_FILE',
+        `cannot read the vocabulary ${path}; give the folder of a text encoder with its vocab.txt`,
+        { cause },
+      )
     }
     return new WordPieceTokenizer(text.replace(/\r?\n$/, '').split(/\r?\n/))
   }
@@ -96,7 +108,11 @@ export class WordPieceTokenizer implements TextTokenizer {
   }
 
   encode(text: string, maxLength: number): number[] {
-    if (maxLength < 2) throw new StarError('ERR_ARGUMENT', `encode: the longest length is ${maxLength}, expected at least 2: [CLS] and [SEP]`)
+    if (maxLength < 2)
+      throw new StarError(
+        'ERR_ARGUMENT',
+        `encode: the longest length is ${maxLength}, expected at least 2: [CLS] and [SEP]`,
+      )
     const ids = [this.#start]
     const room = maxLength - 1
     for (const part of text.split(this.#special)) {

@@ -1,0 +1,3 @@
+export * from './encoder.js'
+export * from './minilm.js'
+export * from './tokenizer.js'

@@ -1,0 +1,197 @@
+/** MiniLM (Wang et al. 2020): a small BERT whose mean state is a sentence vector, as in all-MiniLM-L6-v2. */
+import { join } from 'node:path'
+import { readSafetensors } from '../../checkpoint/safetensors.js'
+import { StarError } from '../../native/index.js'
+import { Embedding, LayerNorm, Linear, Module } from '../../nn/index.js'
+import {
+  add,
+  attention,
+  clamp,
+  div,
+  geluErf,
+  matmul,
+  noGrad,
+  reshape,
+  scope,
+  slice,
+  sqrt,
+  square,
+  Tensor,
+} from '../../tensor/index.js'
+import type { EncodedText, EncodeOptions, TextEncoder } from './encoder.js'
+import { encodeBatch, type TextTokenizer, WordPieceTokenizer } from './tokenizer.js'
+
+export interface BertConfig {
+  vocab: number
+  positions: number
+  width: number
+  layers: number
+  heads: number
+  hidden: number
+  eps: number
+}
+
+/** The shape of all-MiniLM-L6-v2. */
+export const miniLmL6: BertConfig = {
+  vocab: 30522,
+  positions: 512,
+  width: 384,
+  layers: 6,
+  heads: 12,
+  hidden: 1536,
+  eps: 1e-12,
+}
+
+/** Post-norm block: a = LN(x + O·attention(Q·x, K·x, V·x)), y = LN(a + W₂·gelu(W₁·a)), with the erf form of gelu. */
+class BertLayer extends Module {
+  readonly query: Linear
+  readonly key: Linear
+  readonly value: Linear
+  readonly project: Linear
+  readonly attentionNorm: LayerNorm
+  readonly expand: Linear
+  readonly reduce: Linear
+  readonly outputNorm: LayerNorm
+
+  constructor(
+    readonly config: BertConfig,
+    device: string,
+  ) {
+    super()
+    const { width, hidden, eps } = config
+    const layer = { init: null, device }
+    this.query = this.child('attention.self.query', new Linear(width, width, layer))
+    this.key = this.child('attention.self.key', new Linear(width, width, layer))
+    this.value = this.child('attention.self.value', new Linear(width, width, layer))
+    this.project = this.child('attention.output.dense', new Linear(width, width, layer))
+    this.attentionNorm = this.child('attention.output.LayerNorm', new LayerNorm(width, { eps, device }))
+    this.expand = this.child('intermediate.dense', new Linear(width, hidden, layer))
+    this.reduce = this.child('output.dense', new Linear(hidden, width, layer))
+    this.outputNorm = this.child('output.LayerNorm', new LayerNorm(width, { eps, device }))
+  }
+
+  /** @param x (B, T, W) @param keyMask u8 (B, T) @returns (B, T, W) */
+  forward(x: Tensor, keyMask: Tensor): Tensor {
+    const [batch, length, width] = x.shape
+    const perHead = [batch, length, this.config.heads, width / this.config.heads]
+    const [q, k, v] = [this.query, this.key, this.value].map((layer) => reshape(layer.forward(x), perHead))
+    const mixed = reshape(attention(q, k, v, { scale: 1 / Math.sqrt(perHead[3]), keyMask }), x.shape)
+    const a = this.attentionNorm.forward(add(x, this.project.forward(mixed)))
+    return this.outputNorm.forward(add(a, this.reduce.forward(geluErf(this.expand.forward(a)))))
+  }
+}
+
+/** BERT's encoder without the pooling head; parameter names are the released ones. */
+export class Bert extends Module {
+  readonly words: Embedding
+  readonly positions: Embedding
+  readonly types: Embedding
+  readonly norm: LayerNorm
+  readonly layers: BertLayer[]
+
+  constructor(
+    readonly config: BertConfig,
+    device: string,
+  ) {
+    super()
+    const { vocab, positions, width, eps } = config
+    const layer = { init: null, device }
+    this.words = this.child('embeddings.word_embeddings', new Embedding(vocab, width, layer))
+    this.positions = this.child('embeddings.position_embeddings', new Embedding(positions, width, layer))
+    this.types = this.child('embeddings.token_type_embeddings', new Embedding(2, width, layer))
+    this.norm = this.child('embeddings.LayerNorm', new LayerNorm(width, { eps, device }))
+    this.layers = Array.from({ length: config.layers }, (_, i) =>
+      this.child(`encoder.layer.${i}`, new BertLayer(config, device)),
+    )
+  }
+
+  /**
+   * x₀ = LN(word[id] + position[t] + type[0]), then the layers.
+   * @param ids i32 (B, T) @param mask u8 (B, T), 0 for padding @returns (B, T, W)
+   */
+  forward(ids: Tensor, mask: Tensor): Tensor {
+    const { width } = this.config
+    const length = ids.dim(1)
+    const place = add(slice(this.positions.weight, 0, 0, length), reshape(slice(this.types.weight, 0, 0, 1), [width]))
+    let x = this.norm.forward(add(this.words.forward(ids), place))
+    for (const layer of this.layers) x = scope(() => layer.forward(x, mask))
+    return x
+  }
+}
+
+export interface MiniLmOptions {
+  device?: string
+  /** Tokens a prompt is padded or cut to, [CLS] and [SEP] included. */
+  maxLength?: number
+}
+
+/**
+ * The text encoder of the small models. `pooled` is the sentence vector of all-MiniLM-L6-v2: the mean of the states over the
+ * real tokens, divided by its L2 norm.
+ */
+export class MiniLmEncoder implements TextEncoder {
+  readonly name = 'minilm-l6'
+  readonly width: number
+  readonly device: string
+  readonly maxLength: number
+
+  constructor(
+    readonly model: Bert,
+    readonly tokenizer: TextTokenizer,
+    options: MiniLmOptions = {},
+  ) {
+    this.width = model.config.width
+    this.device = model.words.weight.device
+    this.maxLength = options.maxLength ?? 64
+    if (!Number.isInteger(this.maxLength) || this.maxLength < 2 || this.maxLength > model.config.positions)
+      throw new StarError(
+        'ERR_ARGUMENT',
+        `MiniLmEncoder: maxLength is ${this.maxLength}, expected a whole number from 2 to ${model.config.positions}`,
+      )
+  }
+
+  /**
+   * Reads `model.safetensors` and `vocab.txt` of a folder (models/minilm-l6).
+   * @throws ERR_FILE when one is missing or damaged, ERR_SHAPE when the weights are another model's
+   */
+  static load(folder: string, options: MiniLmOptions = {}): MiniLmEncoder {
+    const tokenizer = WordPieceTokenizer.fromFile(join(folder, 'vocab.txt'))
+    const { tensors } = readSafetensors(join(folder, 'model.safetensors'))
+    const model = scope(() => new Bert(miniLmL6, options.device ?? 'cpu'))
+    try {
+      model.load(tensors)
+      return new MiniLmEncoder(model.setTrainable(false), tokenizer, options)
+    } catch (error) {
+      model.dispose()
+      throw error
+    } finally {
+      for (const tensor of tensors.values()) tensor.dispose()
+    }
+  }
+
+  encode(prompts: readonly string[], options: EncodeOptions = {}): EncodedText {
+    if (prompts.length === 0)
+      throw new StarError('ERR_ARGUMENT', 'encode: no prompt was given, expected at least one (it may be empty)')
+    const { ids, mask, lengths, length } = encodeBatch(this.tokenizer, prompts, this.maxLength, options.trim)
+    const shape = [prompts.length, length]
+    const device = this.device
+    return noGrad(() =>
+      scope(() => {
+        const keyMask = Tensor.from(mask, shape, { device })
+        const states = this.model.forward(Tensor.from(ids, shape, { device }), keyMask)
+        const share = Float32Array.from(mask, (m, i) => m / lengths[Math.floor(i / length)])
+        const mean = reshape(matmul(Tensor.from(share, [prompts.length, 1, length], { device }), states), [
+          prompts.length,
+          this.width,
+        ])
+        const ones = Tensor.from(new Float32Array(this.width).fill(1), [this.width, 1], { device })
+        const norm = clamp(sqrt(matmul(square(mean), ones)), 1e-12, Infinity)
+        return { states, pooled: div(mean, norm), mask: keyMask, lengths }
+      }),
+    )
+  }
+
+  dispose(): void {
+    this.model.dispose()
+  }
+}
