@@ -14,7 +14,10 @@ t.test('area averages overlapping bins when sides do not divide', async (t) => {
   scope(() => {
     const y = areaPool(Tensor.from([1, 2, 3, 4, 5], [1, 1, 5, 1]), 1, 3)
     // bins [0, 2), [1, 4), [3, 5)
-    t.match([...y.floats()].map((v) => v.toFixed(5)), ['1.50000', '3.00000', '4.50000'])
+    t.match(
+      [...y.floats()].map((v) => v.toFixed(5)),
+      ['1.50000', '3.00000', '4.50000'],
+    )
   })
 })
 
@@ -28,7 +31,11 @@ t.test('bicubic keeps a constant image and an unchanged size', async (t) => {
 })
 
 t.test('gradients', async (t) => {
-  for (const [n, h, w, c] of [[1, 1, 1, 1], [2, 3, 4, 5], [1, 8, 8, 3]]) {
+  for (const [n, h, w, c] of [
+    [1, 1, 1, 1],
+    [2, 3, 4, 5],
+    [1, 8, 8, 3],
+  ]) {
     const x = signed([n, h, w, c])
     x.requiresGrad = true
     t.ok(gradcheck((x) => upsampleNearest(x), [x]) < 1e-3, `nearest ${h}×${w}`)
