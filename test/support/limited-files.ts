@@ -13,7 +13,7 @@ import { Tensor } from '../../lib/tensor/index.js'
 const folder = process.argv[2]
 const info = { id: '', basename: '', prompt: '', width: 1, height: 1 }
 const images = Array.from({ length: 50 }, (_, i) => ({ key: `k${i}`, info, image: new Uint8Array(100_000) }))
-const attempts: (() => void | Promise<unknown>)[] = [
+const attempts: (() => unknown)[] = [
   () => writeFileAtomic(join(folder, 'text'), 'x'.repeat(2 ** 20)),
   () => writeSafetensors(join(folder, 'weights'), [['a', Tensor.empty([2 ** 20])]]),
   () => writePack(join(folder, 'pack'), images),
