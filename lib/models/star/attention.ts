@@ -1,0 +1,141 @@
+/** Self-attention over the tokens of all scales, and cross-attention to the text. */
+import { Linear, Module } from '../../nn/index.js'
+import { attention, concat, linear, reshape, splitHeads, Tensor, writeHeads, zeros } from '../../tensor/index.js'
+import type { StarConfig } from './config.js'
+import { baseStd, branchStd, logScaleParameter, type ModelInit } from './init.js'
+
+/** Keys and values made ready for attention: (B, capacity, H, D) each. */
+export interface KeysValues {
+  k: Tensor
+  v: Tensor
+}
+
+/** A cache for all L tokens of a generation, and how many of them are already in it. */
+export interface KeyValueCache extends KeysValues {
+  length: number
+}
+
+/** What self-attention needs beside its input. */
+export interface SelfAttentionContext {
+  /** Rotation of the tokens at hand: (length, D/2, 2). */
+  rope: Tensor | null
+  /** Training: token i sees keys j < keyLimit[i], the end of its scale. i32 (L). */
+  keyLimit?: Tensor | null
+  /** Sampling: keys and values of earlier scales; those of this one are added to it. Takes the place of keyLimit. */
+  cache?: KeyValueCache | null
+}
+
+interface HeadOptions {
+  heads: number
+  headSize: number
+  l2Norm: boolean
+  /** Factor on q·k before the softmax: 1 under l2Norm, where the learnt scale stands in, else 0.25/√D. */
+  scale: number
+}
+
+const headOptions = ({ width, heads, attnL2Norm }: StarConfig): HeadOptions => ({
+  heads,
+  headSize: width / heads,
+  l2Norm: attnL2Norm,
+  scale: attnL2Norm ? 1 : 0.25 / Math.sqrt(width / heads),
+})
+
+/**
+ * Attention of a token to its own and all earlier scales:
+ * q, k, v = x·W_qkvᵀ + (q_bias, 0, v_bias); with l2Norm q ← q/‖q‖·exp(min(s, ln 100)) and k ← k/‖k‖; q and k rotated;
+ * y = softmax(q·kᵀ·scale)·v, projected. x (B, length, C) → (B, length, C).
+ */
+export class SelfAttention extends Module {
+  readonly logScale: Tensor | null
+  readonly qBias: Tensor
+  readonly vBias: Tensor
+  readonly zeroKBias: Tensor
+  readonly qkv: Linear
+  readonly proj: Linear
+  readonly #options: HeadOptions
+
+  constructor(config: StarConfig, init: ModelInit) {
+    super()
+    const { width, depth, heads, attnL2Norm } = config
+    this.#options = headOptions(config)
+    this.logScale = attnL2Norm ? this.param('scale_mul_1H11', logScaleParameter(heads, init)) : null
+    this.qBias = this.param('q_bias', zeros([width], init))
+    this.vBias = this.param('v_bias', zeros([width], init))
+    this.zeroKBias = this.buffer('zero_k_bias', zeros([width], init))
+    this.qkv = this.child('mat_qkv', new Linear(width, 3 * width, { ...init, std: baseStd(width), bias: false }))
+    this.proj = this.child('proj', new Linear(width, width, { ...init, std: branchStd(width, depth) }))
+  }
+
+  forward(x: Tensor, { rope, keyLimit, cache }: SelfAttentionContext): Tensor {
+    const { heads, l2Norm, scale } = this.#options
+    const qkv = linear(x, this.qkv.weight, concat([this.qBias, this.zeroKBias, this.vBias], 0))
+    const parts = [
+      { l2Norm, logScale: this.logScale ?? undefined, rope: rope ?? undefined },
+      { l2Norm, rope: rope ?? undefined },
+      {},
+    ]
+    let y: Tensor
+    if (cache) {
+      const q = Tensor.empty([x.dim(0), x.dim(1), heads, this.#options.headSize], { device: x.device })
+      writeHeads(qkv, heads, 3, 0, parts[0], q, 0)
+      writeHeads(qkv, heads, 3, 1, parts[1], cache.k, cache.length)
+      writeHeads(qkv, heads, 3, 2, parts[2], cache.v, cache.length)
+      cache.length += x.dim(1)
+      y = attention(q, cache.k, cache.v, { scale, keys: cache.length })
+    } else {
+      const [q, k, v] = splitHeads(qkv, heads, parts)
+      y = attention(q, k, v, { scale, keyLimit: keyLimit ?? undefined })
+    }
+    return this.proj.forward(reshape(y, x.shape))
+  }
+}
+
+/** Text made ready for cross-attention: keys and values, and which tokens are no padding (u8 (B, T), 1 = attend). */
+export interface TextKeysValues extends KeysValues {
+  mask: Tensor | null
+}
+
+/**
+ * Attention of every token to the text: q = x·W_qᵀ + q_bias, (k, v) = text·W_kvᵀ + (0, v_bias); scales as in SelfAttention,
+ * no rotation; padding of the text is not seen. x (B, length, C), text (B, T, textWidth) → (B, length, C).
+ */
+export class CrossAttention extends Module {
+  readonly logScale: Tensor | null
+  readonly qBias: Tensor
+  readonly vBias: Tensor
+  readonly zeroKBias: Tensor
+  readonly kv: Linear
+  readonly q: Linear
+  readonly proj: Linear
+  readonly #options: HeadOptions
+
+  constructor(config: StarConfig, init: ModelInit) {
+    super()
+    const { width, textWidth, heads, attnL2Norm } = config
+    const std = baseStd(width)
+    this.#options = headOptions(config)
+    this.logScale = attnL2Norm ? this.param('scale_mul_1H11', logScaleParameter(heads, init)) : null
+    this.qBias = this.param('q_bias', zeros([width], init))
+    this.vBias = this.param('v_bias', zeros([width], init))
+    this.zeroKBias = this.buffer('zero_k_bias', zeros([width], init))
+    this.kv = this.child('mat_kv', new Linear(textWidth, 2 * width, { ...init, std, bias: false }))
+    this.q = this.child('mat_q', new Linear(width, width, { ...init, std, bias: false }))
+    this.proj = this.child('proj', new Linear(width, width, { ...init, std }))
+  }
+
+  /** Keys and values of text states (B, T, textWidth): once a prompt, whatever the number of scales. */
+  keysValues(states: Tensor): KeysValues {
+    const kv = linear(states, this.kv.weight, concat([this.zeroKBias, this.vBias], 0))
+    const [k, v] = splitHeads(kv, this.#options.heads, [{ l2Norm: this.#options.l2Norm }, {}])
+    return { k, v }
+  }
+
+  forward(x: Tensor, { k, v, mask }: TextKeysValues): Tensor {
+    const { heads, l2Norm, scale } = this.#options
+    const [q] = splitHeads(linear(x, this.q.weight, this.qBias), heads, [
+      { l2Norm, logScale: this.logScale ?? undefined },
+    ])
+    const y = attention(q, k, v, { scale, keyMask: mask ?? undefined })
+    return this.proj.forward(reshape(y, x.shape))
+  }
+}

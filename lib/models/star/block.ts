@@ -1,0 +1,107 @@
+/** A transformer block: self-attention, cross-attention to the text, feed-forward, each a residual branch. */
+import { Linear, Module } from '../../nn/index.js'
+import { add, embedding, layerNorm, mul, type Random, reshape, slice, Tensor } from '../../tensor/index.js'
+import { CrossAttention, SelfAttention, type SelfAttentionContext, type TextKeysValues } from './attention.js'
+import type { CrossAttentionMode, StarConfig } from './config.js'
+import { baseStd, branchStd, type ModelInit, modulationParameter } from './init.js'
+
+/** y = W₂·gelu(W₁·x + b₁) + b₂ with the tanh form of GELU. */
+export class FeedForward extends Module {
+  readonly fc1: Linear
+  readonly fc2: Linear
+
+  constructor({ width, depth, mlpRatio }: StarConfig, init: ModelInit) {
+    super()
+    const hidden = Math.round(width * mlpRatio)
+    this.fc1 = this.child('fc1', new Linear(width, hidden, { ...init, std: baseStd(width) }))
+    this.fc2 = this.child('fc2', new Linear(hidden, width, { ...init, std: branchStd(width, depth) }))
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.fc2.forward(this.fc1.forward(x, { gelu: true }))
+  }
+}
+
+/** The six vectors of shared AdaLN for the tokens at hand, (length, C) each or (1, C) where one scale's row serves all. */
+interface Modulation {
+  gains: [Tensor, Tensor]
+  scales: [Tensor, Tensor]
+  shifts: [Tensor, Tensor]
+}
+
+/** What a block needs beside its input. */
+export interface BlockContext extends SelfAttentionContext {
+  /** The text of each sample, or of sample 0 alone in the mode `first-sample`; null without cross-attention. */
+  text: TextKeysValues | null
+  /** Shared AdaLN: c(level), (rows, 6C), and the row of each token, i32 (length); no ids: all tokens use the only row. */
+  condition: { table: Tensor; ids: Tensor | null } | null
+  /** Draws which samples skip a branch; null: none does. */
+  random: Random | null
+}
+
+/**
+ * x += droppath(γ1·attn(LN(x)·(1+s1)+b1)); x += cross_attn(LN(x), text); x += droppath(γ2·ffn(LN(x)·(1+s2)+b2)).
+ * LN has no parameters, eps 1e-6. Without sharedAdaLN γ = 1 and s = b = 0.
+ */
+export class Block extends Module {
+  readonly modulation: Tensor | null
+  readonly attention: SelfAttention
+  readonly cross: CrossAttention | null
+  readonly feedForward: FeedForward
+
+  constructor(
+    readonly config: StarConfig,
+    readonly dropPath: number,
+    init: ModelInit,
+  ) {
+    super()
+    this.modulation = config.sharedAdaLN ? this.param('ada_gss', modulationParameter(config.width, init)) : null
+    this.attention = this.child('attn', new SelfAttention(config, init))
+    this.cross = config.enableCross ? this.child('cross_attn', new CrossAttention(config, init)) : null
+    this.feedForward = this.child('ffn', new FeedForward(config, init))
+  }
+
+  forward(input: Tensor, context: BlockContext): Tensor {
+    const m = this.#modulate(context.condition)
+    let x = this.#residual(input, this.attention.forward(normalise(input, m, 0), context), m, 0, context.random)
+    if (this.cross && context.text) x = addCross(x, this.cross, context.text, this.config.crossAttention)
+    return this.#residual(x, this.feedForward.forward(normalise(x, m, 1)), m, 1, context.random)
+  }
+
+  #residual(x: Tensor, branch: Tensor, m: Modulation | null, which: 0 | 1, random: Random | null): Tensor {
+    const gained = m ? mul(branch, m.gains[which]) : branch
+    return add(x, random && this.dropPath > 0 ? skipSamples(gained, this.dropPath, random) : gained)
+  }
+
+  #modulate(condition: BlockContext['condition']): Modulation | null {
+    if (!this.modulation || !condition) return null
+    const rows = condition.table.dim(0)
+    const width = this.config.width
+    const table = reshape(add(condition.table, reshape(this.modulation, [6 * width])), [rows, 6, width])
+    const row = (i: number): Tensor => {
+      const own = reshape(slice(table, 1, i, i + 1), [rows, width])
+      return condition.ids ? embedding(own, condition.ids) : reshape(own, [width])
+    }
+    return { gains: [row(0), row(1)], scales: [row(2), row(3)], shifts: [row(4), row(5)] }
+  }
+}
+
+function normalise(x: Tensor, m: Modulation | null, which: 0 | 1): Tensor {
+  return m ? layerNorm(x, { scale: m.scales[which], shift: m.shifts[which] }) : layerNorm(x)
+}
+
+/** Stochastic depth (Huang et al. 2016): a sample's branch is dropped with probability `rate`, else divided by 1 − rate. */
+function skipSamples(branch: Tensor, rate: number, random: Random): Tensor {
+  const factors = Float32Array.from({ length: branch.dim(0) }, () => (random.next() < rate ? 0 : 1 / (1 - rate)))
+  return mul(branch, Tensor.from(factors, [factors.length, 1, 1], { device: branch.device }))
+}
+
+/**
+ * x + cross_attn(LN(x), text). The mode `first-sample` computes sample 0 alone and adds it to every sample, as the
+ * released program does.
+ */
+function addCross(x: Tensor, cross: CrossAttention, text: TextKeysValues, mode: CrossAttentionMode): Tensor {
+  if (mode === 'per-sample') return add(x, cross.forward(layerNorm(x), text))
+  const first = cross.forward(layerNorm(slice(x, 0, 0, 1)), text)
+  return add(x, reshape(first, [x.dim(1), x.dim(2)]))
+}

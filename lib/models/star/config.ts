@@ -1,0 +1,90 @@
+/** Sizes and options of the transformer, and the geometry that follows from its scales. */
+import { z } from 'zod'
+import { StarError } from '../../native/index.js'
+
+/** Whose text a sample attends to. `first-sample` reproduces the released program, which adds sample 0's output to the whole batch. */
+export const crossAttentionModes = ['per-sample', 'first-sample'] as const
+export type CrossAttentionMode = (typeof crossAttentionModes)[number]
+
+export const starConfigSchema = z
+  .strictObject({
+    depth: z.int().positive().describe('number of blocks'),
+    width: z.int().positive().describe('channels C of the residual stream'),
+    heads: z.int().positive().describe('attention heads; the published models have C/64 of them'),
+    patchNums: z.array(z.int().positive()).min(1).describe('side of each scale’s token map, first to last'),
+    vocabSize: z.int().positive().default(4096).describe('codebook size V'),
+    latentChannels: z.int().positive().default(32).describe('codebook channels Z'),
+    textWidth: z.int().positive().default(1024).describe('channels of the text encoder'),
+    mlpRatio: z.number().positive().default(4).describe('hidden width of the feed-forward over C'),
+    dropPath: z
+      .number()
+      .min(0)
+      .max(0.99)
+      .optional()
+      .describe('stochastic depth rate of the last block; default 0.1·depth/24'),
+    attnL2Norm: z.boolean().default(true).describe('normalise queries and keys, with a learnt scale per head'),
+    rope: z
+      .boolean()
+      .default(true)
+      .describe('rotate queries and keys by position; otherwise positions are learnt (pos_1LC)'),
+    ropeTheta: z.number().positive().default(10000),
+    ropeNorm: z.number().positive().default(64).describe('coordinate of the last row and column of every scale'),
+    levelEmbedding: z.boolean().default(true).describe('add a learnt vector per scale'),
+    logitNorm: z.boolean().default(true).describe('LayerNorm before the head'),
+    sharedAdaLN: z.boolean().default(false).describe('modulate blocks by the scale’s embedding'),
+    enableCross: z.boolean().default(true).describe('cross-attention to the text in every block'),
+    crossAttention: z.enum(crossAttentionModes).default('per-sample'),
+  })
+  .superRefine((c, context) => {
+    if (c.width % c.heads !== 0)
+      context.addIssue({ code: 'custom', message: `width ${c.width} is not a multiple of heads ${c.heads}` })
+    else if (c.rope && (c.width / c.heads) % 4 !== 0)
+      context.addIssue({
+        code: 'custom',
+        message: `head size ${c.width / c.heads} is not a multiple of 4, which rotation needs`,
+      })
+  })
+
+export type StarConfig = z.output<typeof starConfigSchema>
+export type StarConfigInput = z.input<typeof starConfigSchema>
+
+/**
+ * Fills in defaults and checks a configuration.
+ * @throws ERR_CONFIG with every problem in one line
+ */
+export function starConfig(input: StarConfigInput): StarConfig {
+  const result = starConfigSchema.safeParse(input)
+  if (result.success) return result.data
+  const problems = result.error.issues.map((i) => `${i.path.join('.') || 'model'}: ${i.message}`).join('; ')
+  throw new StarError('ERR_CONFIG', `the transformer configuration is not valid: ${problems}`)
+}
+
+/** Where a scale's tokens lie in the sequence. */
+export interface Level {
+  side: number
+  begin: number
+  end: number
+}
+
+/** Token ranges of all scales in order. */
+export function levels(patchNums: readonly number[]): Level[] {
+  let begin = 0
+  return patchNums.map((side) => {
+    const level = { side, begin, end: begin + side * side }
+    begin = level.end
+    return level
+  })
+}
+
+/** L, the number of tokens over all scales. */
+export function tokenCount(patchNums: readonly number[]): number {
+  return patchNums.reduce((n, p) => n + p * p, 0)
+}
+
+/** The stochastic depth rate of each block: 0 in the first, rising evenly to the last. */
+export function dropPathRates({
+  depth,
+  dropPath = (0.1 * depth) / 24,
+}: Pick<StarConfig, 'depth' | 'dropPath'>): number[] {
+  return Array.from({ length: depth }, (_, i) => (depth === 1 ? 0 : (dropPath * i) / (depth - 1)))
+}

@@ -1,0 +1,124 @@
+/** Sampling state of the transformer: text keys and values of the prompts, and the cache of all tokens' keys and values. */
+import { StarError } from '../../native/index.js'
+import { embedding, keep, noGrad, reshape, scope, Tensor } from '../../tensor/index.js'
+import type { KeyValueCache, TextKeysValues } from './attention.js'
+import { type StarTransformer, type TextInput, textKeysValues } from './transformer.js'
+
+export interface DecoderOptions {
+  /** Encoded prompts, each once. */
+  text: TextInput
+  /** The prompt of each sample of the batch, an index into `text`; default: one sample a prompt, in order. */
+  rows?: readonly number[]
+}
+
+/**
+ * Runs the transformer scale by scale. Text keys and values are computed once per prompt, the caches hold all L tokens from
+ * the start, and nothing waits for the host. `dispose` frees everything.
+ */
+export class ScaleDecoder {
+  /** Samples in the batch. */
+  readonly batch: number
+  readonly #model: StarTransformer
+  readonly #caches: KeyValueCache[]
+  readonly #texts: (TextKeysValues | null)[]
+  readonly #start: Tensor
+  #next = 0
+
+  constructor(model: StarTransformer, { text, rows }: DecoderOptions) {
+    const prompts = text.pooled.dim(0)
+    const samples = rows ?? Array.from({ length: prompts }, (_, i) => i)
+    const outside = samples.find((r) => !Number.isInteger(r) || r < 0 || r >= prompts)
+    if (outside !== undefined || samples.length === 0)
+      throw new StarError(
+        'ERR_ARGUMENT',
+        `decoder: rows are [${samples.join(', ')}], expected indices of the ${prompts} prompts`,
+      )
+    this.batch = samples.length
+    this.#model = model
+    const { heads, width } = model.config
+    const device = model.device
+    const made = noGrad(() =>
+      scope(() => {
+        const attended = model.attendedText(text, samples[0])
+        const ids = model.config.crossAttention === 'first-sample' ? null : rows
+        const mask = attended?.mask && ids ? gatherMask(attended.mask, ids) : (attended?.mask?.detach() ?? null)
+        return {
+          start: gatherRows(model.startTokens(text.pooled), samples),
+          mask,
+          texts: model.blocks.map((block) => {
+            const own = attended && textKeysValues(block, attended)
+            return own && (ids ? { k: gatherRows(own.k, ids), v: gatherRows(own.v, ids) } : { k: own.k, v: own.v })
+          }),
+          caches: model.blocks.map(() => {
+            const shape = [samples.length, model.length, heads, width / heads]
+            return { k: Tensor.empty(shape, { device }), v: Tensor.empty(shape, { device }) }
+          }),
+        }
+      }),
+    )
+    this.#start = keep(made.start)
+    const mask = made.mask && keep(made.mask)
+    this.#texts = made.texts.map((t) => t && { k: keep(t.k), v: keep(t.v), mask })
+    this.#caches = made.caches.map((c) => ({ k: keep(c.k), v: keep(c.v), length: 0 }))
+  }
+
+  /**
+   * The next scale's features (B, p², C), from which `StarTransformer.logits` makes logits.
+   * @param scale its index: scales come in order
+   * @param input (B, p², Z), the running f̂ at this scale's size; null for the first scale
+   * @throws ERR_ARGUMENT when scales come out of order or the input is missing
+   */
+  step(scale: number, input: Tensor | null): Tensor {
+    if (scale !== this.#next || (scale === 0) !== (input === null))
+      throw new StarError(
+        'ERR_ARGUMENT',
+        `decoder: scale ${scale} ${input ? 'with' : 'without'} input was asked for, expected scale ${this.#next} ${this.#next ? 'with' : 'without'} input`,
+      )
+    const features = noGrad(() =>
+      scope(() => {
+        const tokens = input ? this.#model.wordEmbed.forward(input) : this.#start
+        return this.#model.runScale(
+          scale,
+          tokens,
+          this.#caches.map((cache, i) => ({ cache, text: this.#texts[i] })),
+        )
+      }),
+    )
+    this.#next++
+    return features
+  }
+
+  dispose(): void {
+    this.#start.dispose()
+    for (const { k, v } of [...this.#caches, ...this.#texts.filter((t) => t !== null)]) {
+      k.dispose()
+      v.dispose()
+    }
+    for (const text of this.#texts) text?.mask?.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+/** x[ids] over the first dimension. */
+function gatherRows(x: Tensor, ids: readonly number[]): Tensor {
+  const [rows, ...rest] = x.shape
+  const table = reshape(x, [rows, x.count / rows])
+  return reshape(embedding(table, Tensor.from(Int32Array.from(ids), [ids.length], { device: x.device })), [
+    ids.length,
+    ...rest,
+  ])
+}
+
+/** mask[ids] of a u8 (rows, T) mask. */
+function gatherMask(mask: Tensor, ids: readonly number[]): Tensor {
+  const length = mask.dim(1)
+  const values = mask.data()
+  const gathered = Uint8Array.from(
+    { length: ids.length * length },
+    (_, i) => values[ids[Math.floor(i / length)] * length + (i % length)],
+  )
+  return Tensor.from(gathered, [ids.length, length], { device: mask.device })
+}

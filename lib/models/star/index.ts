@@ -1,0 +1,5 @@
+export * from './config.js'
+export * from './decoder.js'
+export * from './objective.js'
+export * from './rope.js'
+export { type ForwardInput, StarTransformer, type TextInput } from './transformer.js'

@@ -1,0 +1,229 @@
+/** The STAR transformer: logits of every scale's tokens from the text and the coarser scales. */
+import { StarError } from '../../native/index.js'
+import { Embedding, Linear, Module } from '../../nn/index.js'
+import { add, concat, keep, layerNorm, type Random, reshape, scope, silu, slice, Tensor } from '../../tensor/index.js'
+import type { TextKeysValues } from './attention.js'
+import { Block, type BlockContext } from './block.js'
+import { dropPathRates, type Level, levels, type StarConfig, type StarConfigInput, starConfig } from './config.js'
+import { baseStd, headScale, type ModelInit, normalParameter } from './init.js'
+import { ropeTable } from './rope.js'
+
+/** Encoded prompts. The prompt "" is a text like any other; guidance needs it. */
+export interface TextInput {
+  /** Last hidden states: (B, T, textWidth). */
+  states: Tensor
+  /** One vector a prompt: (B, textWidth). */
+  pooled: Tensor
+  /** u8 (B, T): 1 where there is a token, 0 for padding; null: no padding. */
+  mask: Tensor | null
+}
+
+export interface ForwardInput {
+  /** Teacher-forcing input: the running f̂ at the size of each scale but the first, (B, L − p₁², Z). */
+  input: Tensor
+  text: TextInput
+  /** Source of stochastic depth while training; without it every branch runs. */
+  random?: Random | null
+}
+
+/** SiLU, then a linear layer named `1`, as in the released state dict. */
+class LevelModulation extends Module {
+  readonly linear: Linear
+  constructor(width: number, init: ModelInit) {
+    super()
+    this.linear = this.child('1', new Linear(width, 6 * width, { ...init, std: baseStd(width) }))
+  }
+  forward(x: Tensor): Tensor {
+    return this.linear.forward(silu(x))
+  }
+}
+
+export class StarTransformer extends Module {
+  readonly config: StarConfig
+  readonly levels: readonly Level[]
+  /** L, tokens over all scales. */
+  readonly length: number
+  readonly device: string | undefined
+  readonly posStart: Tensor
+  readonly positions: Tensor | null
+  readonly wordEmbed: Linear
+  readonly levelEmbed: Embedding | null
+  readonly levelProjection: Linear | null
+  readonly levelModulation: LevelModulation | null
+  readonly blocks: readonly Block[]
+  readonly headLogits: Linear
+  readonly encoderProj: Linear
+  readonly #tables: Tables
+
+  /** @throws ERR_CONFIG for a configuration that makes no model */
+  constructor(input: StarConfigInput, options: Partial<ModelInit> = {}) {
+    super()
+    const config = starConfig(input)
+    const init: ModelInit = { init: options.init ?? null, device: options.device }
+    const { width, patchNums, vocabSize, latentChannels, textWidth } = config
+    const std = baseStd(width)
+    const layer = { ...init, std }
+    this.config = config
+    this.levels = levels(patchNums)
+    this.length = this.levels[this.levels.length - 1].end
+    this.device = options.device
+    this.posStart = this.param('pos_start', normalParameter([1, this.levels[0].end, width], std, init))
+    this.positions = config.rope ? null : this.param('pos_1LC', normalParameter([1, this.length, width], std, init))
+    this.wordEmbed = this.child('word_embed', new Linear(latentChannels, width, layer))
+    const hasLevels = config.levelEmbedding || config.sharedAdaLN
+    this.levelEmbed = hasLevels ? this.child('lvl_embed', new Embedding(patchNums.length, width, layer)) : null
+    this.levelProjection = config.sharedAdaLN ? this.child('lvl_embed_proj', new Linear(2 * width, width, layer)) : null
+    this.levelModulation = config.sharedAdaLN ? this.child('lvl_embed_adaln', new LevelModulation(width, init)) : null
+    this.blocks = dropPathRates(config).map((rate, i) => this.child(`blocks.${i}`, new Block(config, rate, init)))
+    this.headLogits = this.child('head_logits', new Linear(width, vocabSize, { ...init, std: std * headScale }))
+    this.encoderProj = this.child('encoder_proj', new Linear(textWidth, width, layer))
+    this.#tables = new Tables(config, this.levels, options.device)
+  }
+
+  /** Logits (B, L, V) of every token given the true coarser scales. */
+  forward({ input, text, random = null }: ForwardInput): Tensor {
+    this.#check(input, text)
+    const { rope, keyLimit, levelIds } = this.#tables
+    const start = this.startTokens(text.pooled)
+    const tokens = this.levels.length > 1 ? concat([start, this.wordEmbed.forward(input)], 1) : start
+    const table = this.levelConditions()
+    const shared = { rope, keyLimit, condition: table && { table, ids: levelIds }, random }
+    let x = this.#addPositions(tokens, levelIds, this.positions)
+    const attended = this.attendedText(text)
+    for (const block of this.blocks) {
+      const from = x
+      x = scope(() => block.forward(from, { ...shared, text: attended && textKeysValues(block, attended) }))
+    }
+    return this.logits(x)
+  }
+
+  /** The first scale's tokens: encoder_proj(pooled) + pos_start, (B, p₁², C). */
+  startTokens(pooled: Tensor): Tensor {
+    const [, first, width] = this.posStart.shape
+    const start = reshape(this.encoderProj.forward(pooled), [pooled.dim(0), 1, width])
+    const repeated =
+      first === 1
+        ? start
+        : concat(
+            Array.from({ length: first }, () => start),
+            1,
+          )
+    return add(repeated, reshape(this.posStart, [first, width]))
+  }
+
+  /** One scale's tokens through all blocks while sampling: (B, p², C) → features (B, p², C). */
+  runScale(scale: number, tokens: Tensor, contexts: readonly Pick<BlockContext, 'cache' | 'text'>[]): Tensor {
+    const { begin, end } = this.levels[scale]
+    const ids = slice(this.#tables.levelIds, 0, begin, end)
+    const table = this.levelConditions()
+    const condition = table && { table: slice(table, 0, scale, scale + 1), ids: null }
+    const rope = this.#tables.rope && slice(this.#tables.rope, 0, begin, end)
+    let x = this.#addPositions(tokens, ids, this.positions && slice(this.positions, 1, begin, end))
+    this.blocks.forEach((block, i) => {
+      x = block.forward(x, { ...contexts[i], rope, condition, random: null })
+    })
+    return x
+  }
+
+  /** head_logits(LN(x)): (…, C) → (…, V). */
+  logits(x: Tensor): Tensor {
+    return this.headLogits.forward(this.config.logitNorm ? layerNorm(x) : x)
+  }
+
+  /**
+   * The text that cross-attention reads: of all samples, or in the mode `first-sample` of sample 0 alone, which is row
+   * `first`; null without cross-attention.
+   */
+  attendedText({ states, mask }: TextInput, first = 0): Pick<TextInput, 'states' | 'mask'> | null {
+    if (!this.config.enableCross) return null
+    if (this.config.crossAttention === 'per-sample') return { states, mask }
+    return { states: slice(states, 0, first, first + 1), mask: mask && slice(mask, 0, first, first + 1) }
+  }
+
+  /** Shared AdaLN: c(level) = adaln(proj(concat(level, last level))) of all scales, (K, 6C). */
+  levelConditions(): Tensor | null {
+    if (!this.levelProjection || !this.levelModulation || !this.levelEmbed) return null
+    const { levelPairs } = this.#tables
+    const pairs = reshape(this.levelEmbed.forward(levelPairs), [levelPairs.dim(0), 2 * this.config.width])
+    return this.levelModulation.forward(this.levelProjection.forward(pairs))
+  }
+
+  override dispose(): void {
+    super.dispose()
+    this.#tables.dispose()
+  }
+
+  #addPositions(tokens: Tensor, levelIds: Tensor, positions: Tensor | null): Tensor {
+    const added: Tensor[] = []
+    if (this.levelEmbed && this.config.levelEmbedding) added.push(this.levelEmbed.forward(levelIds))
+    if (positions) added.push(reshape(positions, [levelIds.dim(0), this.config.width]))
+    return added.length > 0
+      ? add(
+          tokens,
+          added.reduce((sum, t) => add(sum, t)),
+        )
+      : tokens
+  }
+
+  #check(input: Tensor, { states, pooled, mask }: TextInput): void {
+    const { latentChannels, textWidth } = this.config
+    const batch = pooled.dim(0)
+    const expect = (name: string, given: readonly number[], expected: (number | string)[]): void => {
+      if (given.length === expected.length && expected.every((d, i) => typeof d === 'string' || d === given[i])) return
+      throw new StarError(
+        'ERR_SHAPE',
+        `transformer: ${name} has shape (${given.join(', ')}), expected (${expected.join(', ')})`,
+      )
+    }
+    expect('text.pooled', pooled.shape, ['B', textWidth])
+    expect('text.states', states.shape, [batch, 'T', textWidth])
+    if (mask) expect('text.mask', mask.shape, [batch, states.dim(1)])
+    expect('input', input.shape, [batch, this.length - this.levels[0].end, latentChannels])
+  }
+}
+
+/** Keys and values of a block's cross-attention. */
+export function textKeysValues(block: Block, text: Pick<TextInput, 'states' | 'mask'>): TextKeysValues | null {
+  return block.cross && { ...block.cross.keysValues(text.states), mask: text.mask }
+}
+
+/** Constants that follow from the scales: rotation, key limits, the scale of each token. */
+class Tables {
+  readonly rope: Tensor | null
+  readonly keyLimit: Tensor
+  readonly levelIds: Tensor
+  readonly levelPairs: Tensor
+
+  constructor(config: StarConfig, all: readonly Level[], device?: string) {
+    const perToken = (f: (level: Level, index: number) => number): Int32Array =>
+      Int32Array.from(all.flatMap((level, i) => new Array<number>(level.end - level.begin).fill(f(level, i))))
+    const length = all[all.length - 1].end
+    const headSize = config.width / config.heads
+    this.rope = config.rope
+      ? keep(ropeTable(config.patchNums, { headSize, theta: config.ropeTheta, norm: config.ropeNorm }, device))
+      : null
+    this.keyLimit = keep(
+      Tensor.from(
+        perToken((level) => level.end),
+        [length],
+        { device },
+      ),
+    )
+    this.levelIds = keep(
+      Tensor.from(
+        perToken((_, i) => i),
+        [length],
+        { device },
+      ),
+    )
+    const pairs = Int32Array.from(all.flatMap((_, i) => [i, all.length - 1]))
+    this.levelPairs = keep(Tensor.from(pairs, [all.length, 2], { device }))
+  }
+
+  dispose(): void {
+    this.rope?.dispose()
+    this.keyLimit.dispose()
+    this.levelIds.dispose()
+    this.levelPairs.dispose()
+  }
+}
