@@ -1,0 +1,64 @@
+/** Settings of a generation that concern tokens, not models. */
+import { z } from 'zod'
+import { StarError } from '../native/index.js'
+
+/** Rules of the published program's sampling versions. */
+export const sampleVersions = ['1024', 'new', 'old'] as const
+export type SampleVersion = (typeof sampleVersions)[number]
+
+export const samplingSchema = z.strictObject({
+  cfg: z.number().min(0).default(4).describe('strength of classifier-free guidance at the last scale; 0 runs without'),
+  topK: z.int().min(0).default(600).describe('draw from the k most probable tokens; 0: from all'),
+  topP: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.8)
+    .describe('draw from the most probable tokens that make up this probability; 0: from all'),
+  seed: z.int().min(0).default(42),
+  moreSmooth: z
+    .boolean()
+    .default(false)
+    .describe('a soft mix of codebook rows (Gumbel-softmax of all tokens) in place of one drawn row'),
+  version: z
+    .enum(sampleVersions)
+    .default('1024')
+    .describe('old: top-p 0.8 and a top-k that narrows from scale index 9 on'),
+})
+
+export type SamplingSettings = z.output<typeof samplingSchema>
+export type SamplingOptions = z.input<typeof samplingSchema>
+
+/**
+ * Fills in defaults and checks settings.
+ * @throws ERR_CONFIG with every problem in one line
+ */
+export function samplingSettings(options: SamplingOptions = {}): SamplingSettings {
+  const result = samplingSchema.safeParse(options)
+  if (result.success) return result.data
+  const problems = result.error.issues.map((i) => `${i.path.join('.') || 'settings'}: ${i.message}`).join('; ')
+  throw new StarError('ERR_CONFIG', `the sampling settings are not valid: ${problems}`)
+}
+
+/** What a scale's tokens are drawn from. */
+export interface TokenFilter {
+  topK: number
+  topP: number
+}
+
+/** The filter of scale `k`: as set, or by the rule of version 'old'. */
+export function tokenFilter(
+  { version, topK, topP }: Pick<SamplingSettings, 'version' | 'topK' | 'topP'>,
+  k: number,
+): TokenFilter {
+  if (version !== 'old') return { topK, topP }
+  return { topK: k < 9 ? topK : k < 12 ? 300 : 100, topP: 0.8 }
+}
+
+/** k/(K − 1): how far along the scales are, from 0 to 1. */
+export const progress = (k: number, scales: number): number => (scales > 1 ? k / (scales - 1) : 0)
+
+/** Gumbel-softmax of `moreSmooth` at a scale: factor on the logits and temperature. */
+export function smoothing(ratio: number): { factor: number; temperature: number } {
+  return { factor: 1 + ratio, temperature: Math.max(0.27 * (1 - 0.95 * ratio), 0.005) }
+}
