@@ -6,36 +6,37 @@ import { StarError } from '../../native/index.js'
 export const crossAttentionModes = ['per-sample', 'first-sample'] as const
 export type CrossAttentionMode = (typeof crossAttentionModes)[number]
 
-export const starConfigSchema = z
-  .strictObject({
-    depth: z.int().positive().describe('number of blocks'),
-    width: z.int().positive().describe('channels C of the residual stream'),
-    heads: z.int().positive().describe('attention heads; the published models have C/64 of them'),
-    patchNums: z.array(z.int().positive()).min(1).describe('side of each scale’s token map, first to last'),
-    vocabSize: z.int().positive().default(4096).describe('codebook size V'),
-    latentChannels: z.int().positive().default(32).describe('codebook channels Z'),
-    textWidth: z.int().positive().default(1024).describe('channels of the text encoder'),
-    mlpRatio: z.number().positive().default(4).describe('hidden width of the feed-forward over C'),
-    dropPath: z
-      .number()
-      .min(0)
-      .max(0.99)
-      .optional()
-      .describe('stochastic depth rate of the last block; default 0.1·depth/24'),
-    attnL2Norm: z.boolean().default(true).describe('normalise queries and keys, with a learnt scale per head'),
-    rope: z
-      .boolean()
-      .default(true)
-      .describe('rotate queries and keys by position; otherwise positions are learnt (pos_1LC)'),
-    ropeTheta: z.number().positive().default(10000),
-    ropeNorm: z.number().positive().default(64).describe('coordinate of the last row and column of every scale'),
-    levelEmbedding: z.boolean().default(true).describe('add a learnt vector per scale'),
-    logitNorm: z.boolean().default(true).describe('LayerNorm before the head'),
-    sharedAdaLN: z.boolean().default(false).describe('modulate blocks by the scale’s embedding'),
-    enableCross: z.boolean().default(true).describe('cross-attention to the text in every block'),
-    crossAttention: z.enum(crossAttentionModes).default('per-sample'),
-  })
-  .superRefine((c, context) => {
+/** The keys by themselves, for configurations that leave some to others (a training run takes sizes from its tokenizer). */
+export const starOptionsSchema = z.strictObject({
+  depth: z.int().positive().describe('number of blocks'),
+  width: z.int().positive().describe('channels C of the residual stream'),
+  heads: z.int().positive().describe('attention heads; the published models have C/64 of them'),
+  patchNums: z.array(z.int().positive()).min(1).describe('side of each scale’s token map, first to last'),
+  vocabSize: z.int().positive().default(4096).describe('codebook size V'),
+  latentChannels: z.int().positive().default(32).describe('codebook channels Z'),
+  textWidth: z.int().positive().default(1024).describe('channels of the text encoder'),
+  mlpRatio: z.number().positive().default(4).describe('hidden width of the feed-forward over C'),
+  dropPath: z
+    .number()
+    .min(0)
+    .max(0.99)
+    .optional()
+    .describe('stochastic depth rate of the last block; default 0.1·depth/24'),
+  attnL2Norm: z.boolean().default(true).describe('normalise queries and keys, with a learnt scale per head'),
+  rope: z
+    .boolean()
+    .default(true)
+    .describe('rotate queries and keys by position; otherwise positions are learnt (pos_1LC)'),
+  ropeTheta: z.number().positive().default(10000),
+  ropeNorm: z.number().positive().default(64).describe('coordinate of the last row and column of every scale'),
+  levelEmbedding: z.boolean().default(true).describe('add a learnt vector per scale'),
+  logitNorm: z.boolean().default(true).describe('LayerNorm before the head'),
+  sharedAdaLN: z.boolean().default(false).describe('modulate blocks by the scale’s embedding'),
+  enableCross: z.boolean().default(true).describe('cross-attention to the text in every block'),
+  crossAttention: z.enum(crossAttentionModes).default('per-sample'),
+})
+
+export const starConfigSchema = starOptionsSchema.superRefine((c, context) => {
     if (c.width % c.heads !== 0)
       context.addIssue({ code: 'custom', message: `width ${c.width} is not a multiple of heads ${c.heads}` })
     else if (c.rope && (c.width / c.heads) % 4 !== 0)

@@ -1,0 +1,69 @@
+/**
+ * A checkpoint is one safetensors file: `model.*`, `optimizer.*` and `ema.*` tensors, and in its metadata the step, the
+ * place in the epoch, the random states and the configuration, as JSON.
+ */
+import { readSafetensors, writeSafetensors } from '../checkpoint/index.js'
+import { StarError } from '../native/index.js'
+import type { Module } from '../nn/index.js'
+import type { AdamW, Ema } from '../optim/index.js'
+import { scope, type Tensor } from '../tensor/index.js'
+
+export interface CheckpointState {
+  /** Steps done. */
+  step: number
+  /** Place in the order of samples. */
+  sampler: unknown
+  /** State of the task: random numbers, usage counts. */
+  task: unknown
+}
+
+export interface CheckpointParts {
+  model: Module
+  optimizer: AdamW
+  ema: Ema | null
+}
+
+function* prefixed(prefix: string, tensors: Iterable<[string, Tensor]>): Generator<[string, Tensor]> {
+  for (const [name, tensor] of tensors) yield [prefix + name, tensor]
+}
+
+function* modelTensors(model: Module): Generator<[string, Tensor]> {
+  for (const { name, tensor } of model.namedTensors()) yield [name, tensor]
+}
+
+/** Writes all parts and the state, by rename. @throws ERR_FILE when the disk is full or the folder cannot be written */
+export function saveCheckpoint(file: string, parts: CheckpointParts, state: CheckpointState, config: unknown): void {
+  const tensors = [
+    ...prefixed('model.', modelTensors(parts.model)),
+    ...prefixed('optimizer.', parts.optimizer.tensors()),
+    ...(parts.ema ? prefixed('ema.', parts.ema.tensors()) : []),
+  ]
+  writeSafetensors(file, tensors, {
+    format: 'star-checkpoint-1',
+    state: JSON.stringify(state),
+    optimizer: JSON.stringify(parts.optimizer.state()),
+    config: JSON.stringify(config),
+  })
+}
+
+/** Reads a checkpoint into the parts and returns the state. @throws ERR_FILE for a broken file, ERR_SHAPE for another model's */
+export function loadCheckpoint(file: string, parts: CheckpointParts): CheckpointState {
+  return scope(() => {
+    const { tensors, metadata } = readSafetensors(file)
+    if (metadata.format !== 'star-checkpoint-1')
+      throw new StarError('ERR_FILE', `${file} is not a training checkpoint (its format is ${metadata.format ?? 'not given'}): point to a file of a run's checkpoints folder`)
+    const withPrefix = (prefix: string) =>
+      new Map([...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, t]) => [name.slice(prefix.length), t] as const))
+    parts.model.load(withPrefix('model.'))
+    parts.optimizer.load(withPrefix('optimizer.'), JSON.parse(metadata.optimizer))
+    if (parts.ema) {
+      const saved = withPrefix('ema.')
+      for (const [name, shadow] of parts.ema.tensors()) {
+        const given = saved.get(name)
+        if (!given) throw new StarError('ERR_SHAPE', `${file} holds no averaged weight ${name}: set "ema" to 0 or start a new run folder`)
+        shadow.copyFrom(given)
+      }
+    }
+    return JSON.parse(metadata.state) as CheckpointState
+  })
+}

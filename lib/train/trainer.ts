@@ -1,0 +1,214 @@
+/**
+ * The training loop shared by all kinds of training: batches in order, schedule, optimizer step, averaged weights,
+ * log, checkpoints, and resuming exactly where the last checkpoint was written.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { StarError } from '../native/index.js'
+import { AdamW, Ema, noWeightDecay, scheduled } from '../optim/index.js'
+import { clearTape, scope } from '../tensor/index.js'
+import { EpochSampler, type SamplerState } from '../data/index.js'
+import { loadCheckpoint, saveCheckpoint } from './checkpoint.js'
+import { type RunConfig, runSchema } from './config.js'
+import { parseConfig, readConfigFile } from './parse-config.js'
+import { RunFolder } from './run-folder.js'
+import type { Metrics, Task } from './task.js'
+import { openTokenizerTask } from './tokenizer-task.js'
+import { openTransformerTask } from './transformer-task.js'
+
+export interface TrainerOptions {
+  /** Device to train on; default 'cpu'. */
+  device?: string
+  /** Aborting saves a checkpoint and ends the iteration after the current step. */
+  signal?: AbortSignal
+  /** Told what is being prepared (token maps, text states) and how far it is. */
+  onProgress?: (what: string, done: number, total: number) => void
+}
+
+/** What one step of the iteration yields. */
+export interface TrainStep {
+  /** Steps done so far, this one included. */
+  step: number
+  totalSteps: number
+  epoch: number
+  loss: number
+  metrics: Metrics
+  learningRate: number
+  gradNorm: number
+  /** Samples per second over this step. */
+  samplesPerSecond: number
+}
+
+export class Trainer implements AsyncIterable<TrainStep> {
+  readonly #task: Task
+  readonly #optimizer: AdamW
+  readonly #ema: Ema | null
+  readonly #sampler: EpochSampler
+  #step = 0
+
+  private constructor(
+    readonly config: RunConfig,
+    readonly run: RunFolder,
+    task: Task,
+    readonly signal: AbortSignal | undefined,
+  ) {
+    const o = config.optimizer
+    const parameters = [...task.model.namedTensors()].filter((t) => t.trainable)
+    this.#task = task
+    this.#optimizer = new AdamW(parameters, {
+      betas: o.betas,
+      maxNorm: o.clip,
+      noDecay: noWeightDecay,
+    })
+    this.#ema = o.ema > 0 ? new Ema(parameters, o.ema) : null
+    this.#sampler = new EpochSampler({ length: task.sampleCount, seed: config.seed })
+  }
+
+  /**
+   * Opens the run a configuration describes; a run folder with a checkpoint goes on from it.
+   * @param config a JSON file, or its parsed content
+   * @throws ERR_CONFIG for an unknown or ill-typed key, ERR_FILE for missing data or a broken checkpoint
+   */
+  static async open(config: string | object, options: TrainerOptions = {}): Promise<Trainer> {
+    const parsed = typeof config === 'string' ? readConfigFile(runSchema, config) : parseConfig(runSchema, config, 'the configuration')
+    const run = new RunFolder(parsed.runFolder)
+    const context = { device: options.device ?? 'cpu', onProgress: options.onProgress ?? (() => {}), signal: options.signal }
+    const task = parsed.kind === 'tokenizer' ? await openTokenizerTask(parsed, run, context) : await openTransformerTask(parsed, run, context)
+    const trainer = new Trainer(parsed, run, task, options.signal)
+    trainer.#resume()
+    run.writeConfig(parsed)
+    return trainer
+  }
+
+  get step(): number {
+    return this.#step
+  }
+
+  get totalSteps(): number {
+    return this.config.optimizer.steps
+  }
+
+  get done(): boolean {
+    return this.#step >= this.totalSteps
+  }
+
+  get parameterCount(): number {
+    return this.#task.model.parameterCount()
+  }
+
+  #resume(): void {
+    const parts = { model: this.#task.model, optimizer: this.#optimizer, ema: this.#ema }
+    for (const { file, step } of this.run.checkpoints()) {
+      try {
+        const state = loadCheckpoint(file, parts)
+        this.#step = state.step
+        this.#sampler.restore(state.sampler as SamplerState)
+        this.#task.restore(state.task)
+        this.run.log(`resumed from step ${step}`)
+        return
+      } catch (error) {
+        // A checkpoint cut short by a crash is passed over for the one before it; another model's is the user's mistake.
+        if (!(error instanceof StarError) || error.code !== 'ERR_FILE') throw error
+        this.run.log(`skipped ${file}: ${error.message}`)
+      }
+    }
+  }
+
+  /** Writes a checkpoint of the current step and returns its file. */
+  save(): string {
+    const file = this.run.checkpointFile(this.#step)
+    const state = { step: this.#step, sampler: this.#sampler.state(), task: this.#task.state() }
+    saveCheckpoint(file, { model: this.#task.model, optimizer: this.#optimizer, ema: this.#ema }, state, this.config)
+    this.run.prune(this.config.work.keep)
+    return file
+  }
+
+  /** Held-out figures with the averaged weights (the trained ones when no average is kept). */
+  async validate(): Promise<Metrics> {
+    const run = () => this.#task.validate?.() ?? {}
+    return this.#ema ? this.#ema.swapped(run) : run()
+  }
+
+  /** Writes the model for use into the run's `model` folder and returns it. */
+  async export(): Promise<string> {
+    const folder = this.run.file('model')
+    const write = () => this.#task.exportTo(folder)
+    await (this.#ema ? this.#ema.swapped(write) : write())
+    return folder
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<TrainStep> {
+    const { work } = this.config
+    while (!this.done) {
+      if (this.signal?.aborted) {
+        this.save()
+        this.run.log(`stopped at step ${this.#step}; the same command goes on from here`)
+        return
+      }
+      const step = this.#runStep()
+      const last = this.done
+      if (this.#step % work.logEvery === 0 || last) this.run.metrics(flat(step))
+      if ((work.validateEvery > 0 && this.#step % work.validateEvery === 0) || last) {
+        const held = await this.validate()
+        if (Object.keys(held).length > 0) {
+          this.run.metrics({ step: this.#step, ...Object.fromEntries(Object.entries(held).map(([k, v]) => [`val/${k}`, v])) })
+          this.run.log(`step ${this.#step}: ${Object.entries(held).map(([k, v]) => `${k} ${v.toFixed(4)}`).join(', ')}`)
+          Object.assign(step.metrics, Object.fromEntries(Object.entries(held).map(([k, v]) => [`val/${k}`, v])))
+        }
+      }
+      if (this.#step % work.saveEvery === 0 || last) this.save()
+      if (last) await this.export()
+      yield step
+      // Signals and timers are handled between steps.
+      await nextTurn()
+    }
+  }
+
+  #runStep(): TrainStep {
+    const o = this.config.optimizer
+    const begun = performance.now()
+    const samples = this.#sampler.next(o.batchSize)
+    const epoch = this.#sampler.epoch
+    const { lr, weightDecay } = scheduled(o.schedule, {
+      step: this.#step,
+      steps: o.steps,
+      peak: o.learningRate,
+      warmupSteps: o.warmupSteps,
+      warmupStart: o.warmupStart,
+      endRatio: o.endRatio,
+      weightDecay: o.weightDecay,
+      weightDecayEnd: o.weightDecayEnd ?? o.weightDecay,
+    })
+    try {
+      const { metrics, gradNorm } = scope(() => {
+        const metrics = this.#task.forwardBackward(samples, this.#step)
+        const { gradNorm } = this.#optimizer.step({ lr, weightDecay })
+        return { metrics, gradNorm }
+      })
+      this.#task.model.zeroGrad()
+      if (!Number.isFinite(metrics.loss) || !Number.isFinite(gradNorm))
+        throw new StarError('ERR_ARGUMENT', `the loss is ${metrics.loss} and the gradient norm ${gradNorm} at step ${this.#step + 1}: lower the learning rate; the last checkpoint in ${this.run.path} is whole`)
+      this.#step += 1
+      this.#ema?.update(this.#step)
+      this.#task.afterStep?.(this.#step)
+      const samplesPerSecond = (1000 * samples.length) / (performance.now() - begun)
+      return { step: this.#step, totalSteps: o.steps, epoch, loss: metrics.loss, metrics, learningRate: lr, gradNorm, samplesPerSecond }
+    } finally {
+      clearTape()
+    }
+  }
+
+  dispose(): void {
+    this.#task.dispose()
+    this.#optimizer.dispose()
+    this.#ema?.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+function flat(step: TrainStep): Record<string, number> {
+  const { metrics, totalSteps: _, ...rest } = step
+  return { ...rest, ...metrics }
+}
