@@ -1,0 +1,96 @@
+/** `star info`: what this installation can do, or what a model is. */
+import { availableParallelism } from 'node:os'
+import type { Command } from 'commander'
+import type { ModelInfo } from '../model-info.js'
+
+export function addInfoCommand(star: Command): void {
+  star
+    .command('info')
+    .description('describe a model, or without one the devices and shipped models')
+    .argument('[model]', 'a shipped model or a model folder')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ star info
+  $ star info emoji-64
+  $ star info runs/mine/model --json`,
+    )
+    .action(async (model: string | undefined, options: { json?: boolean }) => {
+      if (model === undefined) await installation(options.json ?? false)
+      else {
+        const { modelInfo } = await import('../model-info.js')
+        const info = modelInfo(model)
+        console.log(options.json ? JSON.stringify(info, null, 2) : describeModel(info))
+      }
+    })
+}
+
+const table = (rows: readonly (readonly [string, string])[]): string => {
+  const width = Math.max(...rows.map(([name]) => name.length))
+  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n')
+}
+
+const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`
+const millions = (count: number): string => (count >= 1e5 ? `${(count / 1e6).toFixed(1)} M` : String(count))
+
+/** A model as lines of names and values. */
+export function describeModel(info: ModelInfo): string {
+  const { tokenizer, transformer } = info
+  const rows: [string, string][] = [
+    ['model', info.name],
+    ['folder', info.folder],
+    ['pictures', `${info.imageSize} × ${info.imageSize}`],
+    ['scales', `${info.scales.join(' ')} (${info.tokens} tokens)`],
+    [
+      'tokenizer',
+      `${millions(tokenizer.parameters)} values, ${megabytes(tokenizer.bytes)}, ${tokenizer.config.vocabSize} codes of ${tokenizer.config.latentChannels} channels`,
+    ],
+  ]
+  if (transformer)
+    rows.push(
+      [
+        'transformer',
+        `${millions(transformer.parameters)} values, ${megabytes(transformer.bytes)}, depth ${transformer.config.depth}, width ${transformer.config.width}, ${transformer.config.heads} heads`,
+      ],
+      ['text encoder', info.textEncoder ?? 'none'],
+      [
+        'cross-attention',
+        info.crossAttention === 'first-sample'
+          ? 'first-sample (as the released program computes it)'
+          : 'per-sample (each picture attends to its own prompt)',
+      ],
+      [
+        'sampling',
+        Object.entries(info.sampling)
+          .map(([key, value]) => `${key} ${value}`)
+          .join(', ') || 'general defaults',
+      ],
+    )
+  else rows.push(['transformer', 'none: this folder holds a tokenizer only'])
+  return table(rows)
+}
+
+async function installation(json: boolean): Promise<void> {
+  const { native, packageRoot } = await import('../native/index.js')
+  const { shippedModels } = await import('../checkpoint/index.js')
+  const devices = native.devices()
+  const models = [...shippedModels().keys()]
+  const threads = Number(process.env.STAR_THREADS) || availableParallelism()
+  if (json)
+    console.log(JSON.stringify({ node: process.version, folder: packageRoot, threads, devices, models }, null, 2))
+  else
+    console.log(
+      table([
+        ['node', process.version],
+        ['package', packageRoot],
+        ['threads', `${threads}${process.env.STAR_THREADS ? ' (STAR_THREADS)' : ''}`],
+        ...devices.map(({ name, available, detail }): [string, string] => [
+          `device ${name}`,
+          available ? detail : `not available: ${detail}`,
+        ]),
+        ['models', models.join(', ') || 'none'],
+      ]),
+    )
+}

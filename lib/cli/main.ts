@@ -1,0 +1,91 @@
+/** The command `star`. */
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { StarError } from '../native/error.js'
+import { addDataCommand } from './data.js'
+import { addInfoCommand } from './info.js'
+import { Interrupted } from './interrupt.js'
+import { addSampleCommand } from './sample.js'
+
+/** Exit codes: 0 done, 1 a fault of the program, 2 a mistake in what was asked or a problem of the system, 130 Ctrl-C. */
+export const exitCodes = { done: 0, fault: 1, mistake: 2, interrupted: 130 } as const
+
+function version(): string {
+  const file = new URL('../../../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+}
+
+export function program(): Command {
+  const star = new Command('star')
+    .description('Text-to-image with STAR, the scale-wise transformer: draw pictures of prompts.')
+    .version(version(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .helpCommand('help [command]', 'print help for a command')
+    .showSuggestionAfterError()
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ star sample "a red apple" --out apple.png
+  $ star info emoji-64
+  $ star data emoji --out runs/emoji
+
+Exit code: 0 done, 1 a fault of the program, 2 a mistake in what was asked, 130 stopped with Ctrl-C.
+Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error comes from.`,
+    )
+  addSampleCommand(star)
+  addInfoCommand(star)
+  addDataCommand(star)
+  for (const command of [star, ...star.commands, ...star.commands.flatMap((child) => child.commands)])
+    command.exitOverride().configureOutput({ writeErr: () => {} })
+  return star
+}
+
+const oneLine = (text: string): string => text.replaceAll(/\s*\n\s*/g, ' ').trim()
+
+/** Prints an error as the command line shows it and gives the exit code that goes with it. */
+export function report(error: unknown, print: (line: string) => void = (line) => console.error(line)): number {
+  const debug = Boolean(process.env.STAR_DEBUG)
+  if (error instanceof Interrupted) {
+    print(oneLine(error.message))
+    return exitCodes.interrupted
+  }
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return exitCodes.done
+    const message = oneLine(error.message).replace(/^error: /, '')
+    print(
+      message === '(outputHelp)'
+        ? 'error: no command was given; "star --help" lists them'
+        : `error: ${message}; see "star --help"`,
+    )
+    return exitCodes.mistake
+  }
+  const known = error instanceof StarError && error.code !== 'ERR_INTERNAL'
+  const message = error instanceof Error ? error.message : String(error)
+  print(
+    known
+      ? `error: ${oneLine(message)}`
+      : `error: unexpected: ${oneLine(message)} (STAR_DEBUG=1 shows where; please report it)`,
+  )
+  if (debug && error instanceof Error) {
+    print(error.stack ?? message)
+    if (error.cause)
+      print(`cause: ${error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : String(error.cause)}`)
+  }
+  return known ? exitCodes.mistake : exitCodes.fault
+}
+
+/** Runs the command line and returns its exit code. */
+export async function main(argv: readonly string[]): Promise<number> {
+  // A reader that stops early (star … | head) ends the output, not with an error.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(exitCodes.done)
+    throw error
+  })
+  try {
+    await program().parseAsync(argv)
+    return exitCodes.done
+  } catch (error) {
+    return report(error)
+  }
+}

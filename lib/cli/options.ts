@@ -1,0 +1,25 @@
+/** Parsers of option values; each names the option, what was given and what is expected. */
+import { StarError } from '../native/error.js'
+
+type Parser = (text: string) => number
+
+function parse(option: string, text: string, expected: string, accept: (value: number) => boolean): number {
+  const value = text.trim() === '' ? Number.NaN : Number(text)
+  if (!Number.isFinite(value) || !accept(value))
+    throw new StarError('ERR_ARGUMENT', `${option} is "${text}", expected ${expected}`)
+  return value
+}
+
+/** A whole number from `low` to `high`. */
+export function wholeNumber(option: string, low: number, high = Number.MAX_SAFE_INTEGER): Parser {
+  const expected =
+    high === Number.MAX_SAFE_INTEGER ? `a whole number of at least ${low}` : `a whole number from ${low} to ${high}`
+  return (text) =>
+    parse(option, text, expected, (value) => Number.isSafeInteger(value) && value >= low && value <= high)
+}
+
+/** A number from `low` to `high`. */
+export function number(option: string, low: number, high = Number.POSITIVE_INFINITY): Parser {
+  const expected = high === Number.POSITIVE_INFINITY ? `a number of at least ${low}` : `a number from ${low} to ${high}`
+  return (text) => parse(option, text, expected, (value) => value >= low && value <= high)
+}

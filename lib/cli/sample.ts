@@ -1,0 +1,143 @@
+/** `star sample`: draws pictures of prompts. */
+import type { Command } from 'commander'
+import { StarError } from '../native/error.js'
+import { Interrupted, interruptible } from './interrupt.js'
+import { number, wholeNumber } from './options.js'
+import { checkWritable, picturePaths } from './output.js'
+import { Progress } from './progress.js'
+
+interface SampleOptions {
+  model: string
+  out: string
+  count: number
+  seed: number
+  cfg?: number
+  topK?: number
+  topP?: number
+  moreSmooth?: boolean
+  grid?: boolean
+  batch: number
+  device: string
+}
+
+export function addSampleCommand(star: Command): void {
+  star
+    .command('sample')
+    .description('draw pictures of prompts')
+    .argument(
+      '<prompt...>',
+      'what to draw; several prompts give several pictures; - reads them from standard input, one a line',
+    )
+    .option('-m, --model <name>', 'a shipped model or a model folder', 'emoji-64')
+    .option('-o, --out <path>', 'a .png file, or a folder for PROMPT-SEED.png', 'star.png')
+    .option('-n, --count <n>', 'pictures of each prompt', wholeNumber('--count', 1, 100_000), 1)
+    .option('-s, --seed <n>', 'seed of the first picture; the next has the next', wholeNumber('--seed', 0), 42)
+    .option('--cfg <x>', 'strength of guidance; 0 turns it off (default: the model’s)', number('--cfg', 0, 1000))
+    .option(
+      '--top-k <n>',
+      'draw from the n most probable tokens; 0: all (default: the model’s)',
+      wholeNumber('--top-k', 0),
+    )
+    .option(
+      '--top-p <x>',
+      'draw from tokens of this probability together; 0: all (default: the model’s)',
+      number('--top-p', 0, 1),
+    )
+    .option('--more-smooth', 'mix tokens softly: smoother pictures')
+    .option('--grid', 'one picture with all of them side by side')
+    .option('--batch <n>', 'pictures drawn together', wholeNumber('--batch', 1, 1024), 8)
+    .option('-d, --device <name>', 'cpu, or what "star info" lists', 'auto')
+    .addHelpText(
+      'after',
+      `
+The prompt and all settings are in each PNG's text chunks; the same prompt, seed and settings draw the same picture.
+
+Examples:
+  $ star sample "a red apple" --out apple.png
+  $ star sample "a red apple" "a green apple" --count 4 --grid --out apples.png
+  $ star sample - --out pictures/ < prompts.txt
+  $ star sample "a sleeping cat" --model runs/mine/model --seed 7 --cfg 3 --top-k 300 --top-p 0.9 --out cats/`,
+    )
+    .action(sample)
+}
+
+/** Most bytes that are read from standard input. */
+const maxInput = 16 << 20
+
+async function readPrompts(): Promise<string[]> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of process.stdin) {
+    chunks.push(chunk as Buffer)
+    size += (chunk as Buffer).length
+    if (size > maxInput)
+      throw new StarError(
+        'ERR_ARGUMENT',
+        `standard input holds more than ${maxInput} bytes of prompts: split it into several runs`,
+      )
+  }
+  const lines = Buffer.concat(chunks)
+    .toString('utf8')
+    .split(/\r?\n/)
+    .filter((line) => line.trim() !== '')
+  if (lines.length === 0) throw new StarError('ERR_ARGUMENT', 'standard input holds no prompt: give one prompt a line')
+  return lines
+}
+
+async function sample(given: string[], options: SampleOptions): Promise<void> {
+  const { checkPrompt, Star } = await import('../star.js')
+  const { imageGrid } = await import('../image.js')
+  const prompts = given.length === 1 && given[0] === '-' ? await readPrompts() : given
+  for (const prompt of prompts) checkPrompt(prompt)
+  const { count, seed } = options
+  const names = prompts.flatMap((prompt) => Array.from({ length: count }, (_, j) => ({ prompt, seed: seed + j })))
+  if (options.grid && !/\.png$/i.test(options.out))
+    throw new StarError('ERR_ARGUMENT', `--out is "${options.out}", but a grid is one file: end the name in .png`)
+  const paths = options.grid ? [options.out] : picturePaths(options.out, names)
+  for (const path of new Set([paths[0], paths[paths.length - 1]])) checkWritable(path)
+
+  await interruptible(async (signal) => {
+    const star = await Star.load(options.model, { device: options.device })
+    using progress = new Progress('drawing')
+    let written = 0
+    try {
+      const { cfg, topK, topP, moreSmooth } = options
+      const stream = star.stream(prompts, {
+        count,
+        seed,
+        cfg,
+        topK,
+        topP,
+        moreSmooth,
+        batchSize: options.batch,
+        signal,
+        onScale: ({ scaleIndex, scales, images, total }) => {
+          const batches = Math.ceil(total / options.batch)
+          const done = Math.floor(images[0] / options.batch) * scales + scaleIndex + 1
+          progress.update(done, batches * scales, `scale ${scaleIndex + 1} of ${scales}`)
+        },
+      })
+      const forGrid = []
+      for await (const image of stream) {
+        if (options.grid) forGrid.push(image)
+        else {
+          await image.save(paths[written])
+          progress.stop()
+          console.log(paths[written])
+        }
+        written++
+      }
+      progress.stop()
+      if (options.grid) {
+        await imageGrid(forGrid, { columns: prompts.length > 1 && count > 1 ? count : undefined }).save(options.out)
+        console.log(options.out)
+      }
+    } catch (error) {
+      if (!(error instanceof StarError) || error.code !== 'ERR_ABORTED') throw error
+      const kept = options.grid ? 'nothing was written' : `${written} of ${names.length} pictures were written`
+      throw new Interrupted(`stopped: ${kept}`)
+    } finally {
+      star.dispose()
+    }
+  })
+}

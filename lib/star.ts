@@ -1,0 +1,282 @@
+/** Star: a loaded model that makes pictures of prompts. */
+import { z } from 'zod'
+import { withModelWeights } from './checkpoint/index.js'
+import { parseConfig } from './config/parse-config.js'
+import { type ImageSettings, pixelsOf, StarImage } from './image.js'
+import { checkModel, type ModelInfo, modelInfo } from './model-info.js'
+import { StarTransformer, type TextInput } from './models/star/index.js'
+import type { TextEncoder } from './models/text/index.js'
+import { loadTextEncoder } from './models/text/load.js'
+import { imageSide, Tokenizer } from './models/tokenizer/index.js'
+import { StarError } from './native/index.js'
+import { imageNoise } from './sampling/image-noise.js'
+import { generate, type SamplingOptions, type SamplingSettings, samplingSchema } from './sampling/index.js'
+import { concat, keep, noGrad, resolveDevice, scope, slice, type Tensor } from './tensor/index.js'
+
+/** Longest prompt that is taken, in characters. The text encoder reads its first tokens only. */
+export const maxPromptLength = 4096
+
+export interface LoadOptions {
+  /** `auto` (the default) takes a GPU where one is available. */
+  device?: string
+}
+
+/** One scale of one batch is drawn. */
+export interface StarScaleEvent {
+  scaleIndex: number
+  /** Number of scales. */
+  scales: number
+  /** Places of the batch's images in the result. */
+  images: readonly number[]
+  /** Number of images that the call makes in all. */
+  total: number
+  /** The images of the batch as they look so far, in the order of `images`. To be called inside `onScale` only. */
+  preview(): StarImage[]
+}
+
+export interface StarGenerateOptions extends SamplingOptions {
+  /** Pictures of each prompt; picture j of a prompt is drawn with seed + j. Default 1. */
+  count?: number
+  /** Images drawn together; more are faster together and take more memory. Default 8. */
+  batchSize?: number
+  /** Called after each scale; a promise it returns is waited for. */
+  onScale?: (event: StarScaleEvent) => void | Promise<void>
+  /** Aborting ends the call with ERR_ABORTED after the current scale. */
+  signal?: AbortSignal
+}
+
+export interface StarResult {
+  /** All pictures of the first prompt, then those of the second, … */
+  images: StarImage[]
+}
+
+const callSchema = z.strictObject({
+  count: z.int().min(1).max(100_000).default(1),
+  batchSize: z.int().min(1).max(1024).default(8),
+})
+
+/** Checks one prompt. @throws ERR_ARGUMENT when it is empty or too long */
+export function checkPrompt(prompt: string): void {
+  if (typeof prompt !== 'string')
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `a prompt of type ${typeof prompt} was given, expected a text: describe the picture`,
+    )
+  if (prompt.trim() === '')
+    throw new StarError(
+      'ERR_ARGUMENT',
+      'the prompt is empty: describe the picture in some words, such as "a red apple"',
+    )
+  if (prompt.length > maxPromptLength)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `the prompt has ${prompt.length} characters, at most ${maxPromptLength} are taken: shorten it ("${prompt.slice(0, 40)}…")`,
+    )
+}
+
+interface Job {
+  /** Place in the result. */
+  index: number
+  prompt: string
+  seed: number
+}
+
+export class Star {
+  #disposed = false
+
+  private constructor(
+    private readonly model: ModelInfo,
+    readonly device: string,
+    readonly tokenizer: Tokenizer,
+    readonly transformer: StarTransformer,
+    readonly textEncoder: TextEncoder,
+  ) {}
+
+  /**
+   * Loads a shipped model by name or a model folder by path.
+   * @throws ERR_FILE when it is not there or damaged, ERR_CONFIG and ERR_SHAPE when its files do not fit each other,
+   * ERR_DEVICE for a device that is unknown or not available
+   */
+  static async load(nameOrFolder: string, options: LoadOptions = {}): Promise<Star> {
+    const device = resolveDevice(options.device)
+    const checked = checkModel(nameOrFolder)
+    const { folder, config } = checked
+    if (!checked.transformer || !config.textEncoder)
+      throw new StarError(
+        'ERR_CONFIG',
+        `${folder} holds a tokenizer only, which draws no pictures of prompts: train a transformer on it ("star train")`,
+      )
+    const info = modelInfo(folder)
+    const owned: { dispose(): void }[] = []
+    try {
+      const tokenizer = new Tokenizer(checked.tokenizer, { init: null, device })
+      owned.push(tokenizer)
+      withModelWeights(folder, 'tokenizer', (weights) => tokenizer.load(weights))
+      const transformer = new StarTransformer(checked.transformer, { init: null, device })
+      owned.push(transformer)
+      withModelWeights(folder, 'transformer', (weights) => transformer.load(weights))
+      const textEncoder = loadTextEncoder(config.textEncoder, device)
+      owned.push(textEncoder)
+      if (textEncoder.width !== checked.transformer.textWidth)
+        throw new StarError(
+          'ERR_CONFIG',
+          `${folder}/model.json: the transformer takes text of width ${checked.transformer.textWidth}, but ${config.textEncoder} ` +
+            `gives ${textEncoder.width}: name the text encoder it was trained with`,
+        )
+      tokenizer.setTrainable(false)
+      transformer.setTrainable(false)
+      return new Star(info, device, tokenizer, transformer, textEncoder)
+    } catch (error) {
+      for (const part of owned) part.dispose()
+      throw error
+    }
+  }
+
+  /** Width and height of the pictures in pixels. */
+  get imageSize(): number {
+    return this.model.imageSize
+  }
+
+  /** Name, sizes, modes and defaults of the model, and the device it is on. */
+  info(): ModelInfo & { device: string } {
+    return { ...this.model, device: this.device }
+  }
+
+  /**
+   * Makes pictures of one or more prompts. The same prompt, seed and settings give the same picture.
+   * @throws ERR_ARGUMENT for an empty or over-long prompt, ERR_CONFIG for settings out of range, ERR_ABORTED when the
+   * signal fires
+   */
+  async generate(prompts: string | readonly string[], options: StarGenerateOptions = {}): Promise<StarResult> {
+    const images: StarImage[] = []
+    for await (const image of this.stream(prompts, options)) images.push(image)
+    return { images }
+  }
+
+  /** The pictures of `generate` one by one, as soon as their batch is done. @throws as `generate` */
+  async *stream(prompts: string | readonly string[], options: StarGenerateOptions = {}): AsyncGenerator<StarImage> {
+    if (this.#disposed) throw new StarError('ERR_ARGUMENT', 'generate: this model was disposed; load it again')
+    const { onScale, signal, count, batchSize, ...given } = options
+    const call = parseConfig(callSchema, { count, batchSize }, 'the options of generate')
+    const settings = this.#settings(given)
+    const list = typeof prompts === 'string' ? [prompts] : [...prompts]
+    if (list.length === 0) throw new StarError('ERR_ARGUMENT', 'no prompt was given: pass at least one')
+    for (const prompt of list) checkPrompt(prompt)
+    const jobs = list.flatMap((prompt, p) =>
+      Array.from(
+        { length: call.count },
+        (_, j): Job => ({ index: p * call.count + j, prompt, seed: settings.seed + j }),
+      ),
+    )
+    for (let begin = 0; begin < jobs.length; begin += call.batchSize) {
+      const batch = jobs.slice(begin, begin + call.batchSize)
+      yield* await this.#generateBatch(batch, settings, jobs.length, { onScale, signal })
+    }
+  }
+
+  /** Options that are given go before the model's defaults, those before the general ones. */
+  #settings(given: SamplingOptions): SamplingSettings {
+    const named = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
+    return parseConfig(samplingSchema, { ...this.model.sampling, ...named }, 'the sampling settings')
+  }
+
+  async #generateBatch(
+    jobs: readonly Job[],
+    settings: SamplingSettings,
+    total: number,
+    { onScale, signal }: Pick<StarGenerateOptions, 'onScale' | 'signal'>,
+  ): Promise<StarImage[]> {
+    const distinct = [...new Set(jobs.map((job) => job.prompt))]
+    const { text, empty } = this.#encode(distinct)
+    const toImages = (pixels: Tensor): StarImage[] => {
+      const side = imageSide(this.tokenizer.config)
+      return pixelsOf(pixels).map((data, i) => {
+        const own: ImageSettings = { prompt: jobs[i].prompt, model: this.model.name, ...settings, seed: jobs[i].seed }
+        return new StarImage(side, side, data, own)
+      })
+    }
+    let fHat: Tensor | null = null
+    try {
+      fHat = await generate({
+        transformer: this.transformer,
+        quantizer: this.tokenizer.quantizer,
+        text,
+        empty,
+        prompts: jobs.map((job) => distinct.indexOf(job.prompt)),
+        settings,
+        noise: imageNoise(
+          jobs.map((job) => job.seed),
+          this.device,
+        ),
+        decode: (latent) => this.#decode(latent),
+        signal,
+        onScale:
+          onScale &&
+          (({ scaleIndex, scales, preview }) =>
+            onScale({
+              scaleIndex,
+              scales,
+              images: jobs.map((job) => job.index),
+              total,
+              preview: () => disposing(preview(), toImages),
+            })),
+      })
+      return disposing(this.#decode(fHat), toImages)
+    } finally {
+      fHat?.dispose()
+      for (const part of [text, empty]) for (const tensor of [part.states, part.pooled, part.mask]) tensor?.dispose()
+    }
+  }
+
+  /** Prompts and the empty prompt, padded alike. */
+  #encode(prompts: readonly string[]): { text: TextInput; empty: TextInput } {
+    const count = prompts.length
+    return noGrad(() =>
+      scope(() => {
+        const { states, pooled, mask } = this.textEncoder.encode([...prompts, ''], { trim: true })
+        const part = (begin: number, end: number): TextInput => ({
+          states: keep(slice(states, 0, begin, end)),
+          pooled: keep(slice(pooled, 0, begin, end)),
+          mask: keep(slice(mask, 0, begin, end)),
+        })
+        return { text: part(0, count), empty: part(count, count + 1) }
+      }),
+    )
+  }
+
+  /** Images of f̂, some at a time so that the decoder's maps of large pictures stay small. */
+  #decode(fHat: Tensor): Tensor {
+    const side = imageSide(this.tokenizer.config)
+    const together = Math.max(1, Math.floor((8 * 256 * 256) / (side * side)))
+    const batch = fHat.dim(0)
+    return noGrad(() =>
+      scope(() => {
+        const parts: Tensor[] = []
+        for (let begin = 0; begin < batch; begin += together)
+          parts.push(scope(() => this.tokenizer.decode(slice(fHat, 0, begin, Math.min(batch, begin + together)))))
+        return parts.length === 1 ? parts[0] : concat(parts, 0)
+      }),
+    )
+  }
+
+  /** Frees the weights. */
+  dispose(): void {
+    if (this.#disposed) return
+    this.#disposed = true
+    this.tokenizer.dispose()
+    this.transformer.dispose()
+    this.textEncoder.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+function disposing<T>(tensor: Tensor, use: (tensor: Tensor) => T): T {
+  try {
+    return use(tensor)
+  } finally {
+    tensor.dispose()
+  }
+}

@@ -1,0 +1,228 @@
+/** The command line as users run it, in processes of its own: what it draws, and how it answers bad input. */
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { readPngText } from '../../lib/data/index.js'
+import { type CommandResult, star, starFile } from '../support/star-command.js'
+import { tinySide, writeTinyModel } from '../support/tiny-model.js'
+
+const root = t.testdir()
+const model = join(root, 'tiny')
+writeTinyModel(model)
+
+/** A mistake: exit code 2, nothing on standard output, one line on standard error. */
+function refused(t: Test, { code, stdout, stderr }: CommandResult, message: RegExp): void {
+  t.equal(code, 2, 'exit code')
+  t.equal(stdout, '', 'standard output')
+  t.match(stderr, /^error: [^\n]+\n$/, 'one line')
+  t.match(stderr, message)
+}
+
+/** A copy of the model for a test to damage. */
+function copyOfModel(name: string): string {
+  const folder = join(root, name)
+  cpSync(model, folder, { recursive: true })
+  return folder
+}
+
+function editJson(file: string, edit: (json: Record<string, Record<string, unknown>>) => void): void {
+  const json = JSON.parse(readFileSync(file, 'utf8'))
+  edit(json)
+  writeFileSync(file, JSON.stringify(json))
+}
+
+const sizeOf = (png: Buffer): [number, number] => [png.readUInt32BE(16), png.readUInt32BE(20)]
+
+t.test('help and version', async (t) => {
+  const help = await star(['--help'])
+  t.equal(help.code, 0)
+  for (const word of ['sample', 'info', 'data', 'Examples:']) t.match(help.stdout, word)
+  for (const command of [['sample'], ['info'], ['data', 'emoji']]) {
+    const { code, stdout } = await star([...command, '--help'])
+    t.equal(code, 0)
+    t.match(stdout, `Examples:\n  $ star ${command.join(' ')}`)
+  }
+  t.match((await star(['--version'])).stdout, /^\d+\.\d+\.\d+\n$/)
+})
+
+t.test('sample draws the same picture again, and others for other seeds', async (t) => {
+  const folder = t.testdir()
+  const draw = (out: string, ...more: string[]) =>
+    star(['sample', 'a red apple', '--model', model, '--out', join(folder, out), ...more])
+  t.match(await draw('a.png'), { code: 0, stdout: `${join(folder, 'a.png')}\n`, stderr: '' })
+  await draw('b.png')
+  await draw('c.png', '--seed', '43')
+  await draw('d.png', '--count', '2')
+  const [a, b, c, second] = ['a.png', 'b.png', 'c.png', 'd-2.png'].map((name) => readFileSync(join(folder, name)))
+  t.same(a, b, 'byte for byte')
+  t.notSame(a, c)
+  t.same(c, second, 'the second picture has the next seed')
+  t.same(sizeOf(a), [tinySide, tinySide])
+  t.match(a.toString('utf8'), 'a red apple', 'the prompt is in the file')
+})
+
+t.test('sample writes folders and grids', async (t) => {
+  const folder = t.testdir()
+  const many = await star([
+    'sample',
+    'A cat!',
+    'a dog',
+    '--model',
+    model,
+    '--count',
+    '2',
+    '--batch',
+    '3',
+    '--out',
+    join(folder, 'deep', 'er'),
+  ])
+  t.equal(many.code, 0)
+  t.same(readdirSync(join(folder, 'deep', 'er')).sort(), [
+    'a-cat-42.png',
+    'a-cat-43.png',
+    'a-dog-42.png',
+    'a-dog-43.png',
+  ])
+  t.equal(many.stdout.trim().split('\n').length, 4)
+  const grid = join(folder, 'grid.png')
+  t.match(await star(['sample', '-', '--model', model, '--grid', '--out', grid], { stdin: 'a cat\n\na dog\r\n' }), {
+    code: 0,
+  })
+  t.same(sizeOf(readFileSync(grid)), [2 * tinySide + 12, tinySide + 8])
+})
+
+t.test('info describes models and the installation', async (t) => {
+  const { code, stdout } = await star(['info', model])
+  t.equal(code, 0)
+  for (const part of ['tiny', '8 × 8', '1 2 4 (21 tokens)', 'per-sample', 'minilm-l6', 'cfg 2, topK 16, topP 0.9'])
+    t.match(stdout, part)
+  t.match(JSON.parse((await star(['info', model, '--json'])).stdout), {
+    name: 'tiny',
+    imageSize: 8,
+    crossAttention: 'per-sample',
+  })
+  t.match((await star(['info'])).stdout, /device cpu/)
+  t.match(JSON.parse((await star(['info', '--json'])).stdout), { devices: [{ name: 'cpu', available: true }] })
+})
+
+t.test('mistakes in options', async (t) => {
+  const out = join(t.testdir(), 'x.png')
+  const sample = (...more: string[]) => star(['sample', '--model', model, '--out', out, ...more])
+  refused(t, await sample('a', '--count', '0'), /--count is "0", expected a whole number from 1/)
+  refused(t, await sample('a', '--count', '1.5'), /--count is "1\.5", expected a whole number/)
+  refused(t, await sample('a', '--count', 'many'), /--count is "many"/)
+  refused(t, await sample('a', '--top-p', '1.5'), /--top-p is "1\.5", expected a number from 0 to 1/)
+  refused(t, await sample('a', '--cfg', ''), /--cfg is "", expected a number/)
+  refused(t, await sample('a', '--device', 'abacus'), /device "abacus" is unknown; choose one of auto, cpu/)
+  refused(t, await sample('a', '--modle', 'x'), /unknown option '--modle' \(Did you mean --model\?\)/)
+  refused(t, await sample(), /missing required argument/)
+  refused(t, await star(['sampel']), /unknown command 'sampel' \(Did you mean sample\?\)/)
+  refused(t, await star([]), /no command was given/)
+  refused(t, await star(['data']), /no command was given/)
+  t.notOk(existsSync(out), 'nothing was written')
+})
+
+t.test('prompts that are empty or too long', async (t) => {
+  const out = join(t.testdir(), 'x.png')
+  const sample = (prompt: string, stdin?: string) => star(['sample', prompt, '--model', model, '--out', out], { stdin })
+  refused(t, await sample(''), /the prompt is empty/)
+  refused(t, await sample(' \n '), /the prompt is empty/)
+  refused(t, await sample('x'.repeat(100_000)), /the prompt has 100000 characters, at most 4096/)
+  refused(t, await sample('-', 'x'.repeat(1 << 20)), /the prompt has 1048576 characters, at most 4096/)
+  refused(t, await sample('-', 'x\n'.repeat(9 << 20)), /more than 16777216 bytes/)
+  refused(t, await sample('-', ''), /holds no prompt/)
+  t.notOk(existsSync(out), 'nothing was written')
+})
+
+t.test('models that are missing or damaged', async (t) => {
+  const out = join(t.testdir(), 'x.png')
+  const sample = (folder: string) => star(['sample', 'a', '--model', folder, '--out', out])
+  refused(t, await sample('emoji-46'), /no model or folder "emoji-46"/)
+  refused(t, await sample(root), /holds no model\.json/)
+
+  const missing = copyOfModel('missing')
+  rmSync(join(missing, 'transformer.safetensors'))
+  refused(t, await sample(missing), /transformer\.safetensors/)
+  refused(t, await star(['info', missing]), /transformer\.safetensors/)
+
+  const truncated = copyOfModel('truncated')
+  truncateSync(join(truncated, 'transformer.safetensors'), 5000)
+  refused(t, await sample(truncated), /transformer\.safetensors .*cut off/)
+  truncateSync(join(truncated, 'transformer.safetensors'), 5)
+  refused(t, await sample(truncated), /transformer\.safetensors/)
+  writeFileSync(join(truncated, 'transformer.safetensors'), 'not weights at all, but a text')
+  refused(t, await sample(truncated), /transformer\.safetensors/)
+
+  const misshapen = copyOfModel('misshapen')
+  editJson(join(misshapen, 'model.json'), (json) => {
+    json.transformer.width = 64
+  })
+  refused(t, await sample(misshapen), /transformer\.safetensors does not fit .*has shape \(.*\), expected \(/)
+
+  const swapped = copyOfModel('swapped')
+  cpSync(join(model, 'tokenizer.safetensors'), join(swapped, 'transformer.safetensors'))
+  refused(t, await sample(swapped), /does not fit/)
+
+  const unknown = copyOfModel('unknown')
+  editJson(join(unknown, 'model.json'), (json) => {
+    json.transformer.dept = 2
+  })
+  refused(t, await sample(unknown), /unknown key "dept": did you mean "depth"/)
+  writeFileSync(join(unknown, 'model.json'), '{ "format": ')
+  refused(t, await sample(unknown), /model\.json is not valid JSON/)
+  t.notOk(existsSync(out), 'nothing was written')
+})
+
+t.test('output that cannot be written is refused before anything is drawn', async (t) => {
+  const folder = t.testdir({ file: 'text', sub: {} })
+  const sample = (out: string, ...more: string[]) => star(['sample', 'a', '--model', model, '--out', out, ...more])
+  mkdirSync(join(folder, 'sub', 'x.png'))
+  refused(t, await sample(join(folder, 'sub', 'x.png')), /cannot be written: it is a folder/)
+  refused(t, await sample(join(folder, 'file', 'x.png')), /cannot be written/)
+  refused(t, await sample(join(folder, 'x.jpg')), /written as PNG/)
+  refused(t, await sample(join(folder, 'sub'), '--grid'), /a grid is one file/)
+  refused(t, await sample('/proc/star/x.png'), /cannot be written/)
+  refused(t, await sample('/dev/null'), /cannot be written/)
+  t.same(readdirSync(folder).sort(), ['file', 'sub'], 'nothing was written')
+})
+
+t.test('Ctrl-C ends the drawing and keeps whole pictures only', async (t) => {
+  const folder = join(t.testdir(), 'out')
+  let sent = false
+  const { code, stdout, stderr } = await star(
+    ['sample', 'a', '--model', model, '--count', '5000', '--batch', '1', '--out', folder],
+    {
+      onOutput: (_, kill) => {
+        if (!sent) kill('SIGINT')
+        sent = true
+      },
+    },
+  )
+  t.equal(code, 130)
+  const written = stdout.trim().split('\n').length
+  t.ok(written < 5000)
+  t.equal(stderr, `stopped: ${written} of 5000 pictures were written\n`)
+  const files = readdirSync(folder)
+  t.equal(files.length, written)
+  for (const file of files) t.match(readPngText(readFileSync(join(folder, file))), { Description: 'a' })
+})
+
+// A file system of a few pages, in a mount namespace of the child's own, is as full as disks get.
+const namespaces = ['unshare', '--map-root-user', '--mount', 'sh', '-c']
+const canMount =
+  spawnSync(namespaces[0], [...namespaces.slice(1), `mount -t tmpfs -o size=16k none '${root}'`]).status === 0
+t.test('a full disk', { skip: canMount ? false : 'this system does not let a test mount a file system' }, async (t) => {
+  const disk = t.testdir()
+  const script = `mount -t tmpfs -o size=16k none "$1" && echo old > "$1/x.png" && "$2" "$3" sample a --model "$4" --count 64 --grid --out "$1/x.png"; code=$?; ls -A "$1"; cat "$1/x.png"; exit $code`
+  const { status, stdout, stderr } = spawnSync(
+    namespaces[0],
+    [...namespaces.slice(1), script, 'sh', disk, process.execPath, starFile, model],
+    {
+      encoding: 'utf8',
+    },
+  )
+  t.equal(status, 2)
+  t.match(stderr, /^error: .*x\.png cannot be written: the disk is full[^\n]*\n$/)
+  t.equal(stdout, 'x.png\nold\n', 'the old file is whole and nothing else is there')
+})

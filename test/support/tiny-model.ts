@@ -1,0 +1,44 @@
+/** A complete model folder of a few hundred kilobytes with random weights, for tests of everything around a model. */
+import { writeModelFolder } from '../../lib/checkpoint/index.js'
+import { StarTransformer } from '../../lib/models/star/index.js'
+import { Tokenizer } from '../../lib/models/tokenizer/index.js'
+import { Random } from '../../lib/tensor/index.js'
+
+const patchNums = [1, 2, 4]
+export const tinySide = 8
+export const tinyScales = patchNums.length
+
+export function writeTinyModel(folder: string, name = 'tiny'): void {
+  const random = new Random(1)
+  const tokenizerConfig = {
+    baseChannels: 32,
+    channelMultipliers: [1, 1],
+    residualBlocks: 1,
+    levelAttention: false,
+    vocabSize: 32,
+    latentChannels: 8,
+    patchNums,
+  }
+  const transformerConfig = {
+    depth: 2,
+    width: 32,
+    heads: 2,
+    patchNums,
+    vocabSize: 32,
+    latentChannels: 8,
+    textWidth: 384,
+  }
+  using tokenizer = new Tokenizer(tokenizerConfig, { init: random })
+  using transformer = new StarTransformer(transformerConfig, { init: random })
+  writeModelFolder(folder, {
+    config: {
+      name,
+      tokenizer: tokenizerConfig,
+      transformer: transformerConfig,
+      textEncoder: 'minilm-l6',
+      sampling: { cfg: 2, topK: 16, topP: 0.9 },
+    },
+    tokenizer,
+    transformer,
+  })
+}
