@@ -1,0 +1,91 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { readModelConfig } from '../../../lib/checkpoint/index.js'
+import { native } from '../../../lib/native/index.js'
+import { Trainer, type TrainStep } from '../../../lib/train/index.js'
+import { tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../../support/tiny-run.js'
+
+/** Runs to the end, or aborts after `stopAfter` steps. */
+async function run(config: Record<string, unknown>, stopAfter = Number.POSITIVE_INFINITY): Promise<TrainStep[]> {
+  const abort = new AbortController()
+  using trainer = await Trainer.open(config, { signal: abort.signal })
+  const steps: TrainStep[] = []
+  for await (const step of trainer) {
+    steps.push(step)
+    if (steps.length === stopAfter) abort.abort()
+  }
+  return steps
+}
+
+const weightsOf = (folder: string, step: number): Buffer => readFileSync(join(folder, 'checkpoints', `step-${step}.safetensors`))
+
+t.test('training', async (t) => {
+  const folder = t.testdir()
+  const pack = await writeTinyPack(folder)
+  const tokenizerRun = join(folder, 'tokenizer')
+
+  await t.test('a tokenizer run lowers its loss, logs, saves and exports', async (t) => {
+    const steps = await run(tinyTokenizerRun(tokenizerRun, pack, 12))
+    t.equal(steps.length, 12)
+    t.ok(steps[11].loss < steps[0].loss, `${steps[0].loss} → ${steps[11].loss}`)
+    t.type(steps[11].metrics['val/psnr'], 'number')
+    const lines = readFileSync(join(tokenizerRun, 'metrics.jsonl'), 'utf8').trim().split('\n')
+    t.equal(lines.length, 13, 'a line a step and one of validation')
+    t.equal(readModelConfig(join(tokenizerRun, 'model')).name, 'tokenizer')
+  })
+
+  await t.test('a transformer run lowers its loss', async (t) => {
+    const steps = await run(tinyTransformerRun(join(folder, 'plain'), pack, join(tokenizerRun, 'model'), 20))
+    t.ok(steps[19].loss < steps[0].loss, `${steps[0].loss} → ${steps[19].loss}`)
+    t.equal(readModelConfig(join(folder, 'plain', 'model')).textEncoder, 'minilm-l6')
+  })
+
+  for (const [kind, config] of [
+    ['tokenizer', (name: string) => tinyTokenizerRun(join(folder, name), pack, 8)],
+    ['transformer', (name: string) => tinyTransformerRun(join(folder, name), pack, join(tokenizerRun, 'model'), 8)],
+  ] as const) {
+    await t.test(`an aborted ${kind} run goes on where it was: the last checkpoint is the same, byte for byte`, async (t) => {
+      const whole = config(`${kind}-parts`)
+      const first = await run(whole, 3)
+      t.equal(first.length, 3)
+      const rest = await run(whole)
+      t.equal(rest[0].step, 4)
+      const parts = weightsOf(join(folder, `${kind}-parts`), 8)
+      // The same folder name, so that the configuration inside the checkpoint is equal too.
+      const again = await run({ ...whole, runFolder: `${whole.runFolder}/../${kind}-whole` })
+      t.same(again.map((s) => s.loss), [...first, ...rest].map((s) => s.loss))
+      const metadata = (bytes: Buffer): Buffer => bytes.subarray(8 + Number(bytes.readBigUInt64LE(0)))
+      t.ok(metadata(parts).equals(metadata(weightsOf(join(folder, `${kind}-whole`), 8))), 'all tensors')
+    })
+  }
+
+  await t.test('a damaged checkpoint is passed over for the one before it', async (t) => {
+    const config = { ...tinyTokenizerRun(join(folder, 'damaged'), pack, 6), work: { logEvery: 1, saveEvery: 2, keep: 3 } }
+    await run(config, 5)
+    const last = join(folder, 'damaged', 'checkpoints', 'step-5.safetensors')
+    writeFileSync(last, readFileSync(last).subarray(0, 1000))
+    const rest = await run(config)
+    t.equal(rest[0].step, 5)
+    t.match(readFileSync(join(folder, 'damaged', 'log.txt'), 'utf8'), /skipped .*step-5/)
+  })
+
+  await t.test('steps leak no memory', async (t) => {
+    const before = native.memory('cpu').liveBytes
+    const live: number[] = []
+    {
+      using trainer = await Trainer.open(tinyTransformerRun(join(folder, 'leak'), pack, join(tokenizerRun, 'model'), 6))
+      for await (const step of trainer) if (step.step < 6) live.push(native.memory('cpu').liveBytes)
+    }
+    t.equal(new Set(live).size, 1, `live bytes after each step: ${live.join(', ')}`)
+    t.equal(native.memory('cpu').liveBytes, before)
+  })
+
+  await t.test('mistakes in a configuration are named', async (t) => {
+    const config = tinyTokenizerRun(join(folder, 'wrong'), pack, 2)
+    await t.rejects(Trainer.open({ ...config, optimiser: {} }), { code: 'ERR_CONFIG', message: /optimizer/ })
+    await t.rejects(Trainer.open({ ...config, data: { packs: [pack], resolution: 32 } }), { code: 'ERR_CONFIG', message: /resolution/ })
+    await t.rejects(Trainer.open({ ...config, data: { packs: [join(folder, 'none')], resolution: 16 } }), { code: 'ERR_FILE' })
+    await t.rejects(Trainer.open(join(folder, 'none.json')), { code: 'ERR_FILE' })
+  })
+})
