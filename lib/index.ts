@@ -10,3 +10,4 @@ export {
   type StarResult,
   type StarScaleEvent,
 } from './star.js'
+export { type Metrics, type RunConfig, Trainer, type TrainerOptions, type TrainStep } from './train/index.js'

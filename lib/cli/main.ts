@@ -6,6 +6,7 @@ import { addDataCommand } from './data.js'
 import { addInfoCommand } from './info.js'
 import { Interrupted } from './interrupt.js'
 import { addSampleCommand } from './sample.js'
+import { addTrainCommands } from './train.js'
 
 /** Exit codes: 0 done, 1 a fault of the program, 2 a mistake in what was asked or a problem of the system, 130 Ctrl-C. */
 export const exitCodes = { done: 0, fault: 1, mistake: 2, interrupted: 130 } as const
@@ -17,7 +18,7 @@ function version(): string {
 
 export function program(): Command {
   const star = new Command('star')
-    .description('Text-to-image with STAR, the scale-wise transformer: draw pictures of prompts.')
+    .description('Text-to-image with STAR, the scale-wise transformer: draw pictures of prompts, train models.')
     .version(version(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help')
     .helpCommand('help [command]', 'print help for a command')
@@ -29,12 +30,14 @@ Examples:
   $ star sample "a red apple" --out apple.png
   $ star info emoji-64
   $ star data emoji --out runs/emoji
+  $ star train configs/emoji-64.json
 
 Exit code: 0 done, 1 a fault of the program, 2 a mistake in what was asked, 130 stopped with Ctrl-C.
 Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error comes from.`,
     )
   addSampleCommand(star)
   addInfoCommand(star)
+  addTrainCommands(star)
   addDataCommand(star)
   for (const command of [star, ...star.commands, ...star.commands.flatMap((child) => child.commands)])
     command.exitOverride().configureOutput({ writeErr: () => {} })

@@ -1,9 +1,9 @@
 /** The command line as users run it, in processes of its own: what it draws, and how it answers bad input. */
-import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { readPngText } from '../../lib/data/index.js'
+import { smallDiskMissing, withSmallDisk } from '../support/small-disk.js'
 import { type CommandResult, star, starFile } from '../support/star-command.js'
 import { tinySide, writeTinyModel } from '../support/tiny-model.js'
 
@@ -37,8 +37,8 @@ const sizeOf = (png: Buffer): [number, number] => [png.readUInt32BE(16), png.rea
 t.test('help and version', async (t) => {
   const help = await star(['--help'])
   t.equal(help.code, 0)
-  for (const word of ['sample', 'info', 'data', 'Examples:']) t.match(help.stdout, word)
-  for (const command of [['sample'], ['info'], ['data', 'emoji']]) {
+  for (const word of ['sample', 'info', 'train', 'train-tokenizer', 'data', 'Examples:']) t.match(help.stdout, word)
+  for (const command of [['sample'], ['info'], ['train'], ['train-tokenizer'], ['data', 'emoji']]) {
     const { code, stdout } = await star([...command, '--help'])
     t.equal(code, 0)
     t.match(stdout, `Examples:\n  $ star ${command.join(' ')}`)
@@ -208,21 +208,11 @@ t.test('Ctrl-C ends the drawing and keeps whole pictures only', async (t) => {
   for (const file of files) t.match(readPngText(readFileSync(join(folder, file))), { Description: 'a' })
 })
 
-// A file system of a few pages, in a mount namespace of the child's own, is as full as disks get.
-const namespaces = ['unshare', '--map-root-user', '--mount', 'sh', '-c']
-const canMount =
-  spawnSync(namespaces[0], [...namespaces.slice(1), `mount -t tmpfs -o size=16k none '${root}'`]).status === 0
-t.test('a full disk', { skip: canMount ? false : 'this system does not let a test mount a file system' }, async (t) => {
-  const disk = t.testdir()
-  const script = `mount -t tmpfs -o size=16k none "$1" && echo old > "$1/x.png" && "$2" "$3" sample a --model "$4" --count 64 --grid --out "$1/x.png"; code=$?; ls -A "$1"; cat "$1/x.png"; exit $code`
-  const { status, stdout, stderr } = spawnSync(
-    namespaces[0],
-    [...namespaces.slice(1), script, 'sh', disk, process.execPath, starFile, model],
-    {
-      encoding: 'utf8',
-    },
-  )
-  t.equal(status, 2)
+t.test('a full disk', { skip: smallDiskMissing() }, async (t) => {
+  const draw = '"$2" "$3" sample a --model "$4" --count 64 --grid --out "$1/x.png"'
+  const script = `echo old > "$1/x.png"; ${draw}; code=$?; ls -A "$1"; cat "$1/x.png"; exit $code`
+  const { code, stdout, stderr } = withSmallDisk(t.testdir(), '16k', script, [process.execPath, starFile, model])
+  t.equal(code, 2)
   t.match(stderr, /^error: .*x\.png cannot be written: the disk is full[^\n]*\n$/)
   t.equal(stdout, 'x.png\nold\n', 'the old file is whole and nothing else is there')
 })

@@ -1,0 +1,91 @@
+/** Training from the command line, in processes of its own: from a pack to pictures, Ctrl-C and going on, bad input. */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { smallDiskMissing, withSmallDisk } from '../support/small-disk.js'
+import { star, starFile } from '../support/star-command.js'
+import { tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../support/tiny-run.js'
+
+const root = t.testdir()
+
+function writeConfig(name: string, config: Record<string, unknown>): string {
+  const file = join(root, `${name}.json`)
+  writeFileSync(file, JSON.stringify(config))
+  return file
+}
+
+t.test('training from the command line', async (t) => {
+  const pack = await writeTinyPack(root)
+  const tokenizerRun = join(root, 'tokenizer')
+
+  await t.test('Ctrl-C saves and says how to go on; the same command goes on', async (t) => {
+    const config = writeConfig('tokenizer', tinyTokenizerRun(tokenizerRun, pack, 1_000_000))
+    let sent = false
+    const stopped = await star(['train-tokenizer', config], {
+      onOutput: (text, kill) => {
+        if (!sent && text.includes('step 2/')) {
+          kill('SIGINT')
+          sent = true
+        }
+      },
+    })
+    t.equal(stopped.code, 130)
+    const step = Number(/stopped at step (\d+) and saved; go on with: star train-tokenizer /.exec(stopped.stderr)?.[1])
+    t.ok(step >= 2, stopped.stderr)
+    t.ok(stopped.stderr.trim().endsWith(config), 'the command is complete')
+    t.same(readdirSync(join(tokenizerRun, 'checkpoints')), [`step-${step}.safetensors`])
+
+    writeConfig('tokenizer', tinyTokenizerRun(tokenizerRun, pack, step + 2))
+    const rest = await star(['train-tokenizer', config])
+    t.equal(rest.code, 0, rest.stderr)
+    t.match(rest.stderr, `going on from step ${step}`)
+    t.match(rest.stdout, `step ${step + 1}/${step + 2}`)
+    t.equal(rest.stdout.trim().split('\n').at(-1), join(tokenizerRun, 'model'), 'the last line names the model')
+  })
+
+  await t.test('a transformer is trained on that tokenizer and draws', async (t) => {
+    const run = join(root, 'transformer')
+    const config = writeConfig('transformer', tinyTransformerRun(run, pack, join(tokenizerRun, 'model'), 3))
+    const trained = await star(['train', config])
+    t.equal(trained.code, 0, trained.stderr)
+    t.match((await star(['info', join(run, 'model')])).stdout, /transformer +[\d.]+ M values/)
+    const out = join(root, 'picture.png')
+    t.match(await star(['sample', 'a red circle', '--model', join(run, 'model'), '--out', out]), { code: 0 })
+    t.equal(readFileSync(out).readUInt32BE(16), 16)
+    const tokenizerOnly = await star(['sample', 'a', '--model', join(tokenizerRun, 'model'), '--out', out])
+    t.equal(tokenizerOnly.code, 2)
+    t.match(tokenizerOnly.stderr, /holds a tokenizer only/)
+  })
+
+  await t.test('bad configurations are refused by name before anything is written', async (t) => {
+    const good = tinyTokenizerRun(join(root, 'never'), pack, 2)
+    const refused = async (config: Record<string, unknown>, message: RegExp, command = 'train-tokenizer') => {
+      const { code, stdout, stderr } = await star([command, writeConfig('bad', config)])
+      t.equal(code, 2)
+      t.equal(stdout, '')
+      t.match(stderr, /^error: [^\n]+\n$/, 'one line')
+      t.match(stderr, message)
+    }
+    await refused({ ...good, optimiser: {} }, /unknown key "optimiser": did you mean "optimizer"/)
+    await refused({ ...good, optimizer: { batchSize: 4, steps: 1, learningRat: 1 } }, /did you mean "learningRate"/)
+    await refused({ ...good, learningRate: 1 }, /did you mean "optimizer\.learningRate"/)
+    await refused({ ...good, optimizer: { batchSize: 0, steps: 1, learningRate: 1 } }, /"optimizer\.batchSize" is 0/)
+    await refused({ ...good, kind: 'tokeniser' }, /"kind" is "tokeniser"/)
+    await refused(good, /describes the training of a tokenizer: run "star train-tokenizer /, 'train')
+    await refused({ ...good, data: { packs: [join(root, 'nothing')], resolution: 16 } }, /nothing/)
+    t.notOk(readdirSync(root).includes('never') && readdirSync(join(root, 'never', 'checkpoints')).length > 0)
+    const missing = await star(['train', join(root, 'nothing.json')])
+    t.equal(missing.code, 2)
+    t.match(missing.stderr, /^error: .*nothing\.json cannot be read[^\n]*\n$/)
+  })
+
+  await t.test('a disk that is full when a checkpoint is due', { skip: smallDiskMissing() }, async (t) => {
+    const disk = t.testdir()
+    const config = writeConfig('full', tinyTokenizerRun(join(disk, 'run'), pack, 1))
+    const script = '"$2" "$3" train-tokenizer "$4"; code=$?; ls -A "$1/run/checkpoints" "$1/run"; exit $code'
+    const { code, stdout, stderr } = withSmallDisk(disk, '64k', script, [process.execPath, starFile, config])
+    t.equal(code, 2)
+    t.match(stderr, /error: .*cannot be written: the disk is full[^\n]*\n$/)
+    t.notMatch(stdout, /safetensors|tmp/, 'nothing half-written is left')
+  })
+})
