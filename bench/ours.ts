@@ -1,0 +1,164 @@
+/** Our side of the benchmark: builds a case by rule, runs it, and keeps what it gives. */
+import { StarTransformer, tokenLoss } from '../lib/models/star/index.js'
+import { Tokenizer } from '../lib/models/tokenizer/index.js'
+import { native } from '../lib/native/index.js'
+import { AdamW, noWeightDecay } from '../lib/optim/index.js'
+import { generate } from '../lib/sampling/index.js'
+import { backward, clearTape, keep, noGrad, scope, Tensor } from '../lib/tensor/index.js'
+import type { BenchCase } from './cases.js'
+import { fillByRule, signedTensor, uniform } from './rule.js'
+
+/** Named results of one run on the host. */
+export type Outputs = Record<string, Float32Array | Int32Array>
+
+interface TrainState {
+  targets: Tensor
+  optimizer: AdamW
+}
+
+interface Text {
+  states: Tensor
+  pooled: Tensor
+  mask: Tensor
+}
+
+export class OurCase {
+  readonly #case: BenchCase
+  readonly #star: StarTransformer
+  readonly #tokenizer: Tokenizer | null = null
+  readonly #input: Tensor | null = null
+  readonly #texts: Text[]
+  readonly #uniforms: Tensor[] = []
+  readonly #train: TrainState | null = null
+
+  constructor(bench: BenchCase) {
+    this.#case = bench
+    const { depth, width, patchNums, vocabSize, latentChannels, textWidth, kind, batch } = bench
+    const length = patchNums.reduce((n, p) => n + p * p, 0)
+    this.#star = new StarTransformer({
+      ...{ depth, width, heads: width / 64, patchNums, vocabSize, latentChannels, textWidth, dropPath: 0 },
+    })
+    for (const { name, tensor } of this.#star.namedTensors()) fillByRule(name, tensor)
+    const groups = kind === 'generate' ? 2 : 1
+    this.#texts = texts(bench, groups)
+    if (kind === 'generate') {
+      const { baseChannels, channelMultipliers } = bench
+      this.#tokenizer = new Tokenizer(
+        { baseChannels, channelMultipliers, vocabSize, latentChannels, patchNums },
+        { init: null },
+      )
+      for (const { name, tensor } of this.#tokenizer.namedTensors())
+        if (!/^(encoder|quant_conv)\./.test(name)) fillByRule(name, tensor)
+      this.#uniforms = patchNums.map((p, k) => Tensor.from(uniform(`draw:${k}`, batch * p * p), [batch * p * p]))
+      return
+    }
+    this.#input = signedTensor('input', [batch, length - 1, latentChannels])
+    if (kind === 'train') this.#train = trainState(this.#star, bench, length)
+  }
+
+  /** Runs the case once. Training changes the weights, so the outputs of its first run are those to compare. */
+  async run(): Promise<Outputs> {
+    const { kind } = this.#case
+    const out = kind === 'forward' ? this.#forward() : kind === 'train' ? this.#step() : await this.#generate()
+    native.synchronize('cpu')
+    return out
+  }
+
+  /** What both sides must agree on. */
+  async check(): Promise<Outputs> {
+    const out = await this.run()
+    if (this.#train) out.second_loss = (await this.run()).loss
+    return out
+  }
+
+  /** Milliseconds of one run. */
+  async time(): Promise<number> {
+    const begin = performance.now()
+    await this.run()
+    return performance.now() - begin
+  }
+
+  dispose(): void {
+    clearTape()
+    this.#star.dispose()
+    this.#tokenizer?.dispose()
+    this.#train?.optimizer.dispose()
+    const owned = [
+      this.#input,
+      this.#train?.targets,
+      ...this.#uniforms,
+      ...this.#texts.flatMap((t) => Object.values(t)),
+    ]
+    for (const tensor of owned) tensor?.dispose()
+    native.trimMemory('cpu')
+  }
+
+  #forward(): Outputs {
+    return noGrad(() => scope(() => ({ logits: this.#logits().floats() })))
+  }
+
+  #logits(): Tensor {
+    return this.#star.forward({ input: this.#input!, text: this.#texts[0] })
+  }
+
+  #step(): Outputs {
+    const { targets, optimizer } = this.#train!
+    return scope(() => {
+      const loss = tokenLoss(this.#logits(), targets)
+      backward(loss)
+      const { gradNorm } = optimizer.step({ lr: 1e-4, weightDecay: 0.05 })
+      this.#star.zeroGrad()
+      return { loss: loss.floats(), gradient_norm: Float32Array.of(gradNorm) }
+    })
+  }
+
+  async #generate(): Promise<Outputs> {
+    const [text, empty] = this.#texts
+    const tokens: number[] = []
+    let call = 0
+    const unused = (): never => {
+      throw new Error('bench: plain sampling takes no other noise')
+    }
+    const fHat = await generate({
+      transformer: this.#star,
+      quantizer: this.#tokenizer!.quantizer,
+      ...{ text, empty, settings: this.#case.sampling },
+      noise: { draw: () => this.#uniforms[call++].detach(), order: unused, gumbel: unused },
+      onScale: (event) => {
+        tokens.push(...event.tokens!.ints())
+      },
+    })
+    const image = noGrad(() => scope(() => this.#tokenizer!.decode(fHat).floats()))
+    fHat.dispose()
+    return { tokens: Int32Array.from(tokens), image }
+  }
+}
+
+/** The batch's texts in `groups` equal parts: one, or the prompts and the empty prompts of a generation. */
+function texts(bench: BenchCase, groups: number): Text[] {
+  const { batch, textTokens, textWidth, textLengths } = bench
+  const rows = batch * groups
+  return scope(() => {
+    const states = signedTensor('text', [rows, textTokens, textWidth])
+    const pooled = signedTensor('pooled', [rows, textWidth])
+    const mask = Tensor.from(
+      Uint8Array.from({ length: rows * textTokens }, (_, i) =>
+        i % textTokens < textLengths[Math.floor(i / textTokens)] ? 1 : 0,
+      ),
+      [rows, textTokens],
+    )
+    const part = (x: Tensor, g: number): Tensor => keep(new Tensor(x.handle.slice(g * batch, (g + 1) * batch)))
+    return Array.from({ length: groups }, (_, g) => ({
+      ...{ states: part(states, g), pooled: part(pooled, g), mask: part(mask, g) },
+    }))
+  })
+}
+
+function trainState(star: StarTransformer, { batch, vocabSize }: BenchCase, length: number): TrainState {
+  const targets = Int32Array.from(uniform('targets', batch * length), (u) => Math.floor(u * vocabSize))
+  const parameters = [...star.namedTensors()].filter((t) => t.trainable)
+  return {
+    targets: Tensor.from(targets, [batch, length]),
+    optimizer: new AdamW(parameters, { betas: [0.9, 0.95], eps: 1e-8, maxNorm: 2, noDecay: noWeightDecay }),
+  }
+}

@@ -1,0 +1,129 @@
+"""The peer's side of the benchmark: reads one JSON request a line, answers with one JSON line.
+
+{"op": "open", "case": {...}}    builds the case's model and inputs
+{"op": "check", "file": path}    runs the case once from its first weights and writes what it gives as safetensors
+{"op": "time"}                   runs the case once and answers {"ms": ...}
+{"op": "close"}                  frees the model
+"""
+
+import gc
+import json
+import math
+import sys
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from rule import fill, signed, uniform
+from star import Star, generate
+from vqvae import Tokenizer
+
+PREFIX = "bench:"
+
+
+def ranges(name, shape):
+    """Where a parameter's values lie; bench/rule.ts says the same."""
+    if name.endswith("zero_k_bias"):
+        return 0, 0
+    if name.endswith("scale_mul_1H11"):
+        return math.log(4), 0.1
+    if "norm" in name:
+        return (1, 0.1) if name.endswith("weight") else (0, 0.1)
+    if name in ("pos_start", "lvl_embed.weight"):
+        return 0, 0.5
+    if name.endswith("embedding.weight"):
+        return 0, 1
+    if len(shape) == 1:
+        return 0, 0.1
+    return 0, math.sqrt(3 / math.prod(shape[1:]))
+
+
+def decays(name, tensor):
+    return tensor.ndim > 1 and not any(part in name for part in ("pos_start", "lvl_embed", "scale_mul"))
+
+
+class Case:
+    def __init__(self, case):
+        self.kind, self.sizes, self.batch = case["kind"], case["patchNums"], case["batch"]
+        self.sampling = case.get("sampling")
+        z, vocab, width = case["latentChannels"], case["vocabSize"], case["textWidth"]
+        length = sum(p * p for p in self.sizes)
+        self.star = Star(self.sizes, case["depth"], case["width"], vocab, z, width)
+        fill(self.star, PREFIX, ranges)
+        rows = self.batch * 2 if self.kind == "generate" else self.batch
+        tokens = case["textTokens"]
+        self.text = signed(PREFIX + "text", (rows, tokens, width))
+        self.pooled = signed(PREFIX + "pooled", (rows, width))
+        self.mask = torch.arange(tokens)[None] < torch.tensor(case["textLengths"])[:, None]
+        if self.kind == "generate":
+            self.tokenizer = Tokenizer(case["baseChannels"], vocab, z, len(self.sizes), case["channelMultipliers"])
+            fill(self.tokenizer, PREFIX, ranges)
+            self.tokenizer.to(memory_format=torch.channels_last)
+            self.uniforms = [uniform(f"{PREFIX}draw:{k}", (self.batch, p * p)) for k, p in enumerate(self.sizes)]
+            return
+        self.inputs = signed(PREFIX + "input", (self.batch, length - 1, z))
+        if self.kind == "train":
+            self.targets = (uniform(PREFIX + "targets", (self.batch, length)) * vocab).long()
+            self.named = list(self.star.named_parameters())
+            groups = [{"params": [p for n, p in self.named if decays(n, p) == on], "weight_decay": 0.05 * on} for on in (True, False)]
+            self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95), eps=1e-8, fused=True)
+
+    def logits(self):
+        return self.star(self.inputs, self.text, self.pooled, self.mask)
+
+    def step(self):
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(self.logits().flatten(0, 1), self.targets.flatten())
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.star.parameters(), 2.0)
+        self.optimizer.step()
+        return {"loss": loss.detach().reshape(1), "gradient_norm": norm.detach().reshape(1)}
+
+    def run(self):
+        if self.kind == "forward":
+            with torch.inference_mode():
+                return {"logits": self.logits()}
+        if self.kind == "train":
+            return self.step()
+        s = self.sampling
+        f_hat, tokens = generate(self.star, self.tokenizer.quantize, self.text, self.pooled, self.mask, self.uniforms, s["cfg"], s["topK"], s["topP"])
+        image = self.tokenizer.decode(f_hat.to(memory_format=torch.channels_last))
+        return {"tokens": tokens.to(torch.int32), "image": image.permute(0, 2, 3, 1)}
+
+    def check(self, file):
+        out = self.run()
+        if self.kind == "train":
+            out["second_loss"] = self.run()["loss"]
+        save_file({name: tensor.contiguous() for name, tensor in out.items()}, file)
+
+    def time(self):
+        begin = time.perf_counter()
+        self.run()
+        return (time.perf_counter() - begin) * 1000
+
+
+def main(threads):
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    case = None
+    print(json.dumps({"torch": torch.__version__, "numpy": np.__version__, "threads": torch.get_num_threads()}), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = {}
+        if request["op"] == "open":
+            case = Case(request["case"])
+        elif request["op"] == "check":
+            case.check(request["file"])
+        elif request["op"] == "time":
+            answer["ms"] = case.time()
+        elif request["op"] == "close":
+            case = None
+            gc.collect()
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
