@@ -21,7 +21,11 @@ const { positionals, values } = parseArgs({
     'top-p': { type: 'string' },
   },
 })
-if (positionals.length !== 2) throw new StarError('ERR_ARGUMENT', 'usage: evaluate MODEL PACK [--count N] [--seed N] [--cfg X] [--top-k N] [--top-p X]')
+if (positionals.length !== 2)
+  throw new StarError(
+    'ERR_ARGUMENT',
+    'usage: evaluate MODEL PACK [--count N] [--seed N] [--cfg X] [--top-k N] [--top-p X]',
+  )
 const [model, packs] = positionals
 const number = (text: string | undefined): number | undefined => (text === undefined ? undefined : Number(text))
 
@@ -37,10 +41,22 @@ async function measureRetrieval(): Promise<RetrievalResult> {
   const chosen = order.slice(0, Number(values.count))
   const { images } = await star.generate(
     chosen.map((i) => train.captions(i)[0]),
-    { batchSize: 20, seed: Number(values.seed), cfg: number(values.cfg), topK: number(values['top-k']), topP: number(values['top-p']) },
+    {
+      batchSize: 20,
+      seed: Number(values.seed),
+      cfg: number(values.cfg),
+      topK: number(values['top-k']),
+      topP: number(values['top-p']),
+    },
   )
-  const references = [train, heldOut].flatMap((data) => Array.from({ length: data.length }, (_, i) => thumbnail(data.pixels(i), resolution)))
-  return retrieval(images.map((image) => thumbnail(image.data, resolution)), chosen, references)
+  const references = [train, heldOut].flatMap((data) =>
+    Array.from({ length: data.length }, (_, i) => thumbnail(data.pixels(i), resolution)),
+  )
+  return retrieval(
+    images.map((image) => thumbnail(image.data, resolution)),
+    chosen,
+    references,
+  )
 }
 
 function measureReconstruction(): number {
@@ -50,7 +66,9 @@ function measureReconstruction(): number {
     const pixels = samples.flatMap((i) => Array.from(heldOut.pixels(i), (v) => v / 127.5 - 1))
     squares += noGrad(() =>
       scope(() => {
-        const given = star.tokenizer.reconstruct(Tensor.from(pixels, [samples.length, resolution, resolution, 3])).floats()
+        const given = star.tokenizer
+          .reconstruct(Tensor.from(pixels, [samples.length, resolution, resolution, 3]))
+          .floats()
         return given.reduce((sum, v, i) => sum + (v - pixels[i]) ** 2, 0)
       }),
     )
@@ -58,4 +76,10 @@ function measureReconstruction(): number {
   return psnr(squares / (heldOut.length * resolution ** 2 * 3))
 }
 
-console.log(JSON.stringify({ model, retrieval: await measureRetrieval(), heldOutImages: heldOut.length, heldOutPsnr: measureReconstruction() }, null, 2))
+console.log(
+  JSON.stringify(
+    { model, retrieval: await measureRetrieval(), heldOutImages: heldOut.length, heldOutPsnr: measureReconstruction() },
+    null,
+    2,
+  ),
+)

@@ -5,7 +5,7 @@
  *   transformer.safetensors   weights of the transformer (absent in a folder that holds only a tokenizer)
  *   README.md                 model card (optional)
  */
-import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { z } from 'zod'
 import { nearest } from '../config/nearest.js'
@@ -148,6 +148,8 @@ export function writeModelFolder(
   try {
     makeFolder(parent)
     beside = mkdtempSync(join(parent, `.${basename(target)}-`))
+    // mkdtemp makes a folder for its user alone; a model is as readable as any other file.
+    chmodSync(beside, 0o777 & ~process.umask())
     writeFileSync(join(beside, configFile), `${JSON.stringify({ format: modelFormat, ...config }, null, 2)}\n`)
     writeWeights(join(beside, weightsFile('tokenizer')), tokenizer, dtype)
     if (transformer) writeWeights(join(beside, weightsFile('transformer')), transformer, dtype)

@@ -29,12 +29,19 @@ export function thumbnail(picture: Uint8Array, size: number): Float32Array {
  * @param queries thumbnails of generated pictures
  * @param own index of each query's own picture among the references
  */
-export function retrieval(queries: readonly Float32Array[], own: readonly number[], references: readonly Float32Array[]): RetrievalResult {
+export function retrieval(
+  queries: readonly Float32Array[],
+  own: readonly number[],
+  references: readonly Float32Array[],
+): RetrievalResult {
   let first = 0
   let five = 0
   queries.forEach((query, i) => {
     const target = distance(query, references[own[i]])
-    const closer = references.reduce((n, reference, r) => n + (r !== own[i] && distance(query, reference) < target ? 1 : 0), 0)
+    const closer = references.reduce(
+      (n, reference, r) => n + (r !== own[i] && distance(query, reference) < target ? 1 : 0),
+      0,
+    )
     if (closer === 0) first += 1
     if (closer < 5) five += 1
   })

@@ -46,7 +46,8 @@ export class AdamW {
   step({ lr, weightDecay }: { lr: number; weightDecay: number }): { gradNorm: number } {
     return scope(() => {
       const used = this.#slots.filter(({ tensor }) => tensor.grad)
-      if (used.length === 0) throw new StarError('ERR_ARGUMENT', 'AdamW: no parameter has a gradient: run backward before step')
+      if (used.length === 0)
+        throw new StarError('ERR_ARGUMENT', 'AdamW: no parameter has a gradient: run backward before step')
       const { betas, eps, maxNorm } = this.#options
       const grads = used.map(({ tensor }) => tensor.grad!)
       const norm = globalNorm(grads)

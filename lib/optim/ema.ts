@@ -1,6 +1,5 @@
 /** Exponential moving average of weights: shadow = decay·shadow + (1 − decay)·weight, with a warm-up of the decay. */
-import { keep, noGrad, type Tensor } from '../tensor/index.js'
-import { addInto, affine } from '../tensor/index.js'
+import { addInto, affine, keep, noGrad, type Tensor } from '../tensor/index.js'
 
 interface NamedParameter {
   name: string

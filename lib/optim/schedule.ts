@@ -22,7 +22,8 @@ export interface ScheduleOptions {
 export const schedulePattern = /^(cos|exp|lin(\d*\.?\d+)?)$/
 
 /** Stays at 1 over the first part `flat`, then falls linearly to `end`. */
-const plateau = (p: number, flat: number, end: number): number => (p < flat ? 1 : end + ((1 - end) * (1 - p)) / (1 - flat))
+const plateau = (p: number, flat: number, end: number): number =>
+  p < flat ? 1 : end + ((1 - end) * (1 - p)) / (1 - flat)
 
 function curve(name: string, p: number, end: number): number {
   switch (name) {
@@ -47,7 +48,10 @@ function curve(name: string, p: number, end: number): number {
 /** Learning rate and weight decay at a step. @throws ERR_CONFIG for an unknown schedule */
 export function scheduled(name: string, o: ScheduleOptions): { lr: number; weightDecay: number } {
   if (!schedulePattern.test(name))
-    throw new StarError('ERR_CONFIG', `unknown schedule "${name}": expected cos, exp, lin, lin0, lin00 or lin and a number between 0 and 1`)
+    throw new StarError(
+      'ERR_CONFIG',
+      `unknown schedule "${name}": expected cos, exp, lin, lin0, lin00 or lin and a number between 0 and 1`,
+    )
   const warmup = Math.round(o.warmupSteps)
   const ratio =
     o.step < warmup

@@ -51,16 +51,27 @@ export function loadCheckpoint(file: string, parts: CheckpointParts): Checkpoint
   return scope(() => {
     const { tensors, metadata } = readSafetensors(file)
     if (metadata.format !== 'star-checkpoint-1')
-      throw new StarError('ERR_FILE', `${file} is not a training checkpoint (its format is ${metadata.format ?? 'not given'}): point to a file of a run's checkpoints folder`)
+      throw new StarError(
+        'ERR_FILE',
+        `${file} is not a training checkpoint (its format is ${metadata.format ?? 'not given'}): point to a file of a run's checkpoints folder`,
+      )
     const withPrefix = (prefix: string) =>
-      new Map([...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, t]) => [name.slice(prefix.length), t] as const))
+      new Map(
+        [...tensors]
+          .filter(([name]) => name.startsWith(prefix))
+          .map(([name, t]) => [name.slice(prefix.length), t] as const),
+      )
     parts.model.load(withPrefix('model.'))
     parts.optimizer.load(withPrefix('optimizer.'), JSON.parse(metadata.optimizer))
     if (parts.ema) {
       const saved = withPrefix('ema.')
       for (const [name, shadow] of parts.ema.tensors()) {
         const given = saved.get(name)
-        if (!given) throw new StarError('ERR_SHAPE', `${file} holds no averaged weight ${name}: set "ema" to 0 or start a new run folder`)
+        if (!given)
+          throw new StarError(
+            'ERR_SHAPE',
+            `${file} holds no averaged weight ${name}: set "ema" to 0 or start a new run folder`,
+          )
         shadow.copyFrom(given)
       }
     }

@@ -2,19 +2,15 @@
  * The folder of one run: its resolved configuration, `metrics.jsonl` (a line a logged step), `log.txt` (what a person
  * reads), `checkpoints/step-N.safetensors` and, at the end, `model/` (what `Star.load` opens).
  */
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { StarError } from '../native/index.js'
+import { fileError, makeFolder, writeFileAtomic } from '../native/files.js'
 
 const checkpointName = /^step-(\d+)\.safetensors$/
 
 export class RunFolder {
   constructor(readonly path: string) {
-    try {
-      mkdirSync(join(path, 'checkpoints'), { recursive: true })
-    } catch (error) {
-      throw new StarError('ERR_FILE', `cannot make the run folder ${path}: ${(error as Error).message}; choose another "runFolder"`, { cause: error })
-    }
+    makeFolder(join(path, 'checkpoints'))
   }
 
   file(...parts: string[]): string {
@@ -23,29 +19,25 @@ export class RunFolder {
 
   /** Writes `config.json`, by rename, so that a reader never sees half of it. */
   writeConfig(config: unknown): void {
-    this.writeJson('config.json', config)
-  }
-
-  writeJson(name: string, value: unknown): void {
-    const target = this.file(name)
-    writeFileSync(`${target}.tmp`, `${JSON.stringify(value, null, 2)}\n`)
-    renameSync(`${target}.tmp`, target)
-  }
-
-  /** The configuration that an earlier start of this run wrote, or null. */
-  readConfig(): unknown {
-    const file = this.file('config.json')
-    return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : null
+    writeFileAtomic(this.file('config.json'), Buffer.from(`${JSON.stringify(config, null, 2)}\n`))
   }
 
   /** Adds one line to metrics.jsonl. */
   metrics(values: Record<string, number>): void {
-    appendFileSync(this.file('metrics.jsonl'), `${JSON.stringify(values)}\n`)
+    this.#append('metrics.jsonl', JSON.stringify(values))
   }
 
   /** Adds one line with the time in front to log.txt. */
   log(line: string): void {
-    appendFileSync(this.file('log.txt'), `${new Date().toISOString()} ${line}\n`)
+    this.#append('log.txt', `${new Date().toISOString()} ${line}`)
+  }
+
+  #append(name: string, line: string): void {
+    try {
+      appendFileSync(this.file(name), `${line}\n`)
+    } catch (error) {
+      throw fileError('written', this.file(name), error)
+    }
   }
 
   /** Steps that have a checkpoint, newest first. */

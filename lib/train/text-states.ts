@@ -47,7 +47,12 @@ export class TextStates {
     signal?: AbortSignal,
   ): Promise<TextStates> {
     const distinct = [...new Set(captions)]
-    const hash = createHash('sha256').update(encoder.name).update('\0').update(distinct.join('\0')).digest('hex').slice(0, 16)
+    const hash = createHash('sha256')
+      .update(encoder.name)
+      .update('\0')
+      .update(distinct.join('\0'))
+      .digest('hex')
+      .slice(0, 16)
     const file = cacheFile(hash)
     if (!existsSync(file)) {
       mkdirSync(dirname(file), { recursive: true })
@@ -108,7 +113,10 @@ async function encodeAll(
     const members = order.slice(begin, begin + chunk)
     noGrad(() =>
       scope(() => {
-        const encoded = encoder.encode(members.map((i) => captions[i]), { trim: true })
+        const encoded = encoder.encode(
+          members.map((i) => captions[i]),
+          { trim: true },
+        )
         const [, tokens, w] = encoded.states.shape
         const bits = cast(encoded.states, 'f16').data() as Uint16Array
         const pooledBits = cast(encoded.pooled, 'f16').data() as Uint16Array

@@ -29,7 +29,10 @@ export async function tokenMaps(
     const tokens = noGrad(() =>
       scope(() => {
         const indices = tokenizer.tokenize(imageBatch(dataset, samples, device))
-        return concat(indices.map((map) => reshape(map, [samples.length, -1])), 1).ints() // (B, L)
+        return concat(
+          indices.map((map) => reshape(map, [samples.length, -1])),
+          1,
+        ).ints() // (B, L)
       }),
     )
     rows.push(tokens)

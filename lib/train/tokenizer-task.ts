@@ -21,7 +21,12 @@ class TokenizerTask implements Task {
   #random: Random
   #vectors: Tensor | null = null
 
-  constructor(config: TokenizerRunConfig, data: ImageCaptionDataset, heldOut: ImageCaptionDataset | null, device: string) {
+  constructor(
+    config: TokenizerRunConfig,
+    data: ImageCaptionDataset,
+    heldOut: ImageCaptionDataset | null,
+    device: string,
+  ) {
     this.#config = config
     this.#data = data
     this.#heldOut = heldOut
@@ -60,7 +65,9 @@ class TokenizerTask implements Task {
     if (!this.#revives(step) || !this.#vectors) return
     // A row that met less than a twentieth of an even share has had its chance.
     const tokens = this.#config.optimizer.batchSize * this.#config.model.patchNums.reduce((n, p) => n + p * p, 0)
-    this.model.quantizer.codebook.revive(this.#vectors, this.#random, { below: (0.05 * tokens) / this.#config.model.vocabSize })
+    this.model.quantizer.codebook.revive(this.#vectors, this.#random, {
+      below: (0.05 * tokens) / this.#config.model.vocabSize,
+    })
     this.#vectors.dispose()
     this.#vectors = null
   }
@@ -109,21 +116,29 @@ class TokenizerTask implements Task {
   }
 
   #initializeCodebook(): void {
-    const samples = Array.from({ length: Math.min(initialImages, this.#data.length) }, () => this.#random.integer(this.#data.length))
+    const samples = Array.from({ length: Math.min(initialImages, this.#data.length) }, () =>
+      this.#random.integer(this.#data.length),
+    )
     scope(() => this.model.initializeCodebook(imageBatch(this.#data, samples, this.#device), this.#random))
   }
 }
 
-export async function openTokenizerTask(config: TokenizerRunConfig, _run: RunFolder, context: TaskContext): Promise<Task> {
+export async function openTokenizerTask(
+  config: TokenizerRunConfig,
+  _run: RunFolder,
+  context: TaskContext,
+): Promise<Task> {
   const { packs, resolution } = config.data
-  const side = config.model.patchNums[config.model.patchNums.length - 1] * 2 ** (config.model.channelMultipliers.length - 1)
+  const side =
+    config.model.patchNums[config.model.patchNums.length - 1] * 2 ** (config.model.channelMultipliers.length - 1)
   if (side !== resolution)
     throw new StarError(
       'ERR_CONFIG',
       `"data.resolution" is ${resolution}, but the model takes ${side} pixels (last of patchNums times 2 per level): set one by the other`,
     )
   const progress = (done: number, total: number) => context.onProgress('decoding images', done, total)
-  const open = (split: 'train' | 'held-out') => ImageCaptionDataset.open(packs, { resolution, split, onProgress: progress, signal: context.signal })
+  const open = (split: 'train' | 'held-out') =>
+    ImageCaptionDataset.open(packs, { resolution, split, onProgress: progress, signal: context.signal })
   const data = await open('train')
   return new TokenizerTask(config, data, await openHeldOut(() => open('held-out')), context.device)
 }

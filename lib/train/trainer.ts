@@ -3,10 +3,10 @@
  * log, checkpoints, and resuming exactly where the last checkpoint was written.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { EpochSampler, type SamplerState } from '../data/index.js'
 import { StarError } from '../native/index.js'
 import { AdamW, Ema, noWeightDecay, scheduled } from '../optim/index.js'
 import { clearTape, scope } from '../tensor/index.js'
-import { EpochSampler, type SamplerState } from '../data/index.js'
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js'
 import { type RunConfig, runSchema } from './config.js'
 import { parseConfig, readConfigFile } from './parse-config.js'
@@ -69,10 +69,20 @@ export class Trainer implements AsyncIterable<TrainStep> {
    * @throws ERR_CONFIG for an unknown or ill-typed key, ERR_FILE for missing data or a broken checkpoint
    */
   static async open(config: string | object, options: TrainerOptions = {}): Promise<Trainer> {
-    const parsed = typeof config === 'string' ? readConfigFile(runSchema, config) : parseConfig(runSchema, config, 'the configuration')
+    const parsed =
+      typeof config === 'string'
+        ? readConfigFile(runSchema, config)
+        : parseConfig(runSchema, config, 'the configuration')
     const run = new RunFolder(parsed.runFolder)
-    const context = { device: options.device ?? 'cpu', onProgress: options.onProgress ?? (() => {}), signal: options.signal }
-    const task = parsed.kind === 'tokenizer' ? await openTokenizerTask(parsed, run, context) : await openTransformerTask(parsed, run, context)
+    const context = {
+      device: options.device ?? 'cpu',
+      onProgress: options.onProgress ?? (() => {}),
+      signal: options.signal,
+    }
+    const task =
+      parsed.kind === 'tokenizer'
+        ? await openTokenizerTask(parsed, run, context)
+        : await openTransformerTask(parsed, run, context)
     const trainer = new Trainer(parsed, run, task, options.signal)
     trainer.#resume()
     run.writeConfig(parsed)
@@ -150,8 +160,15 @@ export class Trainer implements AsyncIterable<TrainStep> {
       if ((work.validateEvery > 0 && this.#step % work.validateEvery === 0) || last) {
         const held = await this.validate()
         if (Object.keys(held).length > 0) {
-          this.run.metrics({ step: this.#step, ...Object.fromEntries(Object.entries(held).map(([k, v]) => [`val/${k}`, v])) })
-          this.run.log(`step ${this.#step}: ${Object.entries(held).map(([k, v]) => `${k} ${v.toFixed(4)}`).join(', ')}`)
+          this.run.metrics({
+            step: this.#step,
+            ...Object.fromEntries(Object.entries(held).map(([k, v]) => [`val/${k}`, v])),
+          })
+          this.run.log(
+            `step ${this.#step}: ${Object.entries(held)
+              .map(([k, v]) => `${k} ${v.toFixed(4)}`)
+              .join(', ')}`,
+          )
           Object.assign(step.metrics, Object.fromEntries(Object.entries(held).map(([k, v]) => [`val/${k}`, v])))
         }
       }
@@ -186,12 +203,24 @@ export class Trainer implements AsyncIterable<TrainStep> {
       })
       this.#task.model.zeroGrad()
       if (!Number.isFinite(metrics.loss) || !Number.isFinite(gradNorm))
-        throw new StarError('ERR_ARGUMENT', `the loss is ${metrics.loss} and the gradient norm ${gradNorm} at step ${this.#step + 1}: lower the learning rate; the last checkpoint in ${this.run.path} is whole`)
+        throw new StarError(
+          'ERR_ARGUMENT',
+          `the loss is ${metrics.loss} and the gradient norm ${gradNorm} at step ${this.#step + 1}: lower the learning rate; the last checkpoint in ${this.run.path} is whole`,
+        )
       this.#step += 1
       this.#ema?.update(this.#step)
       this.#task.afterStep?.(this.#step)
       const samplesPerSecond = (1000 * samples.length) / (performance.now() - begun)
-      return { step: this.#step, totalSteps: o.steps, epoch, loss: metrics.loss, metrics, learningRate: lr, gradNorm, samplesPerSecond }
+      return {
+        step: this.#step,
+        totalSteps: o.steps,
+        epoch,
+        loss: metrics.loss,
+        metrics,
+        learningRate: lr,
+        gradNorm,
+        samplesPerSecond,
+      }
     } finally {
       clearTape()
     }

@@ -12,8 +12,8 @@ import type { TransformerRunConfig } from './config.js'
 import type { RunFolder } from './run-folder.js'
 import type { Metrics, Task, TaskContext } from './task.js'
 import { TextStates } from './text-states.js'
-import { openHeldOut } from './tokenizer-task.js'
 import { tokenMaps } from './token-maps.js'
+import { openHeldOut } from './tokenizer-task.js'
 
 /** Prompts longer than this may be dropped for guidance, as in the published program. */
 const droppableLength = 20
@@ -84,8 +84,15 @@ class TransformerTask implements Task {
       const samples = Array.from({ length: Math.min(validationBatch, split.data.length - begin) }, (_, i) => begin + i)
       noGrad(() =>
         scope(() => {
-          const { logits, targets } = this.#forward(split, samples, samples.map((i) => split.data.captions(i)[0]), null)
-          for (const [name, value] of Object.entries(flatMetrics(tokenMetrics(logits, targets, this.model.config.patchNums))))
+          const { logits, targets } = this.#forward(
+            split,
+            samples,
+            samples.map((i) => split.data.captions(i)[0]),
+            null,
+          )
+          for (const [name, value] of Object.entries(
+            flatMetrics(tokenMetrics(logits, targets, this.model.config.patchNums)),
+          ))
             sums[name] = (sums[name] ?? 0) + (value * samples.length) / split.data.length
         }),
       )
@@ -122,7 +129,12 @@ class TransformerTask implements Task {
     this.#heldOut?.data.close()
   }
 
-  #forward(split: Split, samples: readonly number[], captions: readonly string[], random: Random | null): { logits: Tensor; targets: Tensor } {
+  #forward(
+    split: Split,
+    samples: readonly number[],
+    captions: readonly string[],
+    random: Random | null,
+  ): { logits: Tensor; targets: Tensor } {
     const { patchNums } = this.model.config
     const length = this.model.length
     const rows = samples.map((i) => split.tokens.subarray(i * length, (i + 1) * length))
@@ -149,25 +161,60 @@ function joined(rows: readonly Int32Array[]): Int32Array {
 }
 
 function flatMetrics({ perScale, ...totals }: ReturnType<typeof tokenMetrics>): Metrics {
-  return { ...totals, ...Object.fromEntries(perScale.flatMap(({ loss, accuracy }, k) => [[`L${k + 1}`, loss], [`Acc${k + 1}`, accuracy]])) }
+  return {
+    ...totals,
+    ...Object.fromEntries(
+      perScale.flatMap(({ loss, accuracy }, k) => [
+        [`L${k + 1}`, loss],
+        [`Acc${k + 1}`, accuracy],
+      ]),
+    ),
+  }
 }
 
-export async function openTransformerTask(config: TransformerRunConfig, run: RunFolder, context: TaskContext): Promise<Task> {
+export async function openTransformerTask(
+  config: TransformerRunConfig,
+  run: RunFolder,
+  context: TaskContext,
+): Promise<Task> {
   const { device, signal, onProgress } = context
   const folder = findModelFolder(config.tokenizer)
   const tokenizer = new Tokenizer(readModelConfig(folder).tokenizer, { init: null, device })
   tokenizer.setTrainable(false)
   withModelWeights(folder, 'tokenizer', (weights) => tokenizer.load(weights))
-  const tokenizerHash = createHash('sha256').update(readFileSync(join(folder, 'tokenizer.safetensors'))).digest('hex').slice(0, 16)
+  const tokenizerHash = createHash('sha256')
+    .update(readFileSync(join(folder, 'tokenizer.safetensors')))
+    .digest('hex')
+    .slice(0, 16)
 
   const { packs, resolution } = config.data
   const open = (split: 'train' | 'held-out') =>
-    ImageCaptionDataset.open(packs, { resolution, split, signal, onProgress: (done, total) => onProgress('decoding images', done, total) })
+    ImageCaptionDataset.open(packs, {
+      resolution,
+      split,
+      signal,
+      onProgress: (done, total) => onProgress('decoding images', done, total),
+    })
   const withTokens = async (data: ImageCaptionDataset): Promise<Split> => {
     const ids = Array.from({ length: data.length }, (_, i) => data.id(i)).join('\0')
-    const hash = createHash('sha256').update(tokenizerHash).update(`${resolution}\0`).update(ids).digest('hex').slice(0, 16)
+    const hash = createHash('sha256')
+      .update(tokenizerHash)
+      .update(`${resolution}\0`)
+      .update(ids)
+      .digest('hex')
+      .slice(0, 16)
     const file = run.file('cache', `tokens-${hash}.safetensors`)
-    return { data, tokens: await tokenMaps(tokenizer, data, file, device, (done, total) => onProgress('token maps', done, total), signal) }
+    return {
+      data,
+      tokens: await tokenMaps(
+        tokenizer,
+        data,
+        file,
+        device,
+        (done, total) => onProgress('token maps', done, total),
+        signal,
+      ),
+    }
   }
   const train = await withTokens(await open('train'))
   const heldOutData = await openHeldOut(() => open('held-out'))

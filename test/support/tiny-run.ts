@@ -28,7 +28,14 @@ export async function writeTinyPack(folder: string): Promise<string> {
       const id = String(i * 2 + j)
       return {
         key: `shapes-${id}`,
-        info: { id, basename: `${id}.png`, prompt: `a ${name} ${shape} on white paper`, width: side, height: side, split: i === 5 ? 'held-out' : 'train' },
+        info: {
+          id,
+          basename: `${id}.png`,
+          prompt: `a ${name} ${shape} on white paper`,
+          width: side,
+          height: side,
+          split: i === 5 ? 'held-out' : 'train',
+        },
         image: encodePng({ width: side, height: side, data: pixels }),
       }
     }),
@@ -46,11 +53,24 @@ export const tinyTokenizerRun = (runFolder: string, pack: string, steps: number)
   data: { packs: [pack], resolution: side, flip: 0.5 },
   optimizer: { ...optimizer, steps },
   work: { logEvery: 1, saveEvery: 100 },
-  model: { baseChannels: 32, channelMultipliers: [1, 1], residualBlocks: 1, levelAttention: false, vocabSize: 32, latentChannels: 8, patchNums: [1, 2, 4, 8] },
+  model: {
+    baseChannels: 32,
+    channelMultipliers: [1, 1],
+    residualBlocks: 1,
+    levelAttention: false,
+    vocabSize: 32,
+    latentChannels: 8,
+    patchNums: [1, 2, 4, 8],
+  },
   reviveEvery: 2,
 })
 
-export const tinyTransformerRun = (runFolder: string, pack: string, tokenizer: string, steps: number): Record<string, unknown> => ({
+export const tinyTransformerRun = (
+  runFolder: string,
+  pack: string,
+  tokenizer: string,
+  steps: number,
+): Record<string, unknown> => ({
   kind: 'transformer',
   name: 'tiny',
   runFolder,

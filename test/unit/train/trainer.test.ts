@@ -18,7 +18,8 @@ async function run(config: Record<string, unknown>, stopAfter = Number.POSITIVE_
   return steps
 }
 
-const weightsOf = (folder: string, step: number): Buffer => readFileSync(join(folder, 'checkpoints', `step-${step}.safetensors`))
+const weightsOf = (folder: string, step: number): Buffer =>
+  readFileSync(join(folder, 'checkpoints', `step-${step}.safetensors`))
 
 t.test('training', async (t) => {
   const folder = t.testdir()
@@ -45,23 +46,32 @@ t.test('training', async (t) => {
     ['tokenizer', (name: string) => tinyTokenizerRun(join(folder, name), pack, 8)],
     ['transformer', (name: string) => tinyTransformerRun(join(folder, name), pack, join(tokenizerRun, 'model'), 8)],
   ] as const) {
-    await t.test(`an aborted ${kind} run goes on where it was: the last checkpoint is the same, byte for byte`, async (t) => {
-      const whole = config(`${kind}-parts`)
-      const first = await run(whole, 3)
-      t.equal(first.length, 3)
-      const rest = await run(whole)
-      t.equal(rest[0].step, 4)
-      const parts = weightsOf(join(folder, `${kind}-parts`), 8)
-      // The same folder name, so that the configuration inside the checkpoint is equal too.
-      const again = await run({ ...whole, runFolder: `${whole.runFolder}/../${kind}-whole` })
-      t.same(again.map((s) => s.loss), [...first, ...rest].map((s) => s.loss))
-      const metadata = (bytes: Buffer): Buffer => bytes.subarray(8 + Number(bytes.readBigUInt64LE(0)))
-      t.ok(metadata(parts).equals(metadata(weightsOf(join(folder, `${kind}-whole`), 8))), 'all tensors')
-    })
+    await t.test(
+      `an aborted ${kind} run goes on where it was: the last checkpoint is the same, byte for byte`,
+      async (t) => {
+        const whole = config(`${kind}-parts`)
+        const first = await run(whole, 3)
+        t.equal(first.length, 3)
+        const rest = await run(whole)
+        t.equal(rest[0].step, 4)
+        const parts = weightsOf(join(folder, `${kind}-parts`), 8)
+        // The same folder name, so that the configuration inside the checkpoint is equal too.
+        const again = await run({ ...whole, runFolder: `${whole.runFolder}/../${kind}-whole` })
+        t.same(
+          again.map((s) => s.loss),
+          [...first, ...rest].map((s) => s.loss),
+        )
+        const metadata = (bytes: Buffer): Buffer => bytes.subarray(8 + Number(bytes.readBigUInt64LE(0)))
+        t.ok(metadata(parts).equals(metadata(weightsOf(join(folder, `${kind}-whole`), 8))), 'all tensors')
+      },
+    )
   }
 
   await t.test('a damaged checkpoint is passed over for the one before it', async (t) => {
-    const config = { ...tinyTokenizerRun(join(folder, 'damaged'), pack, 6), work: { logEvery: 1, saveEvery: 2, keep: 3 } }
+    const config = {
+      ...tinyTokenizerRun(join(folder, 'damaged'), pack, 6),
+      work: { logEvery: 1, saveEvery: 2, keep: 3 },
+    }
     await run(config, 5)
     const last = join(folder, 'damaged', 'checkpoints', 'step-5.safetensors')
     writeFileSync(last, readFileSync(last).subarray(0, 1000))
@@ -84,8 +94,13 @@ t.test('training', async (t) => {
   await t.test('mistakes in a configuration are named', async (t) => {
     const config = tinyTokenizerRun(join(folder, 'wrong'), pack, 2)
     await t.rejects(Trainer.open({ ...config, optimiser: {} }), { code: 'ERR_CONFIG', message: /optimizer/ })
-    await t.rejects(Trainer.open({ ...config, data: { packs: [pack], resolution: 32 } }), { code: 'ERR_CONFIG', message: /resolution/ })
-    await t.rejects(Trainer.open({ ...config, data: { packs: [join(folder, 'none')], resolution: 16 } }), { code: 'ERR_FILE' })
+    await t.rejects(Trainer.open({ ...config, data: { packs: [pack], resolution: 32 } }), {
+      code: 'ERR_CONFIG',
+      message: /resolution/,
+    })
+    await t.rejects(Trainer.open({ ...config, data: { packs: [join(folder, 'none')], resolution: 16 } }), {
+      code: 'ERR_FILE',
+    })
     await t.rejects(Trainer.open(join(folder, 'none.json')), { code: 'ERR_FILE' })
   })
 })
