@@ -27,21 +27,6 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 HWY_INLINE int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 HWY_INLINE int64_t padded_dim(int64_t head_dim) { return round_up(head_dim, kLanes); }
 
-// 2^x for x up to 127 within 2e-7 relative; 0 below −126, NaN stays NaN. 2^x = 2^n·(1 + f·p(f)), n whole, |f| ≤ 1/2.
-HWY_INLINE V32 exp2_of(V32 x) {
-  const F32 d;
-  const hn::RebindToSigned<F32> di;
-  const V32 n = hn::Round(x), f = hn::Sub(x, n);
-  V32 p = hn::MulAdd(f, set(0.0001545316294f), set(0.001339086336f));
-  p = hn::MulAdd(p, f, set(0.009618082557f));
-  p = hn::MulAdd(p, f, set(0.05550357114f));
-  p = hn::MulAdd(p, f, set(0.2402265076f));
-  p = hn::MulAdd(p, f, set(0.693147188f));
-  p = hn::MulAdd(p, f, set(1.0f));
-  const V32 power = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127))));
-  return hn::IfThenZeroElse(hn::Lt(x, set(-126.0f)), hn::Mul(p, power));
-}
-
 enum class Into { Set, Add, ScaleAdd };   // c = a·b, c += a·b, c = factor[row]·c + a·b
 
 // kGroup rows times kVectors vectors of c. Row r of a starts at a + r·a_row, its elements lie a_step apart.

@@ -128,10 +128,11 @@ HWY_EXPORT(attention_queries);
 
 void CpuBackend::attention(const AttentionArgs& a) {
   const int64_t queries = HWY_DYNAMIC_DISPATCH(attention_queries)();
-  const AttentionPlan plan(a.batch, a.heads, (a.lq + queries - 1) / queries, omp_get_max_threads());
-  parallel_chunks(plan.count, 1, [&](int64_t i, int64_t, int64_t) {
+  const bool parallel = a.batch * a.heads * a.lq * a.lk * a.head_dim >= kSharedProducts;
+  const AttentionPlan plan(a.batch, a.heads, (a.lq + queries - 1) / queries, parallel ? omp_get_max_threads() : 1);
+  plan.run(parallel, [&](const AttentionPiece& piece) {
     thread_local Scratch scratch;
-    HWY_DYNAMIC_DISPATCH(attention_piece)(a, plan.piece(i), scratch);
+    HWY_DYNAMIC_DISPATCH(attention_piece)(a, piece, scratch);
   });
 }
 

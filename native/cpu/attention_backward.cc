@@ -161,11 +161,13 @@ HWY_EXPORT(attention_tile);
 }  // namespace
 
 void CpuBackend::attention_backward(const AttentionBackwardArgs& a) {
-  const int64_t tile = HWY_DYNAMIC_DISPATCH(attention_tile)(), threads = omp_get_max_threads();
+  const int64_t tile = HWY_DYNAMIC_DISPATCH(attention_tile)();
+  const bool parallel = a.batch * a.heads * a.lq * a.lk * a.head_dim >= kSharedProducts;
+  const int64_t threads = parallel ? omp_get_max_threads() : 1;
   const auto run = [&](const AttentionPlan& plan, Wanted wanted) {
-    parallel_chunks(plan.count, 1, [&](int64_t i, int64_t, int64_t) {
+    plan.run(parallel, [&](const AttentionPiece& piece) {
       thread_local Scratch scratch;
-      HWY_DYNAMIC_DISPATCH(attention_backward_piece)(a, plan.piece(i), wanted, scratch);
+      HWY_DYNAMIC_DISPATCH(attention_backward_piece)(a, piece, wanted, scratch);
     });
   };
   if (a.batch * a.heads >= threads) {

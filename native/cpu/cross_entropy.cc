@@ -63,14 +63,14 @@ RowStatistics row_statistics(const float* z, int64_t count) {
     }
   }
   const V32 shift = set(s.max);
-  s.exp_sum = static_cast<float>(sum2(z, z, count, [shift](V32 v, V32) { return exp_of(hn::Sub(v, shift)); }));
+  s.exp_sum = static_cast<float>(sum2(z, z, count, [shift](V32 v, V32) { return exp_below(hn::Sub(v, shift)); }));
   return s;
 }
 
 // dz = g·(exp(z − lse) − smooth), to which the caller adds the target's part.
 void row_gradient(float* dz, const float* z, float lse, float g, float smooth, int64_t count) {
   const V32 shift = set(lse), factor = set(g), offset = set(smooth);
-  map1(dz, z, count, [=](V32 v) { return hn::Mul(factor, hn::Sub(exp_of(hn::Sub(v, shift)), offset)); });
+  map1(dz, z, count, [=](V32 v) { return hn::Mul(factor, hn::Sub(exp_below(hn::Sub(v, shift)), offset)); });
 }
 
 }  // namespace HWY_NAMESPACE

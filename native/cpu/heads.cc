@@ -19,12 +19,21 @@ HWY_BEFORE_NAMESPACE();
 namespace star {
 namespace HWY_NAMESPACE {
 
-struct SquareOf {
-  HWY_INLINE V32 operator()(V32 a, V32) const { return hn::Mul(a, a); }
-};
-struct ProductOf {
-  HWY_INLINE V32 operator()(V32 a, V32 b) const { return hn::Mul(a, b); }
-};
+// a·b of two heads: short rows, whose lanes are best added in registers.
+HWY_INLINE float dot(const float* a, const float* b, int64_t n) {
+  const F32 d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  V32 s0 = hn::Zero(d), s1 = s0;
+  int64_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    s0 = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), s0);
+    s1 = hn::MulAdd(hn::LoadU(d, a + i + lanes), hn::LoadU(d, b + i + lanes), s1);
+  }
+  for (; i + lanes <= n; i += lanes) s0 = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), s0);
+  if (i < n) s1 = hn::MulAdd(load_first(a + i, n - i), load_first(b + i, n - i), s1);
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(s0, s1)));
+}
+
 struct ScaleBy {
   V32 factor;
   HWY_INLINE V32 operator()(V32 x) const { return hn::Mul(factor, x); }
@@ -74,7 +83,7 @@ void heads_rows(const HeadsArgs& a, const float* factors, int64_t begin, int64_t
     }
     for (int64_t h = 0; h < a.heads; ++h, from += dim, to += dim) {
       float factor = 1.0f;
-      if (a.l2_norm) factor = factors[h] / std::max(kSmallestNorm, static_cast<float>(std::sqrt(sum2(from, from, dim, SquareOf()))));
+      if (a.l2_norm) factor = factors[h] / std::max(kSmallestNorm, std::sqrt(dot(from, from, dim)));
       if (rope) rotate(to, from, rope + l * dim, dim, 1.0f, factor);
       else map1(to, from, dim, ScaleBy{set(factor)});
     }
@@ -105,13 +114,13 @@ void heads_backward_rows(const HeadsBackwardArgs& a, const float* factors, doubl
         dh = back;
       }
       if (!a.l2_norm) continue;
-      const float norm = static_cast<float>(std::sqrt(sum2(row, row, dim, SquareOf())));
-      const double dot = sum2(dh, row, dim, ProductOf());
+      const float norm = std::sqrt(dot(row, row, dim));
+      const float overlap = dot(dh, row, dim);
       const float factor = factors[h] / std::max(kSmallestNorm, norm);
       // Below the smallest norm the divisor is constant, so nothing is projected out.
-      const float along = norm > kSmallestNorm ? static_cast<float>(dot / (static_cast<double>(norm) * norm)) : 0.0f;
+      const float along = norm > kSmallestNorm ? overlap / norm / norm : 0.0f;
       map2(to, dh, row, dim, Project{set(factor), set(along)});
-      if (dscale) dscale[h] += factor * dot;
+      if (dscale) dscale[h] += factor * overlap;
     }
   }
 }
