@@ -33,9 +33,9 @@ const remedies: Record<string, string> = {
 export function fileError(action: string, file: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof StarError || !('code' in error)) return error
   const code = String(error.code)
-  return new StarError('ERR_FILE', `${file} cannot be ${action}: ${remedies[code] ?? error.message} (${code})`, {
-    cause: error,
-  })
+  const missing = code === 'ENOENT' && action === 'read'
+  const reason = missing ? 'there is no such file: check the path' : (remedies[code] ?? error.message)
+  return new StarError('ERR_FILE', `${file} cannot be ${action}: ${reason} (${code})`, { cause: error })
 }
 
 /** Writes all of `data` at the descriptor's position, in pieces a system call can take. */

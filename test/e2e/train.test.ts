@@ -76,7 +76,7 @@ t.test('training from the command line', async (t) => {
     t.notOk(readdirSync(root).includes('never') && readdirSync(join(root, 'never', 'checkpoints')).length > 0)
     const missing = await star(['train', join(root, 'nothing.json')])
     t.equal(missing.code, 2)
-    t.match(missing.stderr, /^error: .*nothing\.json cannot be read[^\n]*\n$/)
+    t.match(missing.stderr, /^error: .*nothing\.json cannot be read: there is no such file[^\n]*\n$/)
   })
 
   await t.test('a disk that is full when a checkpoint is due', { skip: smallDiskMissing() }, async (t) => {
