@@ -31,9 +31,10 @@ void define_devices(Napi::Object exports) {
     return list;
   });
   define_op(exports, "empty", [](const Call& call) -> Napi::Value {
-    return call.wrap(Tensor::empty(backend(call.string(2, "device")), call.shape(0, "shape"), dtype_from_name(call.string(1, "dtype"))));
+    return call.wrap(
+        Tensor::empty(backend(call.string(2, "device")), call.shape(0, "shape"), dtype_from_name(call.string(1, "dtype"))));
   });
-  define_op(exports, "copy", [](const Call& call) -> Napi::Value {   // copy(to, from): same shape and dtype, any two devices
+  define_op(exports, "copy", [](const Call& call) -> Napi::Value {  // copy(to, from): same shape and dtype, any two devices
     const Tensor& to = call.tensor_anywhere(0, "to");
     const Tensor& from = call.tensor_anywhere(1, "from");
     call.expect_shape(from, "from", to.shape);

@@ -17,41 +17,47 @@ struct Part {
 
 Part read_part(const Call& call, size_t first) {
   const Tensor& x = call.tensor(first, "x");
-  const int64_t heads = call.integer(first + 1, "heads"), parts = call.integer(first + 2, "parts"), part = call.integer(first + 3, "part");
+  const int64_t heads = call.integer(first + 1, "heads"), parts = call.integer(first + 2, "parts"),
+                part = call.integer(first + 3, "part");
   const bool l2_norm = call.boolean(first + 4, "l2Norm");
   const Tensor* log_scale = call.optional_tensor(first + 5, "logScale");
   const Tensor* rope = call.optional_tensor(first + 6, "rope");
   call.expect_rank(x, "x", 3);
   if (heads < 1 || parts < 1 || x.shape[2] % (heads * parts) != 0)
-    call.wrong_shape("x has shape %s, expected a last dimension that divides into %lld parts of %lld heads", x.shape.str().c_str(),
-                     static_cast<long long>(parts), static_cast<long long>(heads));
+    call.wrong_shape("x has shape %s, expected a last dimension that divides into %lld parts of %lld heads",
+                     x.shape.str().c_str(), static_cast<long long>(parts), static_cast<long long>(heads));
   if (part < 0 || part >= parts)
-    fail(ErrorCode::Argument, "%s: part is %lld, expected 0 to %lld", call.op, static_cast<long long>(part), static_cast<long long>(parts - 1));
+    fail(ErrorCode::Argument, "%s: part is %lld, expected 0 to %lld", call.op, static_cast<long long>(part),
+         static_cast<long long>(parts - 1));
   const int64_t head_dim = x.shape[2] / (heads * parts);
   if (log_scale && log_scale->count() != heads)
-    call.wrong_shape("logScale has shape %s, expected one element a head, %lld", log_scale->shape.str().c_str(), static_cast<long long>(heads));
-  if (log_scale && !l2_norm) fail(ErrorCode::Argument, "%s: logScale was given without l2Norm; it scales normalised heads only", call.op);
+    call.wrong_shape("logScale has shape %s, expected one element a head, %lld", log_scale->shape.str().c_str(),
+                     static_cast<long long>(heads));
+  if (log_scale && !l2_norm)
+    fail(ErrorCode::Argument, "%s: logScale was given without l2Norm; it scales normalised heads only", call.op);
   if (rope) {
     if (head_dim % 2 != 0)
-      call.wrong_shape("x has shape %s: a head of %lld channels has no pairs to rotate", x.shape.str().c_str(), static_cast<long long>(head_dim));
+      call.wrong_shape("x has shape %s: a head of %lld channels has no pairs to rotate", x.shape.str().c_str(),
+                       static_cast<long long>(head_dim));
     call.expect_shape(*rope, "rope", {x.shape[1], head_dim / 2, 2});
   }
   return {x, log_scale, rope, x.shape[0], x.shape[1], heads, head_dim, parts, part, l2_norm};
 }
 
 void run_heads(const Part& p, const Tensor& out, int64_t capacity, int64_t position) {
-  p.x.backend().heads({out.ref(), p.x.ref(), ref_or_none(p.log_scale), ref_or_none(p.rope), p.batch, p.length, p.parts, p.part, p.heads,
-                       p.head_dim, capacity, position, p.l2_norm});
+  p.x.backend().heads({out.ref(), p.x.ref(), ref_or_none(p.log_scale), ref_or_none(p.rope), p.batch, p.length, p.parts, p.part,
+                       p.heads, p.head_dim, capacity, position, p.l2_norm});
 }
 
-Napi::Value heads(const Call& call) {   // (x (B, L, parts·H·D), heads, parts, part, l2Norm, logScale?, rope?) → (B, L, H, D)
+Napi::Value heads(const Call& call) {  // (x (B, L, parts·H·D), heads, parts, part, l2Norm, logScale?, rope?) → (B, L, H, D)
   const Part p = read_part(call, 0);
   Tensor out = Tensor::empty(p.x.backend(), {p.batch, p.length, p.heads, p.head_dim}, p.x.dtype);
   run_heads(p, out, p.length, 0);
   return call.wrap(out);
 }
 
-Napi::Value heads_into(const Call& call) {   // (cache (B, capacity, H, D), position, …as heads): writes tokens [position, position + L)
+Napi::Value heads_into(
+    const Call& call) {  // (cache (B, capacity, H, D), position, …as heads): writes tokens [position, position + L)
   const Tensor& cache = call.tensor(0, "cache");
   const int64_t position = call.integer(1, "position");
   const Part p = read_part(call, 2);
@@ -76,8 +82,9 @@ Napi::Value heads_backward(const Call& call) {
   call.expect_shape(dout, "dout", {p.batch, p.length, p.heads, p.head_dim});
   Tensor dlog_scale;
   if (need_log_scale && p.log_scale) dlog_scale = Tensor::empty(dx.backend(), p.log_scale->shape, DType::F32);
-  dx.backend().heads_backward({dx.ref(), dlog_scale.storage ? dlog_scale.ref() : Ref{}, dout.ref(), p.x.ref(), ref_or_none(p.log_scale),
-                               ref_or_none(p.rope), p.batch, p.length, p.parts, p.part, p.heads, p.head_dim, p.l2_norm});
+  dx.backend().heads_backward({dx.ref(), dlog_scale.storage ? dlog_scale.ref() : Ref{}, dout.ref(), p.x.ref(),
+                               ref_or_none(p.log_scale), ref_or_none(p.rope), p.batch, p.length, p.parts, p.part, p.heads,
+                               p.head_dim, p.l2_norm});
   return dlog_scale.storage ? call.wrap(dlog_scale) : call.info.Env().Null();
 }
 
@@ -93,8 +100,8 @@ Masks check_attention(const Call& call, const Tensor& q, const Tensor& k, const 
   call.expect_shape(k, "k", {q.shape[0], k.shape[1], q.shape[2], q.shape[3]});
   call.expect_shape(v, "v", k.shape);
   if (keys < 0 || keys > k.shape[1])
-    fail(ErrorCode::Argument, "%s: keys is %lld, expected 0 to the %lld tokens that k holds", call.op, static_cast<long long>(keys),
-         static_cast<long long>(k.shape[1]));
+    fail(ErrorCode::Argument, "%s: keys is %lld, expected 0 to the %lld tokens that k holds", call.op,
+         static_cast<long long>(keys), static_cast<long long>(k.shape[1]));
   const Masks masks{call.optional_tensor(first, "keyMask"), call.optional_tensor(first + 1, "keyLimit")};
   if (masks.key_mask) {
     call.expect_dtype(*masks.key_mask, "keyMask", DType::U8);
@@ -140,8 +147,8 @@ Napi::Value attention_backward(const Call& call) {
   Tensor dq = Tensor::empty(q.backend(), q.shape, q.dtype), dk = Tensor::empty(q.backend(), k.shape, k.dtype);
   Tensor dv = Tensor::empty(q.backend(), v.shape, v.dtype);
   q.backend().attention_backward({dq.ref(), dk.ref(), dv.ref(), dout.ref(), out.ref(), lse.ref(), q.ref(), k.ref(), v.ref(),
-                                  ref_or_none(masks.key_mask), ref_or_none(masks.key_limit), q.shape[0], q.shape[2], q.shape[3], q.shape[1],
-                                  k.shape[1], static_cast<float>(scale)});
+                                  ref_or_none(masks.key_mask), ref_or_none(masks.key_limit), q.shape[0], q.shape[2], q.shape[3],
+                                  q.shape[1], k.shape[1], static_cast<float>(scale)});
   return call.wrap({dq, dk, dv});
 }
 

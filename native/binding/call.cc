@@ -34,7 +34,8 @@ const Tensor& unwrap(const Call& call, const char* name, const Napi::Value& valu
 int64_t to_integer(const Call& call, const char* name, const Napi::Value& value) {
   if (!value.IsNumber()) wrong_argument(call, name, "a whole number", value);
   const double number = value.As<Napi::Number>().DoubleValue();
-  if (!(std::floor(number) == number) || std::abs(number) > 9007199254740991.0) wrong_argument(call, name, "a whole number", value);
+  if (!(std::floor(number) == number) || std::abs(number) > 9007199254740991.0)
+    wrong_argument(call, name, "a whole number", value);
   return static_cast<int64_t>(number);
 }
 
@@ -55,8 +56,8 @@ AddonData& data(Napi::Env env) {
 const Tensor& Call::on_one_device(const Tensor& t, const char* name) const {
   if (!backend_) backend_ = &t.backend();
   if (backend_ != &t.backend())
-    fail(ErrorCode::Device, "%s: %s lies on %s and the tensor before it on %s: copy one of them to the other's device first", op, name,
-         t.backend().name(), backend_->name());
+    fail(ErrorCode::Device, "%s: %s lies on %s and the tensor before it on %s: copy one of them to the other's device first", op,
+         name, t.backend().name(), backend_->name());
   return t;
 }
 

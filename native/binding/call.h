@@ -22,8 +22,8 @@ class Call {
   // All tensors of a call lie on one device; any other throws ERR_DEVICE. `tensor_anywhere` is for copies between devices.
   const Tensor& tensor(size_t i, const char* name) const;
   const Tensor& tensor_anywhere(size_t i, const char* name) const;
-  const Tensor* optional_tensor(size_t i, const char* name) const;      // nullptr for null and undefined
-  std::vector<const Tensor*> tensors(size_t i, const char* name) const; // an array of tensors
+  const Tensor* optional_tensor(size_t i, const char* name) const;       // nullptr for null and undefined
+  std::vector<const Tensor*> tensors(size_t i, const char* name) const;  // an array of tensors
   int64_t integer(size_t i, const char* name) const;
   double number(size_t i, const char* name) const;
   bool boolean(size_t i, const char* name) const;
@@ -38,11 +38,11 @@ class Call {
   [[noreturn]] __attribute__((format(printf, 2, 3))) void wrong_shape(const char* format, ...) const;
 
   Napi::Value wrap(const Tensor& t) const;
-  Napi::Value wrap(std::initializer_list<Tensor> list) const;           // an array; a tensor without storage becomes null
+  Napi::Value wrap(std::initializer_list<Tensor> list) const;  // an array; a tensor without storage becomes null
 
  private:
   const Tensor& on_one_device(const Tensor& t, const char* name) const;
-  mutable const Backend* backend_ = nullptr;   // of the first tensor
+  mutable const Backend* backend_ = nullptr;  // of the first tensor
 };
 
 inline CRef ref_or_none(const Tensor* t) { return t ? CRef(t->ref()) : CRef{}; }

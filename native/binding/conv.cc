@@ -17,7 +17,8 @@ ConvShape geometry(const Call& call, int64_t n, int64_t h, int64_t w, const Shap
   s.kw = weight[3];
   s.stride = call.integer(first, "stride");
   const auto padding = call.integers(first + 1, "padding");
-  if (s.stride < 1) fail(ErrorCode::Argument, "%s: stride is %lld, expected at least 1", call.op, static_cast<long long>(s.stride));
+  if (s.stride < 1)
+    fail(ErrorCode::Argument, "%s: stride is %lld, expected at least 1", call.op, static_cast<long long>(s.stride));
   if (padding.size() != 4)
     fail(ErrorCode::Argument, "%s: padding has %zu numbers, expected 4: top, left, bottom, right", call.op, padding.size());
   for (int64_t p : padding)
@@ -30,13 +31,14 @@ ConvShape geometry(const Call& call, int64_t n, int64_t h, int64_t w, const Shap
   if (s.c_in < 1 || s.c_out < 1 || s.kh < 1 || s.kw < 1 || h < 1 || w < 1 || room_h < 0 || room_w < 0)
     call.wrong_shape("weights %s do not fit an image of %lld x %lld with padding %lld, %lld, %lld, %lld", weight.str().c_str(),
                      static_cast<long long>(h), static_cast<long long>(w), static_cast<long long>(s.pad_top),
-                     static_cast<long long>(s.pad_left), static_cast<long long>(s.pad_bottom), static_cast<long long>(s.pad_right));
+                     static_cast<long long>(s.pad_left), static_cast<long long>(s.pad_bottom),
+                     static_cast<long long>(s.pad_right));
   s.oh = room_h / s.stride + 1;
   s.ow = room_w / s.stride + 1;
   return s;
 }
 
-Napi::Value conv2d(const Call& call) {   // (x (n, h, w, i), weight (o, i, kh, kw), bias | null, stride, padding) → (n, oh, ow, o)
+Napi::Value conv2d(const Call& call) {  // (x (n, h, w, i), weight (o, i, kh, kw), bias | null, stride, padding) → (n, oh, ow, o)
   const Tensor& x = call.tensor(0, "x");
   const Tensor& weight = call.tensor(1, "weight");
   const Tensor* bias = call.optional_tensor(2, "bias");
@@ -52,7 +54,7 @@ Napi::Value conv2d(const Call& call) {   // (x (n, h, w, i), weight (o, i, kh, k
   return call.wrap(y);
 }
 
-Napi::Value conv2d_backward_data(const Call& call) {   // (dy, weight, h, w, stride, padding) → dx (n, h, w, i)
+Napi::Value conv2d_backward_data(const Call& call) {  // (dy, weight, h, w, stride, padding) → dx (n, h, w, i)
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& weight = call.tensor(1, "weight");
   call.expect_rank(dy, "dy", 4);
@@ -64,7 +66,7 @@ Napi::Value conv2d_backward_data(const Call& call) {   // (dy, weight, h, w, str
   return call.wrap(dx);
 }
 
-Napi::Value conv2d_backward_weight(const Call& call) {   // (dy, x, kh, kw, bias, stride, padding) → [dweight, dbias | null]
+Napi::Value conv2d_backward_weight(const Call& call) {  // (dy, x, kh, kw, bias, stride, padding) → [dweight, dbias | null]
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& x = call.tensor(1, "x");
   call.expect_rank(dy, "dy", 4);

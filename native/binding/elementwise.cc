@@ -8,13 +8,15 @@ namespace star {
 
 namespace {
 
-void run_affine(const Call& call, const Tensor& y, size_t first) {   // arguments from `first`: a, b, alpha, beta, gamma
+void run_affine(const Call& call, const Tensor& y, size_t first) {  // arguments from `first`: a, b, alpha, beta, gamma
   const Tensor& a = call.tensor(first, "a");
   const Tensor* b = call.optional_tensor(first + 1, "b");
   if (a.count() != y.count()) call.wrong_shape("a has shape %s, expected %s", a.shape.str().c_str(), y.shape.str().c_str());
-  if (b && b->count() != y.count()) call.wrong_shape("b has shape %s, expected %s", b->shape.str().c_str(), y.shape.str().c_str());
+  if (b && b->count() != y.count())
+    call.wrong_shape("b has shape %s, expected %s", b->shape.str().c_str(), y.shape.str().c_str());
   y.backend().affine({y.ref(), a.ref(), ref_or_none(b), static_cast<float>(call.number(first + 2, "alpha")),
-                      static_cast<float>(call.number(first + 3, "beta")), static_cast<float>(call.number(first + 4, "gamma")), y.count()});
+                      static_cast<float>(call.number(first + 3, "beta")), static_cast<float>(call.number(first + 4, "gamma")),
+                      y.count()});
 }
 
 Napi::Value affine(const Call& call) {
@@ -45,51 +47,61 @@ BinaryOp binary_op(const Call& call, size_t i) {
 }
 
 UnaryOp unary_op(const Call& call, size_t i) {
-  static const std::pair<const char*, UnaryOp> names[] = {
-      {"silu", UnaryOp::Silu},       {"gelu", UnaryOp::Gelu},       {"geluErf", UnaryOp::GeluErf}, {"relu", UnaryOp::Relu},
-      {"leakyRelu", UnaryOp::LeakyRelu}, {"tanh", UnaryOp::Tanh}, {"sigmoid", UnaryOp::Sigmoid}, {"exp", UnaryOp::Exp},
-      {"log", UnaryOp::Log},
-      {"abs", UnaryOp::Abs},         {"square", UnaryOp::Square}, {"sqrt", UnaryOp::Sqrt}, {"reciprocal", UnaryOp::Reciprocal},
-      {"clamp", UnaryOp::Clamp}};
+  static const std::pair<const char*, UnaryOp> names[] = {{"silu", UnaryOp::Silu},
+                                                          {"gelu", UnaryOp::Gelu},
+                                                          {"geluErf", UnaryOp::GeluErf},
+                                                          {"relu", UnaryOp::Relu},
+                                                          {"leakyRelu", UnaryOp::LeakyRelu},
+                                                          {"tanh", UnaryOp::Tanh},
+                                                          {"sigmoid", UnaryOp::Sigmoid},
+                                                          {"exp", UnaryOp::Exp},
+                                                          {"log", UnaryOp::Log},
+                                                          {"abs", UnaryOp::Abs},
+                                                          {"square", UnaryOp::Square},
+                                                          {"sqrt", UnaryOp::Sqrt},
+                                                          {"reciprocal", UnaryOp::Reciprocal},
+                                                          {"clamp", UnaryOp::Clamp}};
   const std::string given = call.string(i, "op");
   for (const auto& [name, op] : names)
     if (given == name) return op;
   fail(ErrorCode::Argument, "%s: there is no function '%s'", call.op, given.c_str());
 }
 
-Napi::Value binary(const Call& call) {   // (a (outer, mid, inner), b (mid), op, outer, mid, inner) → y with the shape of a
+Napi::Value binary(const Call& call) {  // (a (outer, mid, inner), b (mid), op, outer, mid, inner) → y with the shape of a
   const Tensor& a = call.tensor(0, "a");
   const Tensor& b = call.tensor(1, "b");
   const BinaryOp op = binary_op(call, 2);
   const int64_t outer = call.integer(3, "outer"), mid = call.integer(4, "mid"), inner = call.integer(5, "inner");
   if (a.count() != Shape{outer, mid, inner}.count() || b.count() != mid)
-    call.wrong_shape("a has shape %s and b %s, expected %lld·%lld·%lld and %lld elements", a.shape.str().c_str(), b.shape.str().c_str(),
-                     static_cast<long long>(outer), static_cast<long long>(mid), static_cast<long long>(inner), static_cast<long long>(mid));
+    call.wrong_shape("a has shape %s and b %s, expected %lld·%lld·%lld and %lld elements", a.shape.str().c_str(),
+                     b.shape.str().c_str(), static_cast<long long>(outer), static_cast<long long>(mid),
+                     static_cast<long long>(inner), static_cast<long long>(mid));
   Tensor y = Tensor::empty(a.backend(), a.shape, a.dtype);
   a.backend().binary({y.ref(), a.ref(), b.ref(), op, outer, mid, inner});
   return call.wrap(y);
 }
 
-Napi::Value unary(const Call& call) {   // (x, op, p0, p1) → y
+Napi::Value unary(const Call& call) {  // (x, op, p0, p1) → y
   const Tensor& x = call.tensor(0, "x");
   const UnaryOp op = unary_op(call, 1);
   Tensor y = Tensor::empty(x.backend(), x.shape, x.dtype);
-  x.backend().unary({y.ref(), x.ref(), op, static_cast<float>(call.number(2, "p0")), static_cast<float>(call.number(3, "p1")), x.count()});
+  x.backend().unary(
+      {y.ref(), x.ref(), op, static_cast<float>(call.number(2, "p0")), static_cast<float>(call.number(3, "p1")), x.count()});
   return call.wrap(y);
 }
 
-Napi::Value unary_backward(const Call& call) {   // (dy, x, op, p0, p1) → dx
+Napi::Value unary_backward(const Call& call) {  // (dy, x, op, p0, p1) → dx
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& x = call.tensor(1, "x");
   const UnaryOp op = unary_op(call, 2);
   if (dy.count() != x.count()) call.wrong_shape("dy has shape %s, expected %s", dy.shape.str().c_str(), x.shape.str().c_str());
   Tensor dx = Tensor::empty(x.backend(), x.shape, x.dtype);
-  x.backend().unary_backward(
-      {dx.ref(), dy.ref(), x.ref(), op, static_cast<float>(call.number(3, "p0")), static_cast<float>(call.number(4, "p1")), x.count()});
+  x.backend().unary_backward({dx.ref(), dy.ref(), x.ref(), op, static_cast<float>(call.number(3, "p0")),
+                              static_cast<float>(call.number(4, "p1")), x.count()});
   return call.wrap(dx);
 }
 
-Napi::Value cast(const Call& call) {   // (x, dtype) → y
+Napi::Value cast(const Call& call) {  // (x, dtype) → y
   const Tensor& x = call.tensor(0, "x");
   Tensor y = Tensor::empty(x.backend(), x.shape, dtype_from_name(call.string(1, "dtype")));
   x.backend().cast({y.ref(), x.ref(), x.count()});

@@ -19,7 +19,8 @@ Rows check_logits(const Call& call, const Tensor& logits, const Tensor& targets)
   return {logits.shape[0], logits.shape[1]};
 }
 
-Napi::Value cross_entropy(const Call& call) {   // (logits (N, V), targets i32 (N), smoothing) → [losses (N), lse (N), argmax i32 (N)]
+Napi::Value cross_entropy(
+    const Call& call) {  // (logits (N, V), targets i32 (N), smoothing) → [losses (N), lse (N), argmax i32 (N)]
   const Tensor& logits = call.tensor(0, "logits");
   const Tensor& targets = call.tensor(1, "targets");
   const double smoothing = call.number(2, "labelSmoothing");
@@ -27,7 +28,8 @@ Napi::Value cross_entropy(const Call& call) {   // (logits (N, V), targets i32 (
   Backend& backend = logits.backend();
   Tensor losses = Tensor::empty(backend, {rows}, DType::F32), lse = Tensor::empty(backend, {rows}, DType::F32);
   Tensor argmax = Tensor::empty(backend, {rows}, DType::I32);
-  backend.cross_entropy({losses.ref(), lse.ref(), argmax.ref(), logits.ref(), targets.ref(), rows, vocab, static_cast<float>(smoothing)});
+  backend.cross_entropy(
+      {losses.ref(), lse.ref(), argmax.ref(), logits.ref(), targets.ref(), rows, vocab, static_cast<float>(smoothing)});
   return call.wrap({losses, lse, argmax});
 }
 
@@ -39,11 +41,12 @@ Napi::Value cross_entropy_backward(const Call& call) {
   const Tensor& targets = call.tensor(3, "targets");
   const double smoothing = call.number(4, "labelSmoothing");
   const auto [rows, vocab] = check_logits(call, logits, targets);
-  if (dlosses.count() != rows) call.wrong_shape("dlosses has shape %s, expected (%lld)", dlosses.shape.str().c_str(), static_cast<long long>(rows));
+  if (dlosses.count() != rows)
+    call.wrong_shape("dlosses has shape %s, expected (%lld)", dlosses.shape.str().c_str(), static_cast<long long>(rows));
   call.expect_shape(lse, "lse", {rows});
   Tensor dlogits = Tensor::empty(logits.backend(), logits.shape, logits.dtype);
-  logits.backend().cross_entropy_backward({dlogits.ref(), dlosses.ref(), logits.ref(), lse.ref(), targets.ref(), rows, vocab,
-                                           static_cast<float>(smoothing)});
+  logits.backend().cross_entropy_backward(
+      {dlogits.ref(), dlosses.ref(), logits.ref(), lse.ref(), targets.ref(), rows, vocab, static_cast<float>(smoothing)});
   return call.wrap(dlogits);
 }
 

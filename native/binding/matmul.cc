@@ -13,7 +13,8 @@ struct Product {
 
 Product product(const Call& call, const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
   if (a.shape.rank() < 2 || b.shape.rank() < 2)
-    call.wrong_shape("a has shape %s and b %s, expected at least 2 dimensions each", a.shape.str().c_str(), b.shape.str().c_str());
+    call.wrong_shape("a has shape %s and b %s, expected at least 2 dimensions each", a.shape.str().c_str(),
+                     b.shape.str().c_str());
   Product p{};
   MatmulArgs& m = p.args;
   m.m = a.shape[trans_a ? -1 : -2];
@@ -29,8 +30,9 @@ Product product(const Call& call, const Tensor& a, const Tensor& b, bool trans_a
     for (int i = 0; same && i < whole.rank() - 2; ++i) same = a.shape[i] == b.shape[i];
   }
   if (!same)
-    call.wrong_shape("a has shape %s%s and b %s%s: the inner dimensions must agree, and the batch dimensions unless one is a matrix",
-                     a.shape.str().c_str(), trans_a ? " transposed" : "", b.shape.str().c_str(), trans_b ? " transposed" : "");
+    call.wrong_shape(
+        "a has shape %s%s and b %s%s: the inner dimensions must agree, and the batch dimensions unless one is a matrix",
+        a.shape.str().c_str(), trans_a ? " transposed" : "", b.shape.str().c_str(), trans_b ? " transposed" : "");
   m.a = a.ref();
   m.b = b.ref();
   m.batch = p.batch_shape.count();
@@ -41,7 +43,7 @@ Product product(const Call& call, const Tensor& a, const Tensor& b, bool trans_a
   return p;
 }
 
-Napi::Value matmul(const Call& call) {   // (a, b, transA, transB) → c
+Napi::Value matmul(const Call& call) {  // (a, b, transA, transB) → c
   const Tensor& a = call.tensor(0, "a");
   Product p = product(call, a, call.tensor(1, "b"), call.boolean(2, "transA"), call.boolean(3, "transB"));
   Shape shape = p.batch_shape;
@@ -53,13 +55,13 @@ Napi::Value matmul(const Call& call) {   // (a, b, transA, transB) → c
   return call.wrap(c);
 }
 
-Napi::Value matmul_sum(const Call& call) {   // (a, b, transA, transB) → c (m, n), the products of a batch added up
+Napi::Value matmul_sum(const Call& call) {  // (a, b, transA, transB) → c (m, n), the products of a batch added up
   const Tensor& a = call.tensor(0, "a");
   const Tensor& b = call.tensor(1, "b");
   MatmulArgs m = product(call, a, b, call.boolean(2, "transA"), call.boolean(3, "transB")).args;
   Tensor c = Tensor::empty(a.backend(), {m.m, m.n}, a.dtype);
   m.c = c.ref();
-  if (m.trans_a && !m.trans_b && m.a_stride && m.b_stride) {   // stacked on the inner dimension the sum is one product
+  if (m.trans_a && !m.trans_b && m.a_stride && m.b_stride) {  // stacked on the inner dimension the sum is one product
     m.k *= m.batch;
     m.batch = 1;
     a.backend().matmul(m);
@@ -77,7 +79,7 @@ Napi::Value matmul_sum(const Call& call) {   // (a, b, transA, transB) → c (m,
   return call.wrap(c);
 }
 
-MatmulArgs rows_times(const Tensor& x, const Tensor& w) {   // x (…, k) as one matrix of rows
+MatmulArgs rows_times(const Tensor& x, const Tensor& w) {  // x (…, k) as one matrix of rows
   MatmulArgs m{};
   m.a = x.ref();
   m.b = w.ref();
@@ -93,7 +95,7 @@ Shape with_last(const Shape& shape, int64_t last) {
   return out;
 }
 
-Napi::Value linear(const Call& call) {   // (x (…, k), w (n, k), bias | null, gelu, keepSum) → [y (…, n), sum (…, n) | null]
+Napi::Value linear(const Call& call) {  // (x (…, k), w (n, k), bias | null, gelu, keepSum) → [y (…, n), sum (…, n) | null]
   const Tensor& x = call.tensor(0, "x");
   const Tensor& w = call.tensor(1, "weight");
   const Tensor* bias = call.optional_tensor(2, "bias");
@@ -120,7 +122,7 @@ Napi::Value linear(const Call& call) {   // (x (…, k), w (n, k), bias | null, 
   return call.wrap({y, sum});
 }
 
-Napi::Value linear_backward_input(const Call& call) {   // (dy (…, n), w (n, k)) → dx (…, k)
+Napi::Value linear_backward_input(const Call& call) {  // (dy (…, n), w (n, k)) → dx (…, k)
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& w = call.tensor(1, "weight");
   call.expect_rank(w, "weight", 2);
@@ -135,11 +137,12 @@ Napi::Value linear_backward_input(const Call& call) {   // (dy (…, n), w (n, k
   return call.wrap(dx);
 }
 
-Napi::Value linear_backward_weight(const Call& call) {   // (dy (…, n), x (…, k)) → dw (n, k)
+Napi::Value linear_backward_weight(const Call& call) {  // (dy (…, n), x (…, k)) → dw (n, k)
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& x = call.tensor(1, "x");
   if (dy.shape.rank() < 1 || x.shape.rank() != dy.shape.rank() || !(with_last(x.shape, 0) == with_last(dy.shape, 0)))
-    call.wrong_shape("dy has shape %s and x %s, expected the same but for the last dimension", dy.shape.str().c_str(), x.shape.str().c_str());
+    call.wrong_shape("dy has shape %s and x %s, expected the same but for the last dimension", dy.shape.str().c_str(),
+                     x.shape.str().c_str());
   MatmulArgs m{};
   m.a = dy.ref();
   m.b = x.ref();

@@ -19,14 +19,15 @@ int64_t modulation_rows(const Call& call, const Tensor& x, const Tensor* scale, 
     if (!t) continue;
     const int64_t rows = t->shape.rank() > 0 && t->shape[-1] == x.shape[-1] ? rows_of(*t) : 0;
     if (rows == 0 || rows_of(x) % rows != 0 || (t == shift && scale && rows != mod_rows))
-      call.wrong_shape("%s has shape %s, expected (%lld) or rows of it that the rows of x with shape %s repeat, scale and shift alike", name,
-                       t->shape.str().c_str(), static_cast<long long>(x.shape[-1]), x.shape.str().c_str());
+      call.wrong_shape(
+          "%s has shape %s, expected (%lld) or rows of it that the rows of x with shape %s repeat, scale and shift alike", name,
+          t->shape.str().c_str(), static_cast<long long>(x.shape[-1]), x.shape.str().c_str());
     mod_rows = rows;
   }
   return mod_rows;
 }
 
-Napi::Value layer_norm(const Call& call) {   // (x (…, cols), scale, shift, affine, eps) → [y, mean (rows), rstd (rows)]
+Napi::Value layer_norm(const Call& call) {  // (x (…, cols), scale, shift, affine, eps) → [y, mean (rows), rstd (rows)]
   const Tensor& x = call.tensor(0, "x");
   const Tensor* scale = call.optional_tensor(1, "scale");
   const Tensor* shift = call.optional_tensor(2, "shift");
@@ -34,8 +35,8 @@ Napi::Value layer_norm(const Call& call) {   // (x (…, cols), scale, shift, af
   const int64_t mod_rows = modulation_rows(call, x, scale, shift), rows = rows_of(x);
   Tensor y = Tensor::empty(x.backend(), x.shape, x.dtype);
   Tensor mean = Tensor::empty(x.backend(), {rows}, DType::F32), rstd = Tensor::empty(x.backend(), {rows}, DType::F32);
-  x.backend().layer_norm({y.ref(), mean.ref(), rstd.ref(), x.ref(), ref_or_none(scale), ref_or_none(shift), rows, x.shape[-1], mod_rows,
-                          call.boolean(3, "affine"), static_cast<float>(call.number(4, "eps"))});
+  x.backend().layer_norm({y.ref(), mean.ref(), rstd.ref(), x.ref(), ref_or_none(scale), ref_or_none(shift), rows, x.shape[-1],
+                          mod_rows, call.boolean(3, "affine"), static_cast<float>(call.number(4, "eps"))});
   return call.wrap({y, mean, rstd});
 }
 
@@ -57,8 +58,8 @@ Napi::Value layer_norm_backward(const Call& call) {
   if (call.boolean(9, "needShift")) dshift = Tensor::empty(x.backend(), shift_shape, DType::F32);
   const int64_t mod_rows = modulation_rows(call, x, scale, dshift.storage ? &dshift : nullptr);
   const auto ref = [](const Tensor& t) { return t.storage ? t.ref() : Ref{}; };
-  x.backend().layer_norm_backward({ref(dx), ref(dscale), ref(dshift), dy.ref(), x.ref(), mean.ref(), rstd.ref(), ref_or_none(scale), rows, cols,
-                                   mod_rows, call.boolean(6, "affine")});
+  x.backend().layer_norm_backward({ref(dx), ref(dscale), ref(dshift), dy.ref(), x.ref(), mean.ref(), rstd.ref(),
+                                   ref_or_none(scale), rows, cols, mod_rows, call.boolean(6, "affine")});
   return call.wrap({dx, dscale, dshift});
 }
 
@@ -70,13 +71,15 @@ ImageSize image_size(const Call& call, const Tensor& x, const Tensor& weight, co
   if (x.shape.rank() < 2) call.wrong_shape("x has shape %s, expected (n, …, c)", x.shape.str().c_str());
   const ImageSize size{x.shape[0], x.shape.count(1, x.shape.rank() - 1), x.shape[-1], groups};
   if (groups < 1 || size.c % groups != 0)
-    call.wrong_shape("%lld channels do not divide into %lld groups", static_cast<long long>(size.c), static_cast<long long>(groups));
+    call.wrong_shape("%lld channels do not divide into %lld groups", static_cast<long long>(size.c),
+                     static_cast<long long>(groups));
   call.expect_shape(weight, "weight", {size.c});
   call.expect_shape(bias, "bias", {size.c});
   return size;
 }
 
-Napi::Value group_norm(const Call& call) {   // (x (n, …, c), weight (c), bias (c), groups, eps, silu) → [y, mean, rstd (n, groups)]
+Napi::Value group_norm(
+    const Call& call) {  // (x (n, …, c), weight (c), bias (c), groups, eps, silu) → [y, mean, rstd (n, groups)]
   const Tensor& x = call.tensor(0, "x");
   const Tensor& weight = call.tensor(1, "weight");
   const Tensor& bias = call.tensor(2, "bias");
@@ -84,8 +87,8 @@ Napi::Value group_norm(const Call& call) {   // (x (n, …, c), weight (c), bias
   Tensor y = Tensor::empty(x.backend(), x.shape, x.dtype);
   Tensor mean = Tensor::empty(x.backend(), {size.n, size.groups}, DType::F32);
   Tensor rstd = Tensor::empty(x.backend(), {size.n, size.groups}, DType::F32);
-  x.backend().group_norm({y.ref(), mean.ref(), rstd.ref(), x.ref(), weight.ref(), bias.ref(), size.n, size.hw, size.c, size.groups,
-                          static_cast<float>(call.number(4, "eps")), call.boolean(5, "silu")});
+  x.backend().group_norm({y.ref(), mean.ref(), rstd.ref(), x.ref(), weight.ref(), bias.ref(), size.n, size.hw, size.c,
+                          size.groups, static_cast<float>(call.number(4, "eps")), call.boolean(5, "silu")});
   return call.wrap({y, mean, rstd});
 }
 
@@ -106,12 +109,12 @@ Napi::Value group_norm_backward(const Call& call) {
   if (call.boolean(9, "needWeight")) dweight = Tensor::empty(x.backend(), {size.c}, DType::F32);
   if (call.boolean(10, "needBias")) dbias = Tensor::empty(x.backend(), {size.c}, DType::F32);
   const auto ref = [](const Tensor& t) { return t.storage ? t.ref() : Ref{}; };
-  x.backend().group_norm_backward({ref(dx), ref(dweight), ref(dbias), dy.ref(), x.ref(), mean.ref(), rstd.ref(), weight.ref(), bias.ref(), size.n,
-                                   size.hw, size.c, size.groups, call.boolean(7, "silu")});
+  x.backend().group_norm_backward({ref(dx), ref(dweight), ref(dbias), dy.ref(), x.ref(), mean.ref(), rstd.ref(), weight.ref(),
+                                   bias.ref(), size.n, size.hw, size.c, size.groups, call.boolean(7, "silu")});
   return call.wrap({dx, dweight, dbias});
 }
 
-Napi::Value softmax(const Call& call) {   // (x (…, cols), scale) → y
+Napi::Value softmax(const Call& call) {  // (x (…, cols), scale) → y
   const Tensor& x = call.tensor(0, "x");
   expect_dimension(call, x);
   Tensor y = Tensor::empty(x.backend(), x.shape, x.dtype);
@@ -119,12 +122,13 @@ Napi::Value softmax(const Call& call) {   // (x (…, cols), scale) → y
   return call.wrap(y);
 }
 
-Napi::Value softmax_backward(const Call& call) {   // (dy, y, scale) → dx
+Napi::Value softmax_backward(const Call& call) {  // (dy, y, scale) → dx
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& y = call.tensor(1, "y");
   call.expect_shape(dy, "dy", y.shape);
   Tensor dx = Tensor::empty(y.backend(), y.shape, y.dtype);
-  y.backend().softmax_backward({dx.ref(), dy.ref(), y.ref(), rows_of(y), y.shape[-1], static_cast<float>(call.number(2, "scale"))});
+  y.backend().softmax_backward(
+      {dx.ref(), dy.ref(), y.ref(), rows_of(y), y.shape[-1], static_cast<float>(call.number(2, "scale"))});
   return call.wrap(dx);
 }
 

@@ -5,7 +5,7 @@ namespace star {
 
 namespace {
 
-Napi::Value global_norm(const Call& call) {   // (tensors[]) → norm (1)
+Napi::Value global_norm(const Call& call) {  // (tensors[]) → norm (1)
   const auto tensors = call.tensors(0, "tensors");
   if (tensors.empty()) fail(ErrorCode::Argument, "globalNorm: the list of tensors is empty, expected at least one");
   Tensor norm = Tensor::empty(tensors[0]->backend(), {1}, DType::F32);
@@ -20,26 +20,34 @@ Napi::Value global_norm(const Call& call) {   // (tensors[]) → norm (1)
 
 // (params[], grads[], m[], v[], weightDecays Float32Array, norm?, maxNorm, lr, beta1, beta2, eps, step): in place
 Napi::Value adamw(const Call& call) {
-  const auto params = call.tensors(0, "params"), grads = call.tensors(1, "grads"), m = call.tensors(2, "m"), v = call.tensors(3, "v");
+  const auto params = call.tensors(0, "params"), grads = call.tensors(1, "grads"), m = call.tensors(2, "m"),
+             v = call.tensors(3, "v");
   if (!call.info[4].IsTypedArray() || call.info[4].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
     fail(ErrorCode::Argument, "adamw: weightDecays must be a Float32Array");
   const auto decays = call.info[4].As<Napi::Float32Array>();
   const Tensor* norm = call.optional_tensor(5, "norm");
   const size_t count = params.size();
   if (grads.size() != count || m.size() != count || v.size() != count || decays.ElementLength() != count)
-    fail(ErrorCode::Argument, "adamw: got %zu params, %zu grads, %zu m, %zu v and %zu weight decays, expected the same number of each",
-         count, grads.size(), m.size(), v.size(), decays.ElementLength());
+    fail(ErrorCode::Argument,
+         "adamw: got %zu params, %zu grads, %zu m, %zu v and %zu weight decays, expected the same number of each", count,
+         grads.size(), m.size(), v.size(), decays.ElementLength());
   const int64_t step = call.integer(11, "step");
   if (step < 1) fail(ErrorCode::Argument, "adamw: step is %lld, expected 1 or more", static_cast<long long>(step));
   if (norm) call.expect_shape(*norm, "norm", {1});
-  AdamWArgs args{{}, ref_or_none(norm), static_cast<float>(call.number(6, "maxNorm")), static_cast<float>(call.number(7, "lr")),
-                 static_cast<float>(call.number(8, "beta1")), static_cast<float>(call.number(9, "beta2")),
-                 static_cast<float>(call.number(10, "eps")), step};
+  AdamWArgs args{{},
+                 ref_or_none(norm),
+                 static_cast<float>(call.number(6, "maxNorm")),
+                 static_cast<float>(call.number(7, "lr")),
+                 static_cast<float>(call.number(8, "beta1")),
+                 static_cast<float>(call.number(9, "beta2")),
+                 static_cast<float>(call.number(10, "eps")),
+                 step};
   for (size_t i = 0; i < count; ++i) {
     const int64_t n = params[i]->count();
     if (grads[i]->count() != n || m[i]->count() != n || v[i]->count() != n)
       call.wrong_shape("tensor %zu: grad %s, m %s and v %s must have as many elements as the parameter %s", i,
-                       grads[i]->shape.str().c_str(), m[i]->shape.str().c_str(), v[i]->shape.str().c_str(), params[i]->shape.str().c_str());
+                       grads[i]->shape.str().c_str(), m[i]->shape.str().c_str(), v[i]->shape.str().c_str(),
+                       params[i]->shape.str().c_str());
     args.tensors.push_back({params[i]->ref(), m[i]->ref(), v[i]->ref(), grads[i]->ref(), n, decays[i]});
   }
   if (count > 0) params[0]->backend().adamw(args);

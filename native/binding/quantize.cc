@@ -5,7 +5,7 @@ namespace star {
 
 namespace {
 
-Napi::Value embedding(const Call& call) {   // (table (rows, cols), ids i32 any shape) → (…ids, cols)
+Napi::Value embedding(const Call& call) {  // (table (rows, cols), ids i32 any shape) → (…ids, cols)
   const Tensor& table = call.tensor(0, "table");
   const Tensor& ids = call.tensor(1, "ids");
   call.expect_rank(table, "table", 2);
@@ -17,17 +17,18 @@ Napi::Value embedding(const Call& call) {   // (table (rows, cols), ids i32 any 
   return call.wrap(y);
 }
 
-Napi::Value embedding_backward(const Call& call) {   // (dy (…ids, cols), ids, rows) → dtable (rows, cols)
+Napi::Value embedding_backward(const Call& call) {  // (dy (…ids, cols), ids, rows) → dtable (rows, cols)
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& ids = call.tensor(1, "ids");
   const int64_t rows = call.integer(2, "rows"), cols = dy.shape[-1];
-  if (dy.count() != ids.count() * cols) call.wrong_shape("dy %s does not fit ids %s", dy.shape.str().c_str(), ids.shape.str().c_str());
+  if (dy.count() != ids.count() * cols)
+    call.wrong_shape("dy %s does not fit ids %s", dy.shape.str().c_str(), ids.shape.str().c_str());
   Tensor dtable = Tensor::empty(dy.backend(), {rows, cols}, dy.dtype);
   dy.backend().embedding_backward({dtable.ref(), dy.ref(), ids.ref(), ids.count(), rows, cols});
   return call.wrap(dtable);
 }
 
-Napi::Value nearest_row(const Call& call) {   // (x (…, Z), codebook (V, Z)) → [ids i32 (…), distance f32 (…)]
+Napi::Value nearest_row(const Call& call) {  // (x (…, Z), codebook (V, Z)) → [ids i32 (…), distance f32 (…)]
   const Tensor& x = call.tensor(0, "x");
   const Tensor& codebook = call.tensor(1, "codebook");
   call.expect_rank(codebook, "codebook", 2);

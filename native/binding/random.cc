@@ -18,15 +18,17 @@ RandomKind random_kind(const Call& call, size_t i) {
 uint64_t unsigned_integer(const Call& call, size_t i, const char* name, int64_t limit) {
   const int64_t value = call.integer(i, name);
   if (value < 0 || value > limit)
-    fail(ErrorCode::Argument, "%s: %s is %lld, expected 0 to %lld", call.op, name, static_cast<long long>(value), static_cast<long long>(limit));
+    fail(ErrorCode::Argument, "%s: %s is %lld, expected 0 to %lld", call.op, name, static_cast<long long>(value),
+         static_cast<long long>(limit));
   return static_cast<uint64_t>(value);
 }
 
-Napi::Value random(const Call& call) {   // (shape, device, kind, a, b, seedLow, seedHigh, offset) → f32
+Napi::Value random(const Call& call) {  // (shape, device, kind, a, b, seedLow, seedHigh, offset) → f32
   Tensor y = Tensor::empty(backend(call.string(1, "device")), call.shape(0, "shape"), DType::F32);
   const uint64_t low = unsigned_integer(call, 5, "seedLow", 0xFFFFFFFF), high = unsigned_integer(call, 6, "seedHigh", 0xFFFFFFFF);
-  y.backend().random({y.ref(), random_kind(call, 2), static_cast<float>(call.number(3, "a")), static_cast<float>(call.number(4, "b")),
-                      high << 32 | low, unsigned_integer(call, 7, "offset", int64_t{1} << 53), y.count()});
+  y.backend().random({y.ref(), random_kind(call, 2), static_cast<float>(call.number(3, "a")),
+                      static_cast<float>(call.number(4, "b")), high << 32 | low,
+                      unsigned_integer(call, 7, "offset", int64_t{1} << 53), y.count()});
   return call.wrap(y);
 }
 

@@ -14,7 +14,7 @@ ReduceOp reduce_op(const Call& call, size_t i) {
   fail(ErrorCode::Argument, "%s: op is '%s', expected sum, sumSquares, sumAbs or max", call.op, name.c_str());
 }
 
-Napi::Value reduce(const Call& call) {   // (x (outer, mid, inner), op, outer, mid, inner, scale) → (mid)
+Napi::Value reduce(const Call& call) {  // (x (outer, mid, inner), op, outer, mid, inner, scale) → (mid)
   const Tensor& x = call.tensor(0, "x");
   const ReduceOp op = reduce_op(call, 1);
   const int64_t outer = call.integer(2, "outer"), mid = call.integer(3, "mid"), inner = call.integer(4, "inner");

@@ -22,7 +22,7 @@ void check_size(const Call& call, Resample kind, int64_t h, int64_t w, int64_t o
                      static_cast<long long>(oh), static_cast<long long>(ow));
 }
 
-Napi::Value resample(const Call& call) {   // (x (n, h, w, c), kind, oh, ow) → y (n, oh, ow, c)
+Napi::Value resample(const Call& call) {  // (x (n, h, w, c), kind, oh, ow) → y (n, oh, ow, c)
   const Tensor& x = call.tensor(0, "x");
   call.expect_rank(x, "x", 4);
   call.expect_dtype(x, "x", DType::F32);
@@ -34,7 +34,7 @@ Napi::Value resample(const Call& call) {   // (x (n, h, w, c), kind, oh, ow) →
   return call.wrap(y);
 }
 
-Napi::Value resample_backward(const Call& call) {   // (dy (n, oh, ow, c), kind, h, w) → dx (n, h, w, c)
+Napi::Value resample_backward(const Call& call) {  // (dy (n, oh, ow, c), kind, h, w) → dx (n, h, w, c)
   const Tensor& dy = call.tensor(0, "dy");
   call.expect_rank(dy, "dy", 4);
   call.expect_dtype(dy, "dy", DType::F32);

@@ -10,7 +10,7 @@ void expect_logits(const Call& call, const Tensor& logits) {
   if (logits.shape[1] == 0) call.wrong_shape("logits has shape %s, expected at least one column", logits.shape.str().c_str());
 }
 
-Napi::Value draw(const Call& call) {   // (logits (N, V), uniform (N), topK, topP) → [ids i32 (N), probability (N)]
+Napi::Value draw(const Call& call) {  // (logits (N, V), uniform (N), topK, topP) → [ids i32 (N), probability (N)]
   const Tensor& logits = call.tensor(0, "logits");
   const Tensor& uniform = call.tensor(1, "uniform");
   expect_logits(call, logits);
@@ -18,17 +18,32 @@ Napi::Value draw(const Call& call) {   // (logits (N, V), uniform (N), topK, top
   if (uniform.count() != rows)
     call.wrong_shape("uniform has shape %s, expected one number for each row of logits %s", uniform.shape.str().c_str(),
                      logits.shape.str().c_str());
-  Tensor ids = Tensor::empty(logits.backend(), {rows}, DType::I32), probability = Tensor::empty(logits.backend(), {rows}, DType::F32);
-  logits.backend().draw({ids.ref(), probability.ref(), {}, logits.ref(), uniform.ref(), rows, logits.shape[1], call.integer(2, "topK"),
+  Tensor ids = Tensor::empty(logits.backend(), {rows}, DType::I32),
+         probability = Tensor::empty(logits.backend(), {rows}, DType::F32);
+  logits.backend().draw({ids.ref(),
+                         probability.ref(),
+                         {},
+                         logits.ref(),
+                         uniform.ref(),
+                         rows,
+                         logits.shape[1],
+                         call.integer(2, "topK"),
                          static_cast<float>(call.number(3, "topP"))});
   return call.wrap({ids, probability});
 }
 
-Napi::Value filter_probabilities(const Call& call) {   // (logits (N, V), topK, topP) → (N, V)
+Napi::Value filter_probabilities(const Call& call) {  // (logits (N, V), topK, topP) → (N, V)
   const Tensor& logits = call.tensor(0, "logits");
   expect_logits(call, logits);
   Tensor p = Tensor::empty(logits.backend(), logits.shape, DType::F32);
-  logits.backend().draw({{}, {}, p.ref(), logits.ref(), {}, logits.shape[0], logits.shape[1], call.integer(1, "topK"),
+  logits.backend().draw({{},
+                         {},
+                         p.ref(),
+                         logits.ref(),
+                         {},
+                         logits.shape[0],
+                         logits.shape[1],
+                         call.integer(1, "topK"),
                          static_cast<float>(call.number(2, "topP"))});
   return call.wrap(p);
 }
@@ -45,9 +60,9 @@ Napi::Value gumbel_mix(const Call& call) {
   const double temperature = call.number(6, "temperature");
   if (!(temperature > 0)) fail(ErrorCode::Argument, "gumbelMix: temperature is %g, expected a number above 0", temperature);
   Tensor y = Tensor::empty(logits.backend(), {logits.shape[0], codebook.shape[1]}, DType::F32);
-  logits.backend().gumbel_mix({y.ref(), logits.ref(), noise.ref(), codebook.ref(), logits.shape[0], logits.shape[1], codebook.shape[1],
-                               call.integer(3, "topK"), static_cast<float>(call.number(4, "topP")), static_cast<float>(call.number(5, "factor")),
-                               static_cast<float>(temperature)});
+  logits.backend().gumbel_mix({y.ref(), logits.ref(), noise.ref(), codebook.ref(), logits.shape[0], logits.shape[1],
+                               codebook.shape[1], call.integer(3, "topK"), static_cast<float>(call.number(4, "topP")),
+                               static_cast<float>(call.number(5, "factor")), static_cast<float>(temperature)});
   return call.wrap(y);
 }
 

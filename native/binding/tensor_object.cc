@@ -23,12 +23,13 @@ Napi::FunctionReference* constructor = nullptr;
 }  // namespace
 
 void TensorObject::define(Napi::Env env, Napi::Object exports) {
-  Napi::Function type = DefineClass(env, "NativeTensor",
-                                    {InstanceMethod("shape", &TensorObject::shape), InstanceMethod("dtype", &TensorObject::dtype),
-                                     InstanceMethod("device", &TensorObject::device), InstanceMethod("reshape", &TensorObject::reshape),
-                                     InstanceMethod("slice", &TensorObject::slice), InstanceMethod("alias", &TensorObject::alias),
-                                     InstanceMethod("read", &TensorObject::read), InstanceMethod("write", &TensorObject::write),
-                                     InstanceMethod("shared", &TensorObject::shared), InstanceMethod("release", &TensorObject::release)});
+  Napi::Function type =
+      DefineClass(env, "NativeTensor",
+                  {InstanceMethod("shape", &TensorObject::shape), InstanceMethod("dtype", &TensorObject::dtype),
+                   InstanceMethod("device", &TensorObject::device), InstanceMethod("reshape", &TensorObject::reshape),
+                   InstanceMethod("slice", &TensorObject::slice), InstanceMethod("alias", &TensorObject::alias),
+                   InstanceMethod("read", &TensorObject::read), InstanceMethod("write", &TensorObject::write),
+                   InstanceMethod("shared", &TensorObject::shared), InstanceMethod("release", &TensorObject::release)});
   constructor = new Napi::FunctionReference(Napi::Persistent(type));
   constructor->SuppressDestruct();
   exports.Set("NativeTensor", type);
@@ -43,7 +44,9 @@ Napi::Value TensorObject::wrap(Napi::Env env, Tensor tensor) {
 
 bool TensorObject::is(const Napi::Value& value) { return value.IsObject() && value.As<Napi::Object>().CheckTypeTag(&kTensorTag); }
 
-TensorObject::TensorObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TensorObject>(info) { info.This().As<Napi::Object>().TypeTag(&kTensorTag); }
+TensorObject::TensorObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TensorObject>(info) {
+  info.This().As<Napi::Object>().TypeTag(&kTensorTag);
+}
 
 const Tensor& TensorObject::tensor(const char* op) const {
   if (!tensor_.storage) fail(ErrorCode::Argument, "%s: a tensor was used after it was disposed", op);
@@ -54,17 +57,22 @@ Napi::Value TensorObject::shape(const Napi::CallbackInfo& info) {
   return guarded("shape", info, [&](const Call& call) -> Napi::Value {
     const Tensor& t = tensor(call.op);
     Napi::Array array = Napi::Array::New(info.Env(), static_cast<size_t>(t.shape.rank()));
-    for (int i = 0; i < t.shape.rank(); ++i) array.Set(static_cast<uint32_t>(i), Napi::Number::New(info.Env(), static_cast<double>(t.shape[i])));
+    for (int i = 0; i < t.shape.rank(); ++i)
+      array.Set(static_cast<uint32_t>(i), Napi::Number::New(info.Env(), static_cast<double>(t.shape[i])));
     return array;
   });
 }
 
 Napi::Value TensorObject::dtype(const Napi::CallbackInfo& info) {
-  return guarded("dtype", info, [&](const Call& call) -> Napi::Value { return Napi::String::New(info.Env(), dtype_name(tensor(call.op).dtype)); });
+  return guarded("dtype", info, [&](const Call& call) -> Napi::Value {
+    return Napi::String::New(info.Env(), dtype_name(tensor(call.op).dtype));
+  });
 }
 
 Napi::Value TensorObject::device(const Napi::CallbackInfo& info) {
-  return guarded("device", info, [&](const Call& call) -> Napi::Value { return Napi::String::New(info.Env(), tensor(call.op).backend().name()); });
+  return guarded("device", info, [&](const Call& call) -> Napi::Value {
+    return Napi::String::New(info.Env(), tensor(call.op).backend().name());
+  });
 }
 
 Napi::Value TensorObject::reshape(const Napi::CallbackInfo& info) {
@@ -72,7 +80,9 @@ Napi::Value TensorObject::reshape(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value TensorObject::slice(const Napi::CallbackInfo& info) {
-  return guarded("slice", info, [&](const Call& call) { return call.wrap(tensor(call.op).slice(call.integer(0, "begin"), call.integer(1, "end"))); });
+  return guarded("slice", info, [&](const Call& call) {
+    return call.wrap(tensor(call.op).slice(call.integer(0, "begin"), call.integer(1, "end")));
+  });
 }
 
 Napi::Value TensorObject::alias(const Napi::CallbackInfo& info) {
@@ -80,7 +90,9 @@ Napi::Value TensorObject::alias(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value TensorObject::shared(const Napi::CallbackInfo& info) {
-  return guarded("shared", info, [&](const Call& call) -> Napi::Value { return Napi::Boolean::New(info.Env(), tensor(call.op).storage.use_count() > 1); });
+  return guarded("shared", info, [&](const Call& call) -> Napi::Value {
+    return Napi::Boolean::New(info.Env(), tensor(call.op).storage.use_count() > 1);
+  });
 }
 
 Napi::Value TensorObject::read(const Napi::CallbackInfo& info) {
@@ -98,8 +110,8 @@ Napi::Value TensorObject::write(const Napi::CallbackInfo& info) {
     if (!info[0].IsTypedArray()) fail(ErrorCode::Argument, "write: expected a typed array");
     const auto array = info[0].As<Napi::TypedArray>();
     if (array.ByteLength() != t.bytes())
-      fail(ErrorCode::Shape, "write: the array holds %zu bytes, the tensor %s of %s takes %zu", array.ByteLength(), t.shape.str().c_str(),
-           dtype_name(t.dtype), t.bytes());
+      fail(ErrorCode::Shape, "write: the array holds %zu bytes, the tensor %s of %s takes %zu", array.ByteLength(),
+           t.shape.str().c_str(), dtype_name(t.dtype), t.bytes());
     t.backend().copy_from_host(t.data(), static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), t.bytes());
     return info.Env().Undefined();
   });

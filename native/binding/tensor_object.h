@@ -14,7 +14,7 @@ class TensorObject : public Napi::ObjectWrap<TensorObject> {
   static bool is(const Napi::Value& value);
   explicit TensorObject(const Napi::CallbackInfo& info);
 
-  const Tensor& tensor(const char* op) const;   // throws ERR_ARGUMENT after release()
+  const Tensor& tensor(const char* op) const;  // throws ERR_ARGUMENT after release()
 
  private:
   Napi::Value shape(const Napi::CallbackInfo& info);

@@ -41,7 +41,8 @@ void* CachingAllocator::allocate(size_t bytes) {
       data = std::aligned_alloc(64, size);
     }
     if (!data)
-      fail(ErrorCode::Memory, "out of memory: %zu bytes asked for, %zu live; use a smaller batch or model", size, stats_.live_bytes);
+      fail(ErrorCode::Memory, "out of memory: %zu bytes asked for, %zu live; use a smaller batch or model", size,
+           stats_.live_bytes);
   }
   stats_.live_bytes += size;
   stats_.live_blocks += 1;

@@ -10,24 +10,24 @@
 namespace star {
 
 struct MemoryStats {
-  size_t live_bytes = 0;     // held by tensors
+  size_t live_bytes = 0;  // held by tensors
   size_t live_blocks = 0;
-  size_t peak_bytes = 0;     // largest live_bytes since the last reset_peak
-  size_t cached_bytes = 0;   // kept for reuse
+  size_t peak_bytes = 0;    // largest live_bytes since the last reset_peak
+  size_t cached_bytes = 0;  // kept for reuse
 };
 
 class CachingAllocator {
  public:
   ~CachingAllocator();
-  void* allocate(size_t bytes);                // 64-byte aligned; throws ERR_MEMORY naming the size
-  void release(void* data, size_t bytes);      // bytes as given to allocate
-  void trim();                                 // gives cached blocks back to the system
+  void* allocate(size_t bytes);            // 64-byte aligned; throws ERR_MEMORY naming the size
+  void release(void* data, size_t bytes);  // bytes as given to allocate
+  void trim();                             // gives cached blocks back to the system
   void reset_peak();
   MemoryStats stats() const;
 
  private:
   mutable std::mutex mutex_;
-  std::map<size_t, std::vector<void*>> free_;   // by rounded size
+  std::map<size_t, std::vector<void*>> free_;  // by rounded size
   MemoryStats stats_;
 };
 

@@ -26,10 +26,10 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual const char* name() const = 0;                    // "cpu", "cuda", "simt"
-  virtual bool available(std::string* reason) const = 0;   // false with the reason and the remedy
-  virtual std::string description() const = 0;             // one line for `star info`
-  virtual void synchronize() = 0;                          // waits for all work given so far
+  virtual const char* name() const = 0;                   // "cpu", "cuda", "simt"
+  virtual bool available(std::string* reason) const = 0;  // false with the reason and the remedy
+  virtual std::string description() const = 0;            // one line for `star info`
+  virtual void synchronize() = 0;                         // waits for all work given so far
 
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* data, size_t bytes) noexcept = 0;

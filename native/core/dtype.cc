@@ -39,11 +39,29 @@ void expect(DType given, DType wanted) {
 }
 }  // namespace
 
-const float* CRef::f32() const { expect(dtype, DType::F32); return static_cast<const float*>(data); }
-const int32_t* CRef::i32() const { expect(dtype, DType::I32); return static_cast<const int32_t*>(data); }
-const uint8_t* CRef::u8() const { expect(dtype, DType::U8); return static_cast<const uint8_t*>(data); }
-float* Ref::f32() const { expect(dtype, DType::F32); return static_cast<float*>(data); }
-int32_t* Ref::i32() const { expect(dtype, DType::I32); return static_cast<int32_t*>(data); }
-uint8_t* Ref::u8() const { expect(dtype, DType::U8); return static_cast<uint8_t*>(data); }
+const float* CRef::f32() const {
+  expect(dtype, DType::F32);
+  return static_cast<const float*>(data);
+}
+const int32_t* CRef::i32() const {
+  expect(dtype, DType::I32);
+  return static_cast<const int32_t*>(data);
+}
+const uint8_t* CRef::u8() const {
+  expect(dtype, DType::U8);
+  return static_cast<const uint8_t*>(data);
+}
+float* Ref::f32() const {
+  expect(dtype, DType::F32);
+  return static_cast<float*>(data);
+}
+int32_t* Ref::i32() const {
+  expect(dtype, DType::I32);
+  return static_cast<int32_t*>(data);
+}
+uint8_t* Ref::u8() const {
+  expect(dtype, DType::U8);
+  return static_cast<uint8_t*>(data);
+}
 
 }  // namespace star

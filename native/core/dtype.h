@@ -10,15 +10,15 @@ namespace star {
 enum class DType : uint8_t { F32, F16, BF16, I32, U8 };
 
 size_t dtype_size(DType dtype);
-const char* dtype_name(DType dtype);                // "f32", "f16", …
-DType dtype_from_name(const std::string& name);     // throws ERR_DTYPE for an unknown name
+const char* dtype_name(DType dtype);             // "f32", "f16", …
+DType dtype_from_name(const std::string& name);  // throws ERR_DTYPE for an unknown name
 
 // What an op reads: a pointer with its element type. `data == nullptr` means "not given".
 struct CRef {
   const void* data = nullptr;
   DType dtype = DType::F32;
   explicit operator bool() const { return data != nullptr; }
-  const float* f32() const;        // throws ERR_DTYPE when it is another type
+  const float* f32() const;  // throws ERR_DTYPE when it is another type
   const int32_t* i32() const;
   const uint8_t* u8() const;
 };

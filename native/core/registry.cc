@@ -19,7 +19,8 @@ Backend& backend(const std::string& name) {
   for (auto& candidate : all()) {
     if (name == candidate->name()) {
       std::string reason;
-      if (!candidate->available(&reason)) fail(ErrorCode::Device, "device '%s' is not available: %s", name.c_str(), reason.c_str());
+      if (!candidate->available(&reason))
+        fail(ErrorCode::Device, "device '%s' is not available: %s", name.c_str(), reason.c_str());
       return *candidate;
     }
     known += (known.empty() ? "" : ", ") + std::string(candidate->name());

@@ -10,7 +10,7 @@
 namespace star {
 
 void register_backend(std::unique_ptr<Backend> backend);
-Backend& backend(const std::string& name);      // throws ERR_DEVICE naming the known and the available ones
+Backend& backend(const std::string& name);  // throws ERR_DEVICE naming the known and the available ones
 std::vector<Backend*> backends();
 
 }  // namespace star

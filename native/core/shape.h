@@ -12,14 +12,16 @@ class Shape {
  public:
   static constexpr int kMaxRank = 8;
   Shape() = default;
-  Shape(std::initializer_list<int64_t> dims) { for (int64_t d : dims) push_back(d); }
+  Shape(std::initializer_list<int64_t> dims) {
+    for (int64_t d : dims) push_back(d);
+  }
 
-  void push_back(int64_t dim);                       // throws ERR_SHAPE when negative or past kMaxRank
+  void push_back(int64_t dim);  // throws ERR_SHAPE when negative or past kMaxRank
   int rank() const { return rank_; }
-  int64_t operator[](int i) const { return dims_[i < 0 ? i + rank_ : i]; }   // negative counts from the end
-  int64_t count() const;                             // product of all dimensions, 1 for a scalar; throws on overflow
-  int64_t count(int begin, int end) const;           // product of dimensions [begin, end)
-  std::string str() const;                           // "(2, 3, 4)"
+  int64_t operator[](int i) const { return dims_[i < 0 ? i + rank_ : i]; }  // negative counts from the end
+  int64_t count() const;                    // product of all dimensions, 1 for a scalar; throws on overflow
+  int64_t count(int begin, int end) const;  // product of dimensions [begin, end)
+  std::string str() const;                  // "(2, 3, 4)"
   bool operator==(const Shape& other) const;
 
  private:

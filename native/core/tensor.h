@@ -13,8 +13,8 @@ class Backend;
 // Memory of one backend, given back when the last tensor that shares it goes.
 class Storage {
  public:
-  Storage(Backend& backend, size_t bytes);                                        // throws ERR_MEMORY
-  Storage(Backend& backend, void* data, size_t bytes, std::shared_ptr<void> owner);   // memory of another owner (a mapped file)
+  Storage(Backend& backend, size_t bytes);                                           // throws ERR_MEMORY
+  Storage(Backend& backend, void* data, size_t bytes, std::shared_ptr<void> owner);  // memory of another owner (a mapped file)
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -24,12 +24,12 @@ class Storage {
   const size_t bytes;
 
  private:
-  std::shared_ptr<void> owner_;   // set when the memory is not the backend's
+  std::shared_ptr<void> owner_;  // set when the memory is not the backend's
 };
 
 struct Tensor {
   std::shared_ptr<Storage> storage;
-  size_t offset = 0;   // bytes
+  size_t offset = 0;  // bytes
   Shape shape;
   DType dtype = DType::F32;
 
@@ -41,8 +41,8 @@ struct Tensor {
   size_t bytes() const { return static_cast<size_t>(count()) * dtype_size(dtype); }
   Ref ref() const { return {data(), dtype}; }
 
-  Tensor reshape(const Shape& shape) const;                 // shares storage; throws ERR_SHAPE when counts differ
-  Tensor slice(int64_t begin, int64_t end) const;           // [begin, end) of the first dimension, shares storage
+  Tensor reshape(const Shape& shape) const;        // shares storage; throws ERR_SHAPE when counts differ
+  Tensor slice(int64_t begin, int64_t end) const;  // [begin, end) of the first dimension, shares storage
 };
 
 }  // namespace star

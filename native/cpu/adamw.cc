@@ -16,7 +16,7 @@
 #ifndef STAR_CPU_ADAMW_FACTORS
 #define STAR_CPU_ADAMW_FACTORS
 namespace star {
-struct AdamWFactors {   // what is the same for all elements of a tensor
+struct AdamWFactors {  // what is the same for all elements of a tensor
   float clip, beta1, one_minus_beta1, beta2, one_minus_beta2, decay, step_size, inverse_root_correction2, eps;
 };
 }  // namespace star
@@ -82,7 +82,7 @@ HWY_EXPORT(adamw_range);
 HWY_EXPORT(sum_squares);
 constexpr int64_t kGrain = 16384;
 
-struct Piece {   // at most kGrain elements of one tensor
+struct Piece {  // at most kGrain elements of one tensor
   size_t tensor;
   int64_t begin, end;
 };
@@ -119,12 +119,18 @@ void CpuBackend::adamw(const AdamWArgs& a) {
   parallel_chunks(static_cast<int64_t>(pieces.size()), 1, [&](int64_t i, int64_t, int64_t) {
     const Piece& piece = pieces[i];
     const AdamWTensor& t = a.tensors[piece.tensor];
-    const AdamWFactors factors{
-        static_cast<float>(clip), a.beta1, 1.0f - a.beta1, a.beta2, 1.0f - a.beta2,
-        static_cast<float>(1.0 - static_cast<double>(a.lr) * t.weight_decay), static_cast<float>(a.lr / correction1),
-        static_cast<float>(1.0 / std::sqrt(correction2)), a.eps};
-    HWY_DYNAMIC_DISPATCH(adamw_range)(t.param.f32() + piece.begin, t.m.f32() + piece.begin, t.v.f32() + piece.begin,
-                                      t.grad.f32() + piece.begin, factors, piece.end - piece.begin);
+    const AdamWFactors factors{static_cast<float>(clip),
+                               a.beta1,
+                               1.0f - a.beta1,
+                               a.beta2,
+                               1.0f - a.beta2,
+                               static_cast<float>(1.0 - static_cast<double>(a.lr) * t.weight_decay),
+                               static_cast<float>(a.lr / correction1),
+                               static_cast<float>(1.0 / std::sqrt(correction2)),
+                               a.eps};
+    HWY_DYNAMIC_DISPATCH(adamw_range)
+    (t.param.f32() + piece.begin, t.m.f32() + piece.begin, t.v.f32() + piece.begin, t.grad.f32() + piece.begin, factors,
+     piece.end - piece.begin);
   });
 }
 

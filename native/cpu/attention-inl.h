@@ -19,15 +19,15 @@ namespace star {
 namespace HWY_NAMESPACE {
 
 constexpr int64_t kLanes = hn::MaxLanes(F32());
-constexpr int kGroup = kLanes >= 16 ? 8 : kLanes >= 4 ? 4 : 1;   // rows of a register tile: two vectors a row fill the registers
-constexpr int64_t kQueries = 64, kKeys = 64;   // a tile of scores; blocks of this size stay in the first-level cache
+constexpr int kGroup = kLanes >= 16 ? 8 : kLanes >= 4 ? 4 : 1;  // rows of a register tile: two vectors a row fill the registers
+constexpr int64_t kQueries = 64, kKeys = 64;  // a tile of scores; blocks of this size stay in the first-level cache
 constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 HWY_INLINE int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 HWY_INLINE int64_t padded_dim(int64_t head_dim) { return round_up(head_dim, kLanes); }
 
-enum class Into { Set, Add, ScaleAdd };   // c = a·b, c += a·b, c = factor[row]·c + a·b
+enum class Into { Set, Add, ScaleAdd };  // c = a·b, c += a·b, c = factor[row]·c + a·b
 
 // kGroup rows times kVectors vectors of c. Row r of a starts at a + r·a_row, its elements lie a_step apart.
 template <int kVectors, Into kInto>
@@ -39,9 +39,12 @@ HWY_INLINE void product_tile(float* HWY_RESTRICT c, int64_t c_row, const float* 
   for (int r = 0; r < kGroup; ++r) {
     HWY_UNROLL(2)
     for (int v = 0; v < kVectors; ++v) {
-      if constexpr (kInto == Into::Set) acc[r][v] = hn::Zero(d);
-      else if constexpr (kInto == Into::Add) acc[r][v] = hn::Load(d, c + r * c_row + v * kLanes);
-      else acc[r][v] = hn::Mul(set(factor[r]), hn::Load(d, c + r * c_row + v * kLanes));
+      if constexpr (kInto == Into::Set)
+        acc[r][v] = hn::Zero(d);
+      else if constexpr (kInto == Into::Add)
+        acc[r][v] = hn::Load(d, c + r * c_row + v * kLanes);
+      else
+        acc[r][v] = hn::Mul(set(factor[r]), hn::Load(d, c + r * c_row + v * kLanes));
     }
   }
   for (int64_t k = 0; k < depth; ++k) {
@@ -73,13 +76,14 @@ HWY_INLINE void product_rows(float* c, int64_t c_row, const float* a, int64_t a_
 }
 
 // Copies `rows` rows of `dim` floats to rows of `width`, times `factor`, and fills up with zeros to `padded_rows`.
-HWY_INLINE void pack_rows(float* to, int64_t width, const float* from, int64_t from_row, int64_t rows, int64_t padded_rows, int64_t dim,
-                          float factor) {
+HWY_INLINE void pack_rows(float* to, int64_t width, const float* from, int64_t from_row, int64_t rows, int64_t padded_rows,
+                          int64_t dim, float factor) {
   const F32 d;
   const V32 scale = set(factor);
   for (int64_t r = 0; r < rows; ++r) {
     int64_t c = 0;
-    for (; c + kLanes <= dim; c += kLanes) hn::Store(hn::Mul(scale, hn::LoadU(d, from + r * from_row + c)), d, to + r * width + c);
+    for (; c + kLanes <= dim; c += kLanes)
+      hn::Store(hn::Mul(scale, hn::LoadU(d, from + r * from_row + c)), d, to + r * width + c);
     if (c < dim) hn::Store(hn::Mul(scale, load_first(from + r * from_row + c, dim - c)), d, to + r * width + c);
   }
   std::memset(to + rows * width, 0, static_cast<size_t>((padded_rows - rows) * width) * sizeof(float));

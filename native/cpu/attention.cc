@@ -9,11 +9,11 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "cpu/attention-inl.h"
 #include "cpu/attention_plan.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
 #include "cpu/scratch.h"
-#include "cpu/attention-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace star {
@@ -35,7 +35,7 @@ HWY_INLINE void soften(float* scores, int64_t width, GroupState& state) {
     V32 highest = hn::Load(d, scores + r * kKeys);
     for (int64_t j = kLanes; j < width; j += kLanes) highest = hn::Max(highest, hn::Load(d, scores + r * kKeys + j));
     top[r] = std::max(top[r], hn::GetLane(hn::MaxOfLanes(d, highest)));
-    if (top[r] == -kInfinity) top[r] = 0.0f;   // nothing seen yet: any finite top leaves zeros
+    if (top[r] == -kInfinity) top[r] = 0.0f;  // nothing seen yet: any finite top leaves zeros
   }
   hn::Store(exp2_of(hn::Sub(hn::Load(d, state.top), hn::Load(d, top))), d, state.correction);
   for (int r = 0; r < kGroup; ++r) {
@@ -56,7 +56,8 @@ void attention_piece(const AttentionArgs& a, const AttentionPiece& piece, Scratc
   const int64_t dim = a.head_dim, width = padded_dim(dim), stride = a.heads * dim;
   const int64_t key_tiles = (a.lk + kKeys - 1) / kKeys, padded_keys = key_tiles * kKeys;
   const int64_t groups = kQueries / kGroup;
-  float* kt = scratch.floats("attention", static_cast<size_t>(padded_keys * (dim + width + 1) + kQueries * (2 * width) + kGroup * kKeys));
+  float* kt =
+      scratch.floats("attention", static_cast<size_t>(padded_keys * (dim + width + 1) + kQueries * (2 * width) + kGroup * kKeys));
   float* v = kt + padded_keys * dim;
   float* q = v + padded_keys * width;
   float* out = q + kQueries * width;
@@ -82,7 +83,8 @@ void attention_piece(const AttentionArgs& a, const AttentionPiece& piece, Scratc
     for (int64_t g = 0; g * kGroup < rows; ++g) {
       hn::Store(set(-kInfinity), d, state[g].top);
       hn::Store(hn::Zero(d), d, state[g].sum);
-      for (int64_t i = g * kGroup; i < std::min(rows, (g + 1) * kGroup); ++i) group_limit[g] = std::max(group_limit[g], limit_of(first + i));
+      for (int64_t i = g * kGroup; i < std::min(rows, (g + 1) * kGroup); ++i)
+        group_limit[g] = std::max(group_limit[g], limit_of(first + i));
       tile_limit = std::max(tile_limit, group_limit[g]);
     }
     std::memset(out, 0, static_cast<size_t>(kQueries * width) * sizeof(float));
@@ -97,17 +99,19 @@ void attention_piece(const AttentionArgs& a, const AttentionPiece& piece, Scratc
           if (seen < columns || a.key_mask) mask_scores(scores + r * kKeys, seen, columns, a.key_mask ? mask + key : nullptr);
         }
         soften(scores, columns, state[g]);
-        product_rows<Into::ScaleAdd, 1>(out + g * kGroup * width, width, scores, kKeys, v + key * width, width, count, width, state[g].correction);
+        product_rows<Into::ScaleAdd, 1>(out + g * kGroup * width, width, scores, kKeys, v + key * width, width, count, width,
+                                        state[g].correction);
       }
     }
     for (int64_t i = 0; i < rows; ++i) {
       const float sum = state[i / kGroup].sum[i % kGroup];
-      const V32 factor = set(sum > 0.0f ? 1.0f / sum : sum);   // a sum that is not a number stays one
+      const V32 factor = set(sum > 0.0f ? 1.0f / sum : sum);  // a sum that is not a number stays one
       float* row = out + i * width;
       for (int64_t c = 0; c < width; c += kLanes) hn::Store(hn::Mul(factor, hn::Load(d, row + c)), d, row + c);
       std::memcpy(a.out.f32() + q_offset + i * stride, row, static_cast<size_t>(dim) * sizeof(float));
       if (a.lse)
-        a.lse.f32()[(piece.b * a.heads + piece.h) * a.lq + first + i] = kLn2 * (state[i / kGroup].top[i % kGroup] + std::log2(sum));
+        a.lse.f32()[(piece.b * a.heads + piece.h) * a.lq + first + i] =
+            kLn2 * (state[i / kGroup].top[i % kGroup] + std::log2(sum));
     }
   }
 }

@@ -7,16 +7,16 @@
 #include <hwy/highway.h>
 
 #include "core/error.h"
+#include "cpu/attention-inl.h"
 #include "cpu/attention_plan.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
 #include "cpu/scratch.h"
-#include "cpu/attention-inl.h"
 
 #ifndef STAR_CPU_ATTENTION_WANTED
 #define STAR_CPU_ATTENTION_WANTED
 namespace star {
-enum class Wanted { All, Queries, KeysAndValues };   // which gradients a piece computes: its tiles are of queries, or of keys
+enum class Wanted { All, Queries, KeysAndValues };  // which gradients a piece computes: its tiles are of queries, or of keys
 }  // namespace star
 #endif
 
@@ -27,9 +27,9 @@ namespace HWY_NAMESPACE {
 // One head: packed operands and the gradients that are being summed.
 struct HeadBackward {
   int64_t dim, width, queries, padded_queries, padded_keys;
-  float *kt, *vt, *k;              // keys and values transposed in tiles, keys in rows
-  float *q, *dout, *lse, *delta;   // q times scale·log₂e; lse in units of log 2; delta = Σ dout·out
-  float *dq, *dk, *dv;             // dq of all queries, dk and dv of one tile of keys
+  float *kt, *vt, *k;             // keys and values transposed in tiles, keys in rows
+  float *q, *dout, *lse, *delta;  // q times scale·log₂e; lse in units of log 2; delta = Σ dout·out
+  float *dq, *dk, *dv;            // dq of all queries, dk and dv of one tile of keys
   float *p, *ds, *mask;
   const int32_t* limits;
   int64_t lk;
@@ -40,7 +40,11 @@ struct HeadBackward {
   }
   HeadBackward(float* memory, int64_t dim, int64_t queries, int64_t padded_queries, int64_t padded_keys)
       : dim(dim), width(padded_dim(dim)), queries(queries), padded_queries(padded_queries), padded_keys(padded_keys) {
-    const auto take = [&](int64_t count) { float* at = memory; memory += count; return at; };
+    const auto take = [&](int64_t count) {
+      float* at = memory;
+      memory += count;
+      return at;
+    };
     kt = take(padded_keys * dim), vt = take(padded_keys * dim), k = take(padded_keys * width);
     q = take(padded_queries * width), dout = take(padded_queries * width), dq = take(padded_queries * width);
     dk = take(kKeys * width), dv = take(kKeys * width);
@@ -51,7 +55,8 @@ struct HeadBackward {
 };
 
 // p and ds = p·(dout·vᵀ − delta) of one group of queries and the first `columns` keys of a tile.
-HWY_INLINE void group_scores(const HeadBackward& s, int64_t first, int64_t key, int64_t columns, float* p, float* ds, bool masked) {
+HWY_INLINE void group_scores(const HeadBackward& s, int64_t first, int64_t key, int64_t columns, float* p, float* ds,
+                             bool masked) {
   const F32 d;
   product_rows<Into::Set, 1>(p, kKeys, s.q + first * s.width, s.width, s.kt + key * s.dim, kKeys, s.dim, columns);
   product_rows<Into::Set, 1>(ds, kKeys, s.dout + first * s.width, s.width, s.vt + key * s.dim, kKeys, s.dim, columns);
@@ -88,7 +93,8 @@ HWY_INLINE void backward_tile(const HeadBackward& s, int64_t first, int64_t key,
       std::fill(ds + r * kKeys + own, ds + r * kKeys + columns, 0.0f);
     }
     if (wanted != Wanted::KeysAndValues && own > 0)
-      product_rows<Into::Add, 1>(s.dq + (first + g * kGroup) * width, width, ds, kKeys, s.k + key * width, width, counts[g], width);
+      product_rows<Into::Add, 1>(s.dq + (first + g * kGroup) * width, width, ds, kKeys, s.k + key * width, width, counts[g],
+                                 width);
   }
   if (wanted == Wanted::Queries) return;
   for (int64_t j = 0; j < columns; j += kGroup) {
@@ -98,14 +104,16 @@ HWY_INLINE void backward_tile(const HeadBackward& s, int64_t first, int64_t key,
 }
 
 void unpack_rows(float* to, int64_t to_row, const float* from, int64_t width, int64_t rows, int64_t dim, float factor) {
-  for (int64_t r = 0; r < rows; ++r) map1(to + r * to_row, from + r * width, dim, [f = set(factor)](V32 x) { return hn::Mul(f, x); });
+  for (int64_t r = 0; r < rows; ++r)
+    map1(to + r * to_row, from + r * width, dim, [f = set(factor)](V32 x) { return hn::Mul(f, x); });
 }
 
 void attention_backward_piece(const AttentionBackwardArgs& a, const AttentionPiece& piece, Wanted wanted, Scratch& scratch) {
   const int64_t dim = a.head_dim, stride = a.heads * dim;
   const int64_t padded_queries = round_up(a.lq, kGroup), key_tiles = (a.lk + kKeys - 1) / kKeys;
-  HeadBackward s(scratch.floats("attention_backward", static_cast<size_t>(HeadBackward::floats(dim, padded_queries, key_tiles * kKeys))),
-                 dim, a.lq, padded_queries, key_tiles * kKeys);
+  HeadBackward s(
+      scratch.floats("attention_backward", static_cast<size_t>(HeadBackward::floats(dim, padded_queries, key_tiles * kKeys))),
+      dim, a.lq, padded_queries, key_tiles * kKeys);
   s.limits = a.key_limit ? a.key_limit.i32() : nullptr;
   s.lk = a.lk;
   const int64_t q_offset = piece.b * a.lq * stride + piece.h * dim, k_offset = piece.b * a.lk * stride + piece.h * dim;
@@ -120,7 +128,10 @@ void attention_backward_piece(const AttentionBackwardArgs& a, const AttentionPie
   for (int64_t i = 0; i < padded_queries; ++i) {
     // An infinite sum makes all probabilities of a query 0: one that sees no key, or fills up the last group.
     s.lse[i] = i < a.lq && lse[i] != -kInfinity ? lse[i] * kLog2e : kInfinity;
-    s.delta[i] = i < a.lq ? static_cast<float>(sum2(s.dout + i * s.width, out + i * stride, dim, [](V32 x, V32 y) { return hn::Mul(x, y); })) : 0.0f;
+    s.delta[i] =
+        i < a.lq
+            ? static_cast<float>(sum2(s.dout + i * s.width, out + i * stride, dim, [](V32 x, V32 y) { return hn::Mul(x, y); }))
+            : 0.0f;
   }
   if (a.key_mask) {
     const uint8_t* seen = a.key_mask.u8() + piece.b * a.lk;
@@ -128,19 +139,22 @@ void attention_backward_piece(const AttentionBackwardArgs& a, const AttentionPie
   }
 
   const bool part_of_keys = wanted == Wanted::KeysAndValues, part_of_queries = wanted == Wanted::Queries;
-  const int64_t first_key = part_of_keys ? piece.begin * kKeys : 0, last_key = part_of_keys ? std::min(a.lk, piece.end * kKeys) : a.lk;
+  const int64_t first_key = part_of_keys ? piece.begin * kKeys : 0,
+                last_key = part_of_keys ? std::min(a.lk, piece.end * kKeys) : a.lk;
   const int64_t first_query = part_of_queries ? piece.begin * kQueries : 0;
   const int64_t last_query = part_of_queries ? std::min(a.lq, piece.end * kQueries) : a.lq;
   for (int64_t key = first_key; key < last_key; key += kKeys) {
-    std::memset(s.dk, 0, static_cast<size_t>(2 * kKeys * s.width) * sizeof(float));   // dk and, behind it, dv
-    for (int64_t first = first_query; first < last_query; first += kQueries) backward_tile(s, first, key, static_cast<bool>(a.key_mask), wanted);
+    std::memset(s.dk, 0, static_cast<size_t>(2 * kKeys * s.width) * sizeof(float));  // dk and, behind it, dv
+    for (int64_t first = first_query; first < last_query; first += kQueries)
+      backward_tile(s, first, key, static_cast<bool>(a.key_mask), wanted);
     if (part_of_queries) continue;
     const int64_t count = std::min(kKeys, a.lk - key);
     unpack_rows(a.dk.f32() + k_offset + key * stride, stride, s.dk, s.width, count, dim, kLn2);
     unpack_rows(a.dv.f32() + k_offset + key * stride, stride, s.dv, s.width, count, dim, 1.0f);
   }
   if (!part_of_keys)
-    unpack_rows(a.dq.f32() + q_offset + first_query * stride, stride, s.dq + first_query * s.width, s.width, last_query - first_query, dim, a.scale);
+    unpack_rows(a.dq.f32() + q_offset + first_query * stride, stride, s.dq + first_query * s.width, s.width,
+                last_query - first_query, dim, a.scale);
 }
 
 int64_t attention_tile() {
@@ -172,7 +186,7 @@ void CpuBackend::attention_backward(const AttentionBackwardArgs& a) {
   };
   if (a.batch * a.heads >= threads) {
     run(AttentionPlan(a.batch, a.heads, 1, 1), Wanted::All);
-  } else {   // too few heads for all threads: gradients of queries and of keys apart, each in parts of a head
+  } else {  // too few heads for all threads: gradients of queries and of keys apart, each in parts of a head
     run(AttentionPlan(a.batch, a.heads, (a.lq + tile - 1) / tile, threads), Wanted::Queries);
     run(AttentionPlan(a.batch, a.heads, (a.lk + tile - 1) / tile, threads), Wanted::KeysAndValues);
   }

@@ -11,8 +11,8 @@ namespace star {
 // Fewer products than this take less time than waking the other threads.
 constexpr int64_t kSharedProducts = 1 << 19;
 
-struct AttentionPiece {   // one head of one sample, some of its tiles
-  int64_t b, h, begin, end;   // tiles [begin, end) of queries (or keys)
+struct AttentionPiece {      // one head of one sample, some of its tiles
+  int64_t b, h, begin, end;  // tiles [begin, end) of queries (or keys)
 };
 
 class AttentionPlan {
@@ -27,8 +27,10 @@ class AttentionPlan {
   // Calls body(piece) for all pieces, on one thread where there is too little work to share.
   template <typename Body>
   void run(bool parallel, Body&& body) const {
-    if (parallel) parallel_chunks(count_, 1, [&](int64_t i, int64_t, int64_t) { body(piece(i)); });
-    else for (int64_t i = 0; i < count_; ++i) body(piece(i));
+    if (parallel)
+      parallel_chunks(count_, 1, [&](int64_t i, int64_t, int64_t) { body(piece(i)); });
+    else
+      for (int64_t i = 0; i < count_; ++i) body(piece(i));
   }
 
  private:

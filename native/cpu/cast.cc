@@ -30,16 +30,16 @@ HWY_INLINE float widen(float x) { return x; }
 HWY_INLINE float widen(Half x) { return static_cast<float>(x); }
 HWY_INLINE float widen(Bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
 HWY_INLINE float widen(uint8_t x) { return static_cast<float>(x); }
-HWY_INLINE int32_t widen(int32_t x) { return x; }   // exact towards u8; rounds once towards the floating types
+HWY_INLINE int32_t widen(int32_t x) { return x; }  // exact towards u8; rounds once towards the floating types
 
 HWY_INLINE void narrow(float x, float* y) { *y = x; }
 HWY_INLINE void narrow(float x, Half* y) { *y = static_cast<Half>(x); }
 HWY_INLINE void narrow(float x, Bf16* y) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
-  const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;   // to nearest, ties to even
+  const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;  // to nearest, ties to even
   y->bits = static_cast<uint16_t>(x != x ? (bits >> 16) | 0x40 : rounded);
 }
-HWY_INLINE void narrow(float x, int32_t* y) {   // towards zero; NaN becomes 0
+HWY_INLINE void narrow(float x, int32_t* y) {  // towards zero; NaN becomes 0
   *y = x >= 2147483648.0f ? INT32_MAX : x <= -2147483648.0f ? INT32_MIN : x == x ? static_cast<int32_t>(x) : 0;
 }
 HWY_INLINE void narrow(float x, uint8_t* y) { *y = x >= 255.0f ? 255 : x > 0.0f ? static_cast<uint8_t>(x) : 0; }
@@ -90,7 +90,8 @@ constexpr int64_t kGrain = 16384;
 
 template <class T>
 void fill_with(void* y, T value, int64_t count) {
-  parallel_for(count, 4 * kGrain, [&](int64_t begin, int64_t end) { std::fill(static_cast<T*>(y) + begin, static_cast<T*>(y) + end, value); });
+  parallel_for(count, 4 * kGrain,
+               [&](int64_t begin, int64_t end) { std::fill(static_cast<T*>(y) + begin, static_cast<T*>(y) + end, value); });
 }
 }  // namespace
 
@@ -99,12 +100,15 @@ void CpuBackend::cast(const CastArgs& args) {
     copy(args.y.data, args.x.data, static_cast<size_t>(args.count) * dtype_size(args.x.dtype));
     return;
   }
-  parallel_for(args.count, kGrain, [&](int64_t begin, int64_t end) { HWY_DYNAMIC_DISPATCH(cast_range)(args.y, args.x, begin, end); });
+  parallel_for(args.count, kGrain, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(cast_range)(args.y, args.x, begin, end);
+  });
 }
 
 void CpuBackend::fill(const FillArgs& args) {
   const float value = static_cast<float>(args.value);
-  // One element is converted by the rules of cast, then written everywhere. An i32 is taken from the double, which holds it exactly.
+  // One element is converted by the rules of cast, then written everywhere. An i32 is taken from the double, which holds it
+  // exactly.
   char element[4] = {};
   if (args.y.dtype == DType::I32) {
     const double bounded = std::min(2147483647.0, std::max(-2147483648.0, args.value));

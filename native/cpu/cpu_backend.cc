@@ -1,12 +1,11 @@
 #include "cpu/cpu_backend.h"
 
+#include <hwy/targets.h>
 #include <omp.h>
+#include <oneapi/dnnl/dnnl_version.h>
 
 #include <cstdlib>
 #include <cstring>
-
-#include <hwy/targets.h>
-#include <oneapi/dnnl/dnnl_version.h>
 
 #include "core/error.h"
 #include "cpu/parallel.h"

@@ -10,7 +10,7 @@ namespace star {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend();   // reads STAR_THREADS; throws ERR_CONFIG when it is not a whole number from 1 to 1024
+  CpuBackend();  // reads STAR_THREADS; throws ERR_CONFIG when it is not a whole number from 1 to 1024
 
   const char* name() const override { return "cpu"; }
   bool available(std::string*) const override { return true; }

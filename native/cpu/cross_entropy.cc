@@ -18,8 +18,8 @@
 #define STAR_CPU_ROW_STATISTICS
 namespace star {
 struct RowStatistics {
-  float max, sum, exp_sum;   // exp_sum: Σ exp(z − max)
-  int32_t argmax;            // the lowest index on a tie
+  float max, sum, exp_sum;  // exp_sum: Σ exp(z − max)
+  int32_t argmax;           // the lowest index on a tie
 };
 }  // namespace star
 #endif

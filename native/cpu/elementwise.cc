@@ -1,4 +1,5 @@
-// Linear combinations and broadcast arithmetic. Vector code is compiled once per instruction set and chosen at run time (Highway).
+// Linear combinations and broadcast arithmetic. Vector code is compiled once per instruction set and chosen at run time
+// (Highway).
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/elementwise.cc"
 #include <hwy/foreach_target.h>
@@ -87,7 +88,8 @@ void CpuBackend::affine(const AffineArgs& args) {
   const float* a = args.a.f32();
   const float* b = args.b ? args.b.f32() : nullptr;
   parallel_for(args.count, kGrain, [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(affine_range)(y + begin, a + begin, b ? b + begin : nullptr, args.alpha, args.beta, args.gamma, end - begin);
+    HWY_DYNAMIC_DISPATCH(affine_range)
+    (y + begin, a + begin, b ? b + begin : nullptr, args.alpha, args.beta, args.gamma, end - begin);
   });
 }
 
@@ -115,10 +117,10 @@ void CpuBackend::binary(const BinaryArgs& args) {
     for (int64_t k = 0; k < copies; ++k) period.insert(period.end(), b, b + mid);
     written = std::move(period);
     b = written.data();
-    mid *= copies;   // the last row of a may end early, which the loop below allows
+    mid *= copies;  // the last row of a may end early, which the loop below allows
   }
 
-  if (inner == 1) {   // a flat array whose element i meets b[i % mid]; one scalar is mid = 1
+  if (inner == 1) {  // a flat array whose element i meets b[i % mid]; one scalar is mid = 1
     parallel_for(count, kGrain, [&](int64_t begin, int64_t end) {
       if (mid == 1) return HWY_DYNAMIC_DISPATCH(binary_range)(args.op, y + begin, a + begin, b, true, end - begin);
       for (int64_t i = begin; i < end;) {
@@ -127,7 +129,7 @@ void CpuBackend::binary(const BinaryArgs& args) {
         i += n;
       }
     });
-  } else {            // rows of `inner`, each with one element of b
+  } else {  // rows of `inner`, each with one element of b
     parallel_for(count, kGrain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end;) {
         const int64_t row = i / inner, n = std::min(end - i, (row + 1) * inner - i);

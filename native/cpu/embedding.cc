@@ -26,7 +26,8 @@ void CpuBackend::embedding_backward(const EmbeddingBackwardArgs& a) {
   const int32_t* ids = a.ids.i32();
   // Columns are split over threads, so that every row is summed in the order of i whatever the thread count.
   parallel_for(a.cols, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t r = 0; r < a.rows; ++r) std::memset(dtable + r * a.cols + begin, 0, static_cast<size_t>(end - begin) * sizeof(float));
+    for (int64_t r = 0; r < a.rows; ++r)
+      std::memset(dtable + r * a.cols + begin, 0, static_cast<size_t>(end - begin) * sizeof(float));
     for (int64_t i = 0; i < a.count; ++i)
       for (int64_t c = begin; c < end; ++c) dtable[ids[i] * a.cols + c] += dy[i * a.cols + c];
   });

@@ -1,5 +1,5 @@
-// Group normalisation of NHWC images, with SiLU behind it when asked. Work is split into chunks of pixels; within a chunk the sums of
-// each channel stay in registers, and chunks are joined in double, in order.
+// Group normalisation of NHWC images, with SiLU behind it when asked. Work is split into chunks of pixels; within a chunk the
+// sums of each channel stay in registers, and chunks are joined in double, in order.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/group_norm.cc"
 #include <hwy/foreach_target.h>
@@ -74,9 +74,11 @@ HWY_INLINE void normalize_of(float* y, const float* x, const ChannelTables& t, i
   for (int64_t p = 0; p < pixels; ++p, x += c, y += c) {
     int64_t k = 0;
     for (; k + lanes <= c; k += lanes)
-      hn::StoreU(value(hn::LoadU(d, x + k), hn::LoadU(d, t.mean + k), hn::LoadU(d, t.slope + k), hn::LoadU(d, t.bias + k)), d, y + k);
+      hn::StoreU(value(hn::LoadU(d, x + k), hn::LoadU(d, t.mean + k), hn::LoadU(d, t.slope + k), hn::LoadU(d, t.bias + k)), d,
+                 y + k);
     if (k < c)
-      store_first(value(load_first(x + k, c - k), load_first(t.mean + k, c - k), load_first(t.slope + k, c - k), load_first(t.bias + k, c - k)),
+      store_first(value(load_first(x + k, c - k), load_first(t.mean + k, c - k), load_first(t.slope + k, c - k),
+                        load_first(t.bias + k, c - k)),
                   y + k, c - k);
   }
 }
@@ -96,8 +98,8 @@ HWY_INLINE V32 gradient(V32 dy, V32 n, V32 weight, V32 bias) {
 
 // Σ dz and Σ dz·n over pixels for each channel.
 template <bool kSilu>
-HWY_INLINE void gradient_sums_of(float* sums, float* products, const float* dy, const float* x, const ChannelTables& t, int64_t pixels,
-                                 int64_t c) {
+HWY_INLINE void gradient_sums_of(float* sums, float* products, const float* dy, const float* x, const ChannelTables& t,
+                                 int64_t pixels, int64_t c) {
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t k = 0;
@@ -141,8 +143,8 @@ HWY_INLINE void gradient_sums_of(float* sums, float* products, const float* dy, 
   }
 }
 
-void gradient_sums(float* sums, float* products, const float* dy, const float* x, const ChannelTables& t, int64_t pixels, int64_t c,
-                   bool silu) {
+void gradient_sums(float* sums, float* products, const float* dy, const float* x, const ChannelTables& t, int64_t pixels,
+                   int64_t c, bool silu) {
   if (silu)
     gradient_sums_of<true>(sums, products, dy, x, t, pixels, c);
   else
@@ -243,7 +245,7 @@ void CpuBackend::group_norm(const GroupNormArgs& args) {
     }
   });
 
-  std::vector<float> tables(static_cast<size_t>(n * 2 * c));   // mean and slope of each channel
+  std::vector<float> tables(static_cast<size_t>(n * 2 * c));  // mean and slope of each channel
   for (int64_t s = 0; s < n; ++s)
     for (int64_t g = 0; g < groups; ++g) {
       Moments all;
@@ -281,7 +283,7 @@ void CpuBackend::group_norm_backward(const GroupNormBackwardArgs& args) {
   if (n * hw * c == 0) return;
   const Chunks chunks(hw, c);
 
-  std::vector<float> tables(static_cast<size_t>(n * 5 * c));   // mean, rstd, slope, drift and pull of each channel
+  std::vector<float> tables(static_cast<size_t>(n * 5 * c));  // mean, rstd, slope, drift and pull of each channel
   for (int64_t s = 0; s < n; ++s)
     for (int64_t k = 0; k < c; ++k) {
       float* table = tables.data() + s * 5 * c + k;
@@ -301,7 +303,7 @@ void CpuBackend::group_norm_backward(const GroupNormBackwardArgs& args) {
     HWY_DYNAMIC_DISPATCH(gradient_sums)(sums, sums + c, dy + at, x + at, tables_of(s), chunks.length(chunk), c, args.silu);
   });
 
-  std::vector<double> sums(static_cast<size_t>(n * 2 * c));   // Σ dz and Σ dz·n of each sample and channel
+  std::vector<double> sums(static_cast<size_t>(n * 2 * c));  // Σ dz and Σ dz·n of each sample and channel
   for (int64_t s = 0; s < n; ++s)
     for (int64_t chunk = 0; chunk < chunks.per_sample; ++chunk)
       for (int64_t k = 0; k < 2 * c; ++k)
@@ -320,7 +322,7 @@ void CpuBackend::group_norm_backward(const GroupNormBackwardArgs& args) {
   const double count = static_cast<double>(hw * width);
   for (int64_t s = 0; s < n; ++s)
     for (int64_t g = 0; g < groups; ++g) {
-      double along = 0, across = 0;   // Σ dz·weight and Σ dz·weight·n over the group
+      double along = 0, across = 0;  // Σ dz·weight and Σ dz·weight·n over the group
       for (int64_t k = g * width; k < (g + 1) * width; ++k) {
         along += weight[k] * sums[static_cast<size_t>(s * 2 * c + k)];
         across += weight[k] * sums[static_cast<size_t>(s * 2 * c + c + k)];

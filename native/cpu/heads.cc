@@ -61,7 +61,7 @@ void rotate(float* y, const float* x, const float* rope, int64_t dim, float dire
 }
 #endif
 
-struct Project {   // factor·(dh − x·along)
+struct Project {  // factor·(dh − x·along)
   V32 factor, along;
   HWY_INLINE V32 operator()(V32 dh, V32 x) const { return hn::Mul(factor, hn::NegMulAdd(x, along, dh)); }
 };
@@ -84,14 +84,17 @@ void heads_rows(const HeadsArgs& a, const float* factors, int64_t begin, int64_t
     for (int64_t h = 0; h < a.heads; ++h, from += dim, to += dim) {
       float factor = 1.0f;
       if (a.l2_norm) factor = factors[h] / std::max(kSmallestNorm, std::sqrt(dot(from, from, dim)));
-      if (rope) rotate(to, from, rope + l * dim, dim, 1.0f, factor);
-      else map1(to, from, dim, ScaleBy{set(factor)});
+      if (rope)
+        rotate(to, from, rope + l * dim, dim, 1.0f, factor);
+      else
+        map1(to, from, dim, ScaleBy{set(factor)});
     }
   }
 }
 
 // dscale[h] gains Σ over the tokens of y·dy, the gradient of the head's logarithmic scale.
-void heads_backward_rows(const HeadsBackwardArgs& a, const float* factors, double* dscale, float* turned, int64_t begin, int64_t end) {
+void heads_backward_rows(const HeadsBackwardArgs& a, const float* factors, double* dscale, float* turned, int64_t begin,
+                         int64_t end) {
   const float* x = a.x.f32();
   const float* dout = a.dout.f32();
   const float* rope = a.rope ? a.rope.f32() : nullptr;
@@ -147,7 +150,9 @@ std::vector<float> head_factors(const CRef& log_scale, int64_t heads) {
 }
 
 // Fixed for given dimensions, since the sums of dlog_scale are taken chunk by chunk.
-int64_t token_grain(int64_t heads, int64_t head_dim) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, heads * head_dim)); }
+int64_t token_grain(int64_t heads, int64_t head_dim) {
+  return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, heads * head_dim));
+}
 
 }  // namespace
 

@@ -31,7 +31,7 @@ struct Normalize {
   V32 mean, rstd;
   HWY_INLINE V32 operator()(V32 x) const { return hn::Mul(hn::Sub(x, mean), rstd); }
 };
-struct NormalizeScale {   // one is added to the factor when it is a modulation
+struct NormalizeScale {  // one is added to the factor when it is a modulation
   Normalize n;
   V32 one;
   HWY_INLINE V32 operator()(V32 x, V32 scale) const { return hn::Mul(n(x), hn::Add(scale, one)); }
@@ -46,8 +46,8 @@ struct NormalizeScaleShift {
   HWY_INLINE V32 operator()(V32 x, V32 scale, V32 shift) const { return hn::MulAdd(n(x), hn::Add(scale, one), shift); }
 };
 
-void layer_norm_row(float* y, float* mean_out, float* rstd_out, const float* x, const float* scale, const float* shift, int64_t cols,
-                    bool affine, float eps) {
+void layer_norm_row(float* y, float* mean_out, float* rstd_out, const float* x, const float* scale, const float* shift,
+                    int64_t cols, bool affine, float eps) {
   const float mean = static_cast<float>(sum2(x, x, cols, First()) / static_cast<double>(cols));
   const double variance = sum2(x, x, cols, SquaredDistance{set(mean)}) / static_cast<double>(cols);
   const float rstd = static_cast<float>(1.0 / std::sqrt(variance + static_cast<double>(eps)));
@@ -65,7 +65,7 @@ void layer_norm_row(float* y, float* mean_out, float* rstd_out, const float* x, 
     map1(y, x, cols, n);
 }
 
-struct InputGradient {   // rstd·(g − mean(g) − n·mean(g·n))
+struct InputGradient {  // rstd·(g − mean(g) − n·mean(g·n))
   Normalize n;
   V32 rstd, mean_g, mean_gn;
   HWY_INLINE V32 operator()(V32 g, V32 x) const { return hn::Mul(rstd, hn::Sub(hn::Sub(g, mean_g), hn::Mul(n(x), mean_gn))); }
@@ -77,8 +77,8 @@ struct ScaledInputGradient {
 };
 
 // Σ dy·n and Σ dy over `uses` rows that lie `step` rows apart, each sum in a register; either result may be null.
-void layer_norm_parameter_sums(float* dscale, float* dshift, const float* dy, const float* x, const float* mean, const float* rstd,
-                               int64_t uses, int64_t step, int64_t cols) {
+void layer_norm_parameter_sums(float* dscale, float* dshift, const float* dy, const float* x, const float* mean,
+                               const float* rstd, int64_t uses, int64_t step, int64_t cols) {
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t k = 0;
@@ -117,13 +117,13 @@ void layer_norm_parameter_sums(float* dscale, float* dshift, const float* dy, co
   }
 }
 
-void layer_norm_input_gradient(float* dx, const float* dy, const float* x, const float* scale, float mean, float rstd, int64_t cols,
-                               bool affine) {
+void layer_norm_input_gradient(float* dx, const float* dy, const float* x, const float* scale, float mean, float rstd,
+                               int64_t cols, bool affine) {
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   const Normalize n{set(mean), set(rstd)};
   const V32 one = set(affine ? 0.0f : 1.0f);
-  V32 g0 = hn::Zero(d), g1 = g0, gn0 = g0, gn1 = g0;   // Σ g and Σ g·n with g = dy·factor
+  V32 g0 = hn::Zero(d), g1 = g0, gn0 = g0, gn1 = g0;  // Σ g and Σ g·n with g = dy·factor
   const auto factor = [&](int64_t i) HWY_ATTR { return scale ? hn::Add(hn::LoadU(d, scale + i), one) : set(1.0f); };
   int64_t i = 0;
   for (; i + 2 * lanes <= cols; i += 2 * lanes) {
@@ -133,7 +133,7 @@ void layer_norm_input_gradient(float* dx, const float* dy, const float* x, const
     gn0 = hn::MulAdd(a, n(hn::LoadU(d, x + i)), gn0);
     gn1 = hn::MulAdd(b, n(hn::LoadU(d, x + i + lanes)), gn1);
   }
-  for (; i < cols; i += lanes) {   // whatever is padded meets dy = 0
+  for (; i < cols; i += lanes) {  // whatever is padded meets dy = 0
     const int64_t left = std::min(cols - i, lanes);
     V32 a = load_first(dy + i, left);
     if (scale) a = hn::Mul(a, hn::Add(load_first(scale + i, left), one));
@@ -185,7 +185,8 @@ void CpuBackend::layer_norm(const LayerNormArgs& args) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t m = r % args.mod_rows * cols;
       HWY_DYNAMIC_DISPATCH(layer_norm_row)
-      (y + r * cols, mean + r, rstd + r, x + r * cols, scale ? scale + m : nullptr, shift ? shift + m : nullptr, cols, args.affine, args.eps);
+      (y + r * cols, mean + r, rstd + r, x + r * cols, scale ? scale + m : nullptr, shift ? shift + m : nullptr, cols,
+       args.affine, args.eps);
     }
   });
 }
@@ -217,7 +218,8 @@ void CpuBackend::layer_norm_backward(const LayerNormBackwardArgs& args) {
       float* scale_sums = !dscale ? nullptr : chunks > 1 ? scale_partial.data() + item * cols : dscale + m * cols;
       float* shift_sums = !dshift ? nullptr : chunks > 1 ? shift_partial.data() + item * cols : dshift + m * cols;
       HWY_DYNAMIC_DISPATCH(layer_norm_parameter_sums)
-      (scale_sums, shift_sums, dy + first_row * cols, x + first_row * cols, mean + first_row, rstd + first_row, rows, mod_rows, cols);
+      (scale_sums, shift_sums, dy + first_row * cols, x + first_row * cols, mean + first_row, rstd + first_row, rows, mod_rows,
+       cols);
     }
   });
   if (chunks > 1) {

@@ -12,8 +12,8 @@ namespace {
 // A permutation without axes of size one and with axes that stay together merged: axis i of the result is axis perm[i] of x.
 struct Plan {
   int rank = 0;
-  int64_t dims[Shape::kMaxRank];      // of the result
-  int64_t strides[Shape::kMaxRank];   // in x, in elements, of the result's axes
+  int64_t dims[Shape::kMaxRank];     // of the result
+  int64_t strides[Shape::kMaxRank];  // in x, in elements, of the result's axes
 };
 
 Plan simplify(const PermuteArgs& args) {
@@ -62,17 +62,17 @@ void permute_rows(const Plan& plan, void* y, const void* x, size_t element) {
   });
 }
 
-// The last axis of x becomes axis `q` of the result and another axis becomes the last: transposes of (dims[q], dims[last]) planes in
-// square tiles that fit the first cache. Tiles are the unit of parallel work.
+// The last axis of x becomes axis `q` of the result and another axis becomes the last: transposes of (dims[q], dims[last]) planes
+// in square tiles that fit the first cache. Tiles are the unit of parallel work.
 template <class T>
 void permute_tiles(const Plan& plan, int q, T* y, const T* x) {
   constexpr int64_t kTile = 32;
   const int last = plan.rank - 1;
   const int64_t height = plan.dims[q], width = plan.dims[last], x_stride = plan.strides[last];
-  int64_t y_stride = 1;   // of axis q in the result
+  int64_t y_stride = 1;  // of axis q in the result
   for (int i = q + 1; i <= last; ++i) y_stride *= plan.dims[i];
 
-  Plan rest;              // the other axes, with their strides in the result beside those in x
+  Plan rest;  // the other axes, with their strides in the result beside those in x
   int64_t y_strides[Shape::kMaxRank];
   int64_t planes = 1;
   for (int i = 0; i < last; ++i) {
@@ -97,7 +97,7 @@ void permute_tiles(const Plan& plan, int q, T* y, const T* x) {
         plane /= rest.dims[i];
       }
       const int64_t h = std::min(kTile, height - h0), w = std::min(kTile, width - w0);
-      if (h < 8 || w < 8) {   // a few channels are no tile: the inner loop runs along the longer side
+      if (h < 8 || w < 8) {  // a few channels are no tile: the inner loop runs along the longer side
         for (int64_t j = 0; w < h && j < w; ++j)
           for (int64_t i = 0; i < h; ++i) y[y_at + i * y_stride + j] = x[x_at + i + j * x_stride];
         for (int64_t i = 0; w >= h && i < h; ++i)
@@ -108,7 +108,8 @@ void permute_tiles(const Plan& plan, int q, T* y, const T* x) {
       T tile_of_x[kTile * (kTile + 1)];
       for (int64_t j = 0; j < w; ++j)
         for (int64_t i = 0; i < h; ++i) tile_of_x[i * (kTile + 1) + j] = x[x_at + i + j * x_stride];
-      for (int64_t i = 0; i < h; ++i) std::memcpy(y + y_at + i * y_stride, tile_of_x + i * (kTile + 1), static_cast<size_t>(w) * sizeof(T));
+      for (int64_t i = 0; i < h; ++i)
+        std::memcpy(y + y_at + i * y_stride, tile_of_x + i * (kTile + 1), static_cast<size_t>(w) * sizeof(T));
     }
   });
 }
@@ -133,7 +134,8 @@ void CpuBackend::permute(const PermuteArgs& args) {
 
 void CpuBackend::copy_block(const CopyBlockArgs& args) {
   if (args.y.dtype != args.x.dtype)
-    fail(ErrorCode::DType, "copy_block: %s does not go into %s: cast the tensor first", dtype_name(args.x.dtype), dtype_name(args.y.dtype));
+    fail(ErrorCode::DType, "copy_block: %s does not go into %s: cast the tensor first", dtype_name(args.x.dtype),
+         dtype_name(args.y.dtype));
   const size_t unit = static_cast<size_t>(args.inner) * dtype_size(args.x.dtype), bytes = static_cast<size_t>(args.count) * unit;
   if (args.outer == 0 || bytes == 0) return;
   char* y = static_cast<char*>(args.y.data) + static_cast<size_t>(args.y_start) * unit;
@@ -141,7 +143,8 @@ void CpuBackend::copy_block(const CopyBlockArgs& args) {
   if (args.outer == 1) return copy(y, x, bytes);
   const size_t y_row = static_cast<size_t>(args.y_size) * unit, x_row = static_cast<size_t>(args.x_size) * unit;
   parallel_for(args.outer, std::max<int64_t>(1, 65536 / static_cast<int64_t>(bytes)), [&](int64_t begin, int64_t end) {
-    for (int64_t o = begin; o < end; ++o) std::memcpy(y + static_cast<size_t>(o) * y_row, x + static_cast<size_t>(o) * x_row, bytes);
+    for (int64_t o = begin; o < end; ++o)
+      std::memcpy(y + static_cast<size_t>(o) * y_row, x + static_cast<size_t>(o) * x_row, bytes);
   });
 }
 

@@ -22,9 +22,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 using F = hn::ScalableTag<float>;
 using I = hn::RebindToSigned<F>;
 constexpr int64_t kLanes = hn::MaxLanes(F());
-constexpr int64_t kPanel = 2 * kLanes;                // codebook rows a tile compares at once
-constexpr int kTile = kLanes >= 16 ? 8 : 4;           // vectors x a tile compares at once
-constexpr int64_t kBlock = 8 * kTile;                 // vectors that share one sweep over the codebook
+constexpr int64_t kPanel = 2 * kLanes;       // codebook rows a tile compares at once
+constexpr int kTile = kLanes >= 16 ? 8 : 4;  // vectors x a tile compares at once
+constexpr int64_t kBlock = 8 * kTile;        // vectors that share one sweep over the codebook
 
 int64_t nearest_panel() { return kPanel; }
 int64_t nearest_block() { return kBlock; }
@@ -78,9 +78,10 @@ HWY_INLINE void nearest_tile(const float* HWY_RESTRICT x, const float* x_norms, 
     const auto distance = hn::IfThenElse(second, d1, d0);
     const auto index = hn::IfThenElse(hn::RebindMask(di, second), index1, index0);
     const auto old = hn::Load(d, best + r * kLanes);
-    const auto better = hn::Lt(distance, old);   // strict: the lowest index stays on a tie
+    const auto better = hn::Lt(distance, old);  // strict: the lowest index stays on a tie
     hn::Store(hn::IfThenElse(better, distance, old), d, best + r * kLanes);
-    hn::Store(hn::IfThenElse(hn::RebindMask(di, better), index, hn::Load(di, best_index + r * kLanes)), di, best_index + r * kLanes);
+    hn::Store(hn::IfThenElse(hn::RebindMask(di, better), index, hn::Load(di, best_index + r * kLanes)), di,
+              best_index + r * kLanes);
   }
 }
 
@@ -94,7 +95,7 @@ void nearest_rows(int32_t* ids, float* distances, const float* x, int64_t rows, 
   for (int64_t begin = 0; begin < rows; begin += kBlock) {
     const int64_t count = std::min(kBlock, rows - begin), tiles = (count + kTile - 1) / kTile;
     const float* block = x + begin * cols;
-    if (count < kBlock) {   // the last tile is filled up with zeros
+    if (count < kBlock) {  // the last tile is filled up with zeros
       std::memset(padded.get(), 0, static_cast<size_t>(kBlock * cols) * sizeof(float));
       std::memcpy(padded.get(), block, static_cast<size_t>(count * cols) * sizeof(float));
       block = padded.get();
@@ -140,13 +141,15 @@ void CpuBackend::nearest_row(const NearestRowArgs& a) {
   const int64_t panel = HWY_DYNAMIC_DISPATCH(nearest_panel)(), panels = (a.vocab + panel - 1) / panel;
   auto packed = hwy::AllocateAligned<float>(static_cast<size_t>(panels * panel * std::max<int64_t>(1, a.cols)));
   auto norms = hwy::AllocateAligned<float>(static_cast<size_t>(panels * panel));
-  if (!packed || !norms) fail(ErrorCode::Memory, "nearest_row: no memory for a packed codebook of %lld rows", static_cast<long long>(a.vocab));
+  if (!packed || !norms)
+    fail(ErrorCode::Memory, "nearest_row: no memory for a packed codebook of %lld rows", static_cast<long long>(a.vocab));
   parallel_for(panels, 16, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(nearest_pack)(packed.get(), norms.get(), codebook, begin, end, a.vocab, a.cols);
   });
   parallel_chunks(a.rows, HWY_DYNAMIC_DISPATCH(nearest_block)(), [&](int64_t, int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(nearest_rows)(ids + begin, distance ? distance + begin : nullptr, x + begin * a.cols, end - begin, a.cols,
-                                       packed.get(), norms.get(), panels);
+    HWY_DYNAMIC_DISPATCH(nearest_rows)
+    (ids + begin, distance ? distance + begin : nullptr, x + begin * a.cols, end - begin, a.cols, packed.get(), norms.get(),
+     panels);
   });
 }
 

@@ -10,8 +10,8 @@
 
 namespace star {
 
-// Calls body(chunk, begin, end) for each chunk of `grain` elements of [0, count); chunk boundaries depend on count and grain only.
-// The first exception is thrown again after the loop.
+// Calls body(chunk, begin, end) for each chunk of `grain` elements of [0, count); chunk boundaries depend on count and grain
+// only. The first exception is thrown again after the loop.
 template <typename Body>
 void parallel_chunks(int64_t count, int64_t grain, Body&& body) {
   const int64_t chunks = (count + grain - 1) / grain;
@@ -38,8 +38,8 @@ template <typename Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {
   if (count <= 0) return;
   const int64_t threads = omp_get_max_threads();
-  // Four parts a thread even out unequal progress. Long parts are a multiple of 64, which keeps vector loops and cache lines whole;
-  // few but heavy elements, such as rows, are dealt out one by one.
+  // Four parts a thread even out unequal progress. Long parts are a multiple of 64, which keeps vector loops and cache lines
+  // whole; few but heavy elements, such as rows, are dealt out one by one.
   const int64_t share = (count + 4 * threads - 1) / (4 * threads);
   const int64_t part = std::max(grain, share < 256 ? share : (share + 63) / 64 * 64);
   parallel_chunks(count, part, [&](int64_t, int64_t begin, int64_t end) { body(begin, end); });

@@ -30,7 +30,7 @@ struct SumSquaresOp : SumOp {
 struct SumAbsOp : SumOp {
   static HWY_INLINE V32 add(V32 total, V32 x) { return hn::Add(total, hn::Abs(x)); }
 };
-struct MaxOp {   // keeps a NaN wherever it stands
+struct MaxOp {  // keeps a NaN wherever it stands
   static HWY_INLINE V32 add(V32 total, V32 x) { return hn::IfThenElse(hn::Or(hn::Gt(x, total), hn::IsNaN(x)), x, total); }
   static HWY_INLINE V32 join(V32 a, V32 b) { return add(a, b); }
   static HWY_INLINE double join(double a, double b) { return b > a || b != b ? b : a; }
@@ -51,7 +51,7 @@ template <class Op>
 double reduce_row_of(const float* x, int64_t count) {
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  const int64_t block = 256 * lanes;   // 64 additions in a row to each running sum
+  const int64_t block = 256 * lanes;  // 64 additions in a row to each running sum
   double total = Op::kStart;
   for (int64_t begin = 0; begin < count; begin += block) {
     const int64_t end = std::min(count, begin + block);
@@ -166,8 +166,9 @@ void reduce_matrix(const ReduceArgs& args, int64_t rows, int64_t mid) {
   std::vector<float> partial(static_cast<size_t>(chunks * width));
   parallel_chunks(chunks * col_blocks, 1, [&](int64_t item, int64_t, int64_t) {
     const int64_t r = item / col_blocks * chunk, c = item % col_blocks * kCols;
-    HWY_DYNAMIC_DISPATCH(reduce_columns)(args.op, partial.data() + item / col_blocks * width + c, x + r * width + c,
-                                         std::min(chunk, wide_rows - r), width, std::min(kCols, width - c));
+    HWY_DYNAMIC_DISPATCH(reduce_columns)
+    (args.op, partial.data() + item / col_blocks * width + c, x + r * width + c, std::min(chunk, wide_rows - r), width,
+     std::min(kCols, width - c));
   });
   parallel_for(mid, 4096, [&](int64_t begin, int64_t end) {
     for (int64_t m = begin; m < end; ++m) {

@@ -61,7 +61,8 @@ Taps axis_taps(Resample kind, int64_t in, int64_t out) {
 Taps transpose(const Taps& t, int64_t in) {
   std::vector<std::vector<Tap>> by_input(static_cast<size_t>(in));
   for (size_t i = 0; i + 1 < t.begin.size(); ++i)
-    for (int64_t j = t.begin[i]; j < t.begin[i + 1]; ++j) by_input[t.taps[j].from].push_back({static_cast<int64_t>(i), t.taps[j].weight});
+    for (int64_t j = t.begin[i]; j < t.begin[i + 1]; ++j)
+      by_input[t.taps[j].from].push_back({static_cast<int64_t>(i), t.taps[j].weight});
   Taps result;
   for (const auto& list : by_input) {
     result.taps.insert(result.taps.end(), list.begin(), list.end());

@@ -34,7 +34,8 @@ namespace HWY_NAMESPACE {
 LogitRange sampling_range(const float* z, int64_t n) {
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  V32 top = set(-std::numeric_limits<float>::infinity()), bottom = set(std::numeric_limits<float>::infinity()), wrong = hn::Zero(d);
+  V32 top = set(-std::numeric_limits<float>::infinity()), bottom = set(std::numeric_limits<float>::infinity()),
+      wrong = hn::Zero(d);
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
     const V32 v = hn::LoadU(d, z + i);
@@ -58,7 +59,9 @@ void sampling_bins(int32_t* bins, const float* z, float top, float scale, int32_
   const F32 d;
   const hn::RebindToSigned<F32> di;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto bin = [&](V32 v) { return hn::ConvertTo(di, hn::Min(hn::Mul(hn::Sub(set(top), v), set(scale)), set(static_cast<float>(last)))); };
+  const auto bin = [&](V32 v) {
+    return hn::ConvertTo(di, hn::Min(hn::Mul(hn::Sub(set(top), v), set(scale)), set(static_cast<float>(last))));
+  };
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) hn::StoreU(bin(hn::LoadU(d, z + i)), di, bins + i);
   if (i == n) return;
@@ -83,12 +86,12 @@ void sampling_divide(float* p, const float* e, float by, int64_t n) {
 }
 
 // w = (z·factor + noise)/temperature where kept is not 0, else −∞.
-void sampling_perturb(float* w, const float* z, const float* noise, const float* kept, float factor, float temperature, int64_t n) {
+void sampling_perturb(float* w, const float* z, const float* noise, const float* kept, float factor, float temperature,
+                      int64_t n) {
   const F32 d;
   const V32 f = set(factor), t = set(temperature), none = set(-std::numeric_limits<float>::infinity());
-  map3(w, z, noise, kept, n, [=](V32 v, V32 g, V32 k) {
-    return hn::IfThenElse(hn::Gt(k, hn::Zero(d)), hn::Div(hn::Add(hn::Mul(v, f), g), t), none);
-  });
+  map3(w, z, noise, kept, n,
+       [=](V32 v, V32 g, V32 k) { return hn::IfThenElse(hn::Gt(k, hn::Zero(d)), hn::Div(hn::Add(hn::Mul(v, f), g), t), none); });
 }
 
 // y = Σ w[v]·codebook[v] / total over the tokens with a weight.
@@ -127,9 +130,9 @@ struct Filter {
 int64_t row_grain(int64_t vocab) { return std::max<int64_t>(1, 4096 / vocab); }
 
 constexpr int kBins = 1024;
-constexpr float kFarBelow = 88.0f;   // e^−88 is nothing beside the largest token
+constexpr float kFarBelow = 88.0f;  // e^−88 is nothing beside the largest token
 
-struct Workspace {   // of one thread
+struct Workspace {  // of one thread
   std::vector<float> exps, values;
   std::vector<int32_t> bins, order;
   std::array<double, kBins> mass;
@@ -141,8 +144,9 @@ struct Workspace {   // of one thread
 LogitRange checked_range(const Filter& f, const float* z, int64_t row) {
   const LogitRange range = HWY_DYNAMIC_DISPATCH(sampling_range)(z, f.vocab);
   if (!std::isfinite(range.top))
-    fail(ErrorCode::Argument, "%s: the largest logit of row %lld is %f, expected a finite number in every row and none that is not a number",
-         f.op, static_cast<long long>(row), static_cast<double>(range.top));
+    fail(ErrorCode::Argument,
+         "%s: the largest logit of row %lld is %f, expected a finite number in every row and none that is not a number", f.op,
+         static_cast<long long>(row), static_cast<double>(range.top));
   return range;
 }
 
@@ -174,8 +178,10 @@ void remove_tail(float* e, const float* z, int64_t vocab, double limit, Workspac
   const float kept = e[largest];
   work.order.clear();
   for (int32_t v = 0; v < static_cast<int32_t>(vocab); ++v) {
-    if (work.bins[v] > boundary) e[v] = 0.0f;
-    else if (work.bins[v] == boundary) work.order.push_back(v);
+    if (work.bins[v] > boundary)
+      e[v] = 0.0f;
+    else if (work.bins[v] == boundary)
+      work.order.push_back(v);
   }
   std::sort(work.order.begin(), work.order.end(), [z](int32_t a, int32_t b) { return z[a] < z[b] || (z[a] == z[b] && a < b); });
   for (int32_t v : work.order) {
@@ -204,7 +210,8 @@ double filter_row(const Filter& f, float* e, const float* z, int64_t row, Worksp
   return sum;
 }
 
-// The number of tokens whose cumulative probability is ≤ u·Σ p. Sums of blocks find the block, then its tokens are added one by one.
+// The number of tokens whose cumulative probability is ≤ u·Σ p. Sums of blocks find the block, then its tokens are added one by
+// one.
 int32_t draw_token(const float* p, int64_t vocab, float u, std::vector<double>& blocks) {
   constexpr int64_t kBlock = 64;
   blocks.clear();
@@ -228,7 +235,7 @@ int32_t draw_token(const float* p, int64_t vocab, float u, std::vector<double>& 
         if (p[v] > 0.0f) last = static_cast<int32_t>(v);
         if (cumulated > target) return last;
       }
-      return last;   // the block's sum in another order passed the target by a last bit
+      return last;  // the block's sum in another order passed the target by a last bit
     }
     cumulated = after;
   }

@@ -24,7 +24,8 @@ HWY_INLINE float row_max(const float* x, int64_t n, float scale) {
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) top = hn::Max(top, hn::Mul(factor, hn::LoadU(d, x + i)));
   if (i < n)
-    top = hn::Max(top, hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(n - i)), hn::Mul(factor, load_first(x + i, n - i)), lowest));
+    top = hn::Max(top,
+                  hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(n - i)), hn::Mul(factor, load_first(x + i, n - i)), lowest));
   return hn::GetLane(hn::MaxOfLanes(d, top));
 }
 

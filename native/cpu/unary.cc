@@ -26,7 +26,7 @@ struct GeluErf {
   HWY_INLINE V32 value(V32 x) const { return gelu_erf_of(x); }
   HWY_INLINE V32 slope(V32 x) const { return gelu_erf_slope(x); }
 };
-struct LeakyRelu {   // relu is slope 0
+struct LeakyRelu {  // relu is slope 0
   V32 negative;
   HWY_INLINE V32 value(V32 x) const { return hn::IfThenElse(hn::Le(x, set(0.0f)), hn::Mul(x, negative), x); }
   HWY_INLINE V32 slope(V32 x) const { return hn::IfThenElse(hn::Le(x, set(0.0f)), negative, set(1.0f)); }

@@ -7,11 +7,11 @@
 #define STAR_CPU_VECTOR_INL_H_
 #endif
 
+#include <hwy/highway.h>
+
 #include <cstdint>
 #include <cstring>
 #include <limits>
-
-#include <hwy/highway.h>
 // the functions of math-inl.h need highway.h
 #include <hwy/contrib/math/math-inl.h>
 
@@ -65,8 +65,7 @@ HWY_INLINE void map3(float* y, const float* a, const float* b, const float* c, i
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t i = 0;
-  for (; i + lanes <= n; i += lanes)
-    hn::StoreU(f(hn::LoadU(d, a + i), hn::LoadU(d, b + i), hn::LoadU(d, c + i)), d, y + i);
+  for (; i + lanes <= n; i += lanes) hn::StoreU(f(hn::LoadU(d, a + i), hn::LoadU(d, b + i), hn::LoadU(d, c + i)), d, y + i);
   if (i < n) store_first(f(load_first(a + i, n - i), load_first(b + i, n - i), load_first(c + i, n - i)), y + i, n - i);
 }
 
@@ -95,14 +94,15 @@ HWY_INLINE double sum2(const float* a, const float* b, int64_t n, const F& f) {
   }
   for (; i + lanes <= n; i += lanes) s0 = hn::Add(s0, f(hn::LoadU(d, a + i), hn::LoadU(d, b + i)));
   if (i < n)
-    s1 = hn::Add(s1, hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(n - i)), f(load_first(a + i, n - i), load_first(b + i, n - i))));
+    s1 = hn::Add(
+        s1, hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(n - i)), f(load_first(a + i, n - i), load_first(b + i, n - i))));
   return lanes_sum(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
 }
 
 // e^x within 1e-6 relative; overflows to infinity, underflows to 0, keeps NaN.
 HWY_INLINE V32 exp_of(V32 x) {
   const F32 d;
-  const V32 y = hn::Exp(d, hn::Min(x, set(89.0f)));   // e^89 is past the largest float; the polynomial needs a bounded argument
+  const V32 y = hn::Exp(d, hn::Min(x, set(89.0f)));  // e^89 is past the largest float; the polynomial needs a bounded argument
   return hn::IfThenElse(hn::IsNaN(x), x, y);
 }
 
@@ -193,7 +193,7 @@ HWY_INLINE V32 gelu_erf_of(V32 x) {
   return hn::IfThenElse(hn::IsNaN(x), x, y);
 }
 
-HWY_INLINE V32 gelu_erf_slope(V32 x) {   // Φ(x) + x·exp(−x²/2)/√(2π)
+HWY_INLINE V32 gelu_erf_slope(V32 x) {  // Φ(x) + x·exp(−x²/2)/√(2π)
   const V32 c = hn::Min(hn::Max(x, set(-14.0f)), set(14.0f));
   const NormalTail tail = normal_tail(hn::Abs(c));
   const V32 phi = hn::IfThenElse(hn::Lt(c, set(0.0f)), tail.upper, hn::Sub(set(1.0f), tail.upper));

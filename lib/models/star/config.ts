@@ -37,14 +37,14 @@ export const starOptionsSchema = z.strictObject({
 })
 
 export const starConfigSchema = starOptionsSchema.superRefine((c, context) => {
-    if (c.width % c.heads !== 0)
-      context.addIssue({ code: 'custom', message: `width ${c.width} is not a multiple of heads ${c.heads}` })
-    else if (c.rope && (c.width / c.heads) % 4 !== 0)
-      context.addIssue({
-        code: 'custom',
-        message: `head size ${c.width / c.heads} is not a multiple of 4, which rotation needs`,
-      })
-  })
+  if (c.width % c.heads !== 0)
+    context.addIssue({ code: 'custom', message: `width ${c.width} is not a multiple of heads ${c.heads}` })
+  else if (c.rope && (c.width / c.heads) % 4 !== 0)
+    context.addIssue({
+      code: 'custom',
+      message: `head size ${c.width / c.heads} is not a multiple of 4, which rotation needs`,
+    })
+})
 
 export type StarConfig = z.output<typeof starConfigSchema>
 export type StarConfigInput = z.input<typeof starConfigSchema>

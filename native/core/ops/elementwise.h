@@ -23,15 +23,30 @@ struct AffineArgs {
 };
 
 // Gelu is the tanh form, GeluErf x·Φ(x) itself.
-enum class UnaryOp : uint8_t { Silu, Gelu, GeluErf, Relu, LeakyRelu, Tanh, Sigmoid, Exp, Log, Abs, Square, Sqrt, Reciprocal, Clamp };
+enum class UnaryOp : uint8_t {
+  Silu,
+  Gelu,
+  GeluErf,
+  Relu,
+  LeakyRelu,
+  Tanh,
+  Sigmoid,
+  Exp,
+  Log,
+  Abs,
+  Square,
+  Sqrt,
+  Reciprocal,
+  Clamp
+};
 struct UnaryArgs {
   Ref y;
   CRef x;
   UnaryOp op;
-  float p0, p1;   // LeakyRelu: slope; Clamp: low, high
+  float p0, p1;  // LeakyRelu: slope; Clamp: low, high
   int64_t count;
 };
-struct UnaryBackwardArgs {   // dx = dy · f'(x)
+struct UnaryBackwardArgs {  // dx = dy · f'(x)
   Ref dx;
   CRef dy, x;
   UnaryOp op;
@@ -40,12 +55,12 @@ struct UnaryBackwardArgs {   // dx = dy · f'(x)
 };
 
 struct FillArgs {
-  Ref y;          // any dtype
+  Ref y;  // any dtype
   double value;
   int64_t count;
 };
 struct CastArgs {
-  Ref y;          // any dtype to any dtype; to f16/bf16 rounds to nearest even, to i32/u8 truncates and saturates
+  Ref y;  // any dtype to any dtype; to f16/bf16 rounds to nearest even, to i32/u8 truncates and saturates
   CRef x;
   int64_t count;
 };

@@ -4,19 +4,19 @@
 
 namespace star {
 
-enum class Activation : uint8_t { None, Gelu };   // Gelu: tanh form
+enum class Activation : uint8_t { None, Gelu };  // Gelu: tanh form
 
 // c = act(op(a)·op(b) + bias) for each of `batch` matrices, op = transpose where asked.
 // a: (batch, m, k) or (batch, k, m) when trans_a; b: (batch, k, n) or (batch, n, k) when trans_b; c: (batch, m, n).
 struct MatmulArgs {
   Ref c;
-  Ref pre_activation;   // optional (batch, m, n): op(a)·op(b) + bias, what gelu's gradient needs
+  Ref pre_activation;  // optional (batch, m, n): op(a)·op(b) + bias, what gelu's gradient needs
   CRef a, b;
-  CRef bias;            // optional (n)
+  CRef bias;  // optional (n)
   int64_t batch, m, n, k;
-  int64_t a_stride, b_stride;   // elements from one matrix to the next; 0 uses the same matrix for the whole batch
+  int64_t a_stride, b_stride;  // elements from one matrix to the next; 0 uses the same matrix for the whole batch
   bool trans_a, trans_b;
-  bool accumulate;              // c += …; not with bias or activation
+  bool accumulate;  // c += …; not with bias or activation
   Activation activation;
 };
 

@@ -8,7 +8,7 @@ namespace star {
 
 // norm[0] = √ Σ over all tensors Σ x²  (accumulated in float64, order independent of the number of threads)
 struct GlobalNormArgs {
-  Ref norm;                      // f32 (1), stays on the device
+  Ref norm;  // f32 (1), stays on the device
   std::vector<CRef> tensors;
   std::vector<int64_t> counts;
 };
@@ -17,17 +17,17 @@ struct GlobalNormArgs {
 //   g = grad·clip;  m = β1·m + (1 − β1)·g;  v = β2·v + (1 − β2)·g²;
 //   p = p·(1 − lr·wd);  p −= lr · m/(1 − β1^t) / (√(v/(1 − β2^t)) + ε)
 struct AdamWTensor {
-  Ref param, m, v;               // f32 (count)
+  Ref param, m, v;  // f32 (count)
   CRef grad;
   int64_t count;
   float weight_decay;
 };
 struct AdamWArgs {
   std::vector<AdamWTensor> tensors;
-  CRef norm;                     // optional f32 (1): the gradients' global norm; clipping is off without it
+  CRef norm;  // optional f32 (1): the gradients' global norm; clipping is off without it
   float max_norm;
   float lr, beta1, beta2, eps;
-  int64_t step;                  // t, from 1
+  int64_t step;  // t, from 1
 };
 
 }  // namespace star
