@@ -32,8 +32,8 @@ const small: ModelShape = {
   latentChannels: 32,
   textWidth: 384,
   textTokens: 64,
-  baseChannels: 64,
-  channelMultipliers: [1, 2, 2, 4],
+  baseChannels: 32,
+  channelMultipliers: [1, 1, 2, 4],
 }
 
 const published: ModelShape = {
