@@ -84,6 +84,14 @@ export const transformerRunSchema = z.strictObject({
   labelSmoothing: z.number().min(0).lt(1).default(0),
   /** Chance that a prompt of more than 20 characters is replaced by "" (classifier-free guidance). */
   textDropout: z.number().min(0).max(1).default(0.1),
+  /** Sampling settings that the exported model uses where a caller names none. */
+  sampling: z
+    .strictObject({
+      cfg: z.number().min(0).optional(),
+      topK: z.int().min(0).optional(),
+      topP: z.number().min(0).max(1).optional(),
+    })
+    .optional(),
 })
 
 export const runSchema = z.discriminatedUnion('kind', [tokenizerRunSchema, transformerRunSchema])

@@ -115,6 +115,7 @@ class TransformerTask implements Task {
         tokenizer: this.#tokenizer.config,
         transformer: this.model.config,
         textEncoder: this.#config.textEncoder,
+        sampling: this.#config.sampling,
       },
       tokenizer: this.#tokenizer,
       transformer: this.model,
