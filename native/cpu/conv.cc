@@ -18,10 +18,10 @@ constexpr auto kF32 = dnnl::memory::data_type::f32;
 
 struct ConvPlan {
   dnnl::primitive primitive;
-  dnnl::memory::desc x, weight, bias, y, scratchpad;   // weight: as the kernel wants it
+  dnnl::memory::desc x, weight, bias, y, scratchpad;  // weight: as the kernel wants it
   dnnl::memory::desc plain_weight, reorder_scratchpad;
-  bool same_layout;                              // the kernel takes OIHW as it is
-  dnnl::reorder reorder;                         // from (backward weight: to) the plain weights
+  bool same_layout;       // the kernel takes OIHW as it is
+  dnnl::reorder reorder;  // from (backward weight: to) the plain weights
 };
 
 struct ConvDescs {
@@ -45,8 +45,10 @@ dnnl::convolution_forward::primitive_desc describe_forward(const ConvShape& s, b
   const ConvDescs d = describe(s, with_bias);
   const auto kind = dnnl::prop_kind::forward_training;
   const auto algorithm = dnnl::algorithm::convolution_direct;
-  const auto op = with_bias ? dnnl::convolution_forward::desc(kind, algorithm, d.x, d.weight, d.bias, d.y, d.strides, d.pad_before, d.pad_after)
-                            : dnnl::convolution_forward::desc(kind, algorithm, d.x, d.weight, d.y, d.strides, d.pad_before, d.pad_after);
+  const auto op =
+      with_bias
+          ? dnnl::convolution_forward::desc(kind, algorithm, d.x, d.weight, d.bias, d.y, d.strides, d.pad_before, d.pad_after)
+          : dnnl::convolution_forward::desc(kind, algorithm, d.x, d.weight, d.y, d.strides, d.pad_before, d.pad_after);
   return {op, dnnl_attributes(), dnnl_engine()};
 }
 
@@ -76,8 +78,10 @@ ConvPlan make_forward(const ConvShape& s, bool with_bias) {
 
 ConvPlan make_backward_data(const ConvShape& s) {
   const ConvDescs d = describe(s, false);
-  const dnnl::convolution_backward_data::desc op(dnnl::algorithm::convolution_direct, d.x, d.weight, d.y, d.strides, d.pad_before, d.pad_after);
-  const dnnl::convolution_backward_data::primitive_desc description(op, dnnl_attributes(), dnnl_engine(), describe_forward(s, false));
+  const dnnl::convolution_backward_data::desc op(dnnl::algorithm::convolution_direct, d.x, d.weight, d.y, d.strides, d.pad_before,
+                                                 d.pad_after);
+  const dnnl::convolution_backward_data::primitive_desc description(op, dnnl_attributes(), dnnl_engine(),
+                                                                    describe_forward(s, false));
   ConvPlan plan;
   plan.x = description.diff_src_desc();
   plan.weight = description.weights_desc();
@@ -91,10 +95,12 @@ ConvPlan make_backward_data(const ConvShape& s) {
 ConvPlan make_backward_weight(const ConvShape& s, bool with_bias) {
   const ConvDescs d = describe(s, with_bias);
   const auto algorithm = dnnl::algorithm::convolution_direct;
-  const auto op = with_bias
-                      ? dnnl::convolution_backward_weights::desc(algorithm, d.x, d.weight, d.bias, d.y, d.strides, d.pad_before, d.pad_after)
-                      : dnnl::convolution_backward_weights::desc(algorithm, d.x, d.weight, d.y, d.strides, d.pad_before, d.pad_after);
-  const dnnl::convolution_backward_weights::primitive_desc description(op, dnnl_attributes(), dnnl_engine(), describe_forward(s, with_bias));
+  const auto op =
+      with_bias
+          ? dnnl::convolution_backward_weights::desc(algorithm, d.x, d.weight, d.bias, d.y, d.strides, d.pad_before, d.pad_after)
+          : dnnl::convolution_backward_weights::desc(algorithm, d.x, d.weight, d.y, d.strides, d.pad_before, d.pad_after);
+  const dnnl::convolution_backward_weights::primitive_desc description(op, dnnl_attributes(), dnnl_engine(),
+                                                                       describe_forward(s, with_bias));
   ConvPlan plan;
   plan.x = description.src_desc();
   plan.weight = description.diff_weights_desc();
@@ -110,8 +116,23 @@ enum class Direction { Forward, BackwardData, BackwardWeight };
 
 std::shared_ptr<const ConvPlan> plan_for(Direction direction, const ConvShape& s, bool with_bias) {
   static PlanCache<ConvPlan> cache(512);
-  const PlanCache<ConvPlan>::Key key{static_cast<int64_t>(direction), s.n, s.h, s.w, s.c_in, s.c_out, s.kh, s.kw, s.oh, s.ow, s.stride,
-                                     s.pad_top, s.pad_left, s.pad_bottom, s.pad_right, with_bias, omp_get_max_threads()};
+  const PlanCache<ConvPlan>::Key key{static_cast<int64_t>(direction),
+                                     s.n,
+                                     s.h,
+                                     s.w,
+                                     s.c_in,
+                                     s.c_out,
+                                     s.kh,
+                                     s.kw,
+                                     s.oh,
+                                     s.ow,
+                                     s.stride,
+                                     s.pad_top,
+                                     s.pad_left,
+                                     s.pad_bottom,
+                                     s.pad_right,
+                                     with_bias,
+                                     omp_get_max_threads()};
   return cache.get(key, [&] {
     switch (direction) {
       case Direction::Forward: return make_forward(s, with_bias);
@@ -124,9 +145,9 @@ std::shared_ptr<const ConvPlan> plan_for(Direction direction, const ConvShape& s
 void run_reorder(CachingAllocator& allocator, const ConvPlan& plan, const dnnl::memory& from, const dnnl::memory& to) {
   Workspace scratchpad(allocator, plan.reorder_scratchpad.get_size());
   const dnnl::primitive& primitive = plan.reorder;
-  primitive.execute(dnnl_stream(), {{DNNL_ARG_FROM, from},
-                                    {DNNL_ARG_TO, to},
-                                    {DNNL_ARG_SCRATCHPAD, dnnl_view(plan.reorder_scratchpad, scratchpad.data())}});
+  primitive.execute(
+      dnnl_stream(),
+      {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, dnnl_view(plan.reorder_scratchpad, scratchpad.data())}});
 }
 
 }  // namespace
@@ -145,9 +166,9 @@ void CpuBackend::conv2d(const Conv2dArgs& args) {
       weights = to;
     }
     std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->x, x)},
-                                              {DNNL_ARG_WEIGHTS, weights},
-                                              {DNNL_ARG_DST, dnnl_view(plan->y, args.y.f32())},
-                                              {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}};
+                                                    {DNNL_ARG_WEIGHTS, weights},
+                                                    {DNNL_ARG_DST, dnnl_view(plan->y, args.y.f32())},
+                                                    {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}};
     if (args.bias) arguments.emplace(DNNL_ARG_BIAS, dnnl_view(plan->bias, args.bias.f32()));
     plan->primitive.execute(dnnl_stream(), arguments);
   });
@@ -188,9 +209,9 @@ void CpuBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs& args) {
     const dnnl::memory plain = dnnl_view(plan->plain_weight, args.dweight.f32());
     const dnnl::memory weights = plan->same_layout ? plain : dnnl_view(plan->weight, blocked.data());
     std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->x, x)},
-                                              {DNNL_ARG_DIFF_DST, dnnl_view(plan->y, dy)},
-                                              {DNNL_ARG_DIFF_WEIGHTS, weights},
-                                              {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}};
+                                                    {DNNL_ARG_DIFF_DST, dnnl_view(plan->y, dy)},
+                                                    {DNNL_ARG_DIFF_WEIGHTS, weights},
+                                                    {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}};
     if (args.dbias) arguments.emplace(DNNL_ARG_DIFF_BIAS, dnnl_view(plan->bias, args.dbias.f32()));
     plan->primitive.execute(dnnl_stream(), arguments);
     if (!plan->same_layout) run_reorder(allocator_, *plan, weights, plain);

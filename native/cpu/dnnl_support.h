@@ -7,9 +7,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <vector>
-
 #include <oneapi/dnnl/dnnl.hpp>
+#include <vector>
 
 #include "core/allocator.h"
 #include "core/error.h"
@@ -17,7 +16,7 @@
 namespace star {
 
 const dnnl::engine& dnnl_engine();
-dnnl::stream& dnnl_stream();   // one a thread; work given to a CPU stream is done when the call returns
+dnnl::stream& dnnl_stream();  // one a thread; work given to a CPU stream is done when the call returns
 
 // Runs body and throws star::Error for a dnnl::error.
 template <typename Body>
@@ -25,7 +24,8 @@ void dnnl_guard(const char* op, Body&& body) {
   try {
     body();
   } catch (const dnnl::error& error) {
-    if (error.status == dnnl_out_of_memory) fail(ErrorCode::Memory, "%s: oneDNN is out of memory; use a smaller batch or model", op);
+    if (error.status == dnnl_out_of_memory)
+      fail(ErrorCode::Memory, "%s: oneDNN is out of memory; use a smaller batch or model", op);
     fail(ErrorCode::Internal, "%s: oneDNN failed with status %d (%s)", op, static_cast<int>(error.status), error.message);
   }
 }
@@ -41,8 +41,11 @@ inline dnnl::memory dnnl_view(const dnnl::memory::desc& desc, const void* data) 
 // A block of the backend's memory for the time of one call.
 class Workspace {
  public:
-  Workspace(CachingAllocator& allocator, size_t bytes) : allocator_(allocator), bytes_(bytes), data_(bytes ? allocator.allocate(bytes) : nullptr) {}
-  ~Workspace() { if (data_) allocator_.release(data_, bytes_); }
+  Workspace(CachingAllocator& allocator, size_t bytes)
+      : allocator_(allocator), bytes_(bytes), data_(bytes ? allocator.allocate(bytes) : nullptr) {}
+  ~Workspace() {
+    if (data_) allocator_.release(data_, bytes_);
+  }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
   void* data() const { return data_; }
@@ -69,7 +72,7 @@ class PlanCache {
         return it->second->second;
       }
     }
-    auto plan = std::make_shared<const Plan>(make());   // outside the lock: another thread's work does not wait for the compiler
+    auto plan = std::make_shared<const Plan>(make());  // outside the lock: another thread's work does not wait for the compiler
     std::lock_guard lock(mutex_);
     if (auto it = map_.find(key); it != map_.end()) return it->second->second;
     order_.emplace_front(key, plan);
@@ -85,7 +88,7 @@ class PlanCache {
   using Order = std::list<std::pair<Key, std::shared_ptr<const Plan>>>;
   const size_t capacity_;
   std::mutex mutex_;
-  Order order_;                                          // most recently used first
+  Order order_;  // most recently used first
   std::map<Key, typename Order::iterator> map_;
 };
 

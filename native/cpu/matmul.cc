@@ -58,14 +58,16 @@ void CpuBackend::matmul(const MatmulArgs& given) {
   // With the sum before the activation wanted as well, gelu is a pass of its own over it.
   const bool separate = gelu && (args.pre_activation || args.k == 0);
   float* c = separate && args.pre_activation ? args.pre_activation.f32() : args.c.f32();
-  if (args.k == 0) {   // an empty sum
+  if (args.k == 0) {  // an empty sum
     if (!args.accumulate)
       for (int64_t row = 0; row < args.batch * args.m; ++row) {
-        if (args.bias) std::memcpy(c + row * args.n, args.bias.f32(), static_cast<size_t>(args.n) * sizeof(float));
-        else std::memset(c + row * args.n, 0, static_cast<size_t>(args.n) * sizeof(float));
+        if (args.bias)
+          std::memcpy(c + row * args.n, args.bias.f32(), static_cast<size_t>(args.n) * sizeof(float));
+        else
+          std::memset(c + row * args.n, 0, static_cast<size_t>(args.n) * sizeof(float));
       }
   } else {
-    if (args.b_stride == 0 && !args.trans_a && args.a_stride == args.m * args.k) {   // one taller product
+    if (args.b_stride == 0 && !args.trans_a && args.a_stride == args.m * args.k) {  // one taller product
       args.m *= args.batch;
       args.batch = 1;
     }
@@ -74,21 +76,29 @@ void CpuBackend::matmul(const MatmulArgs& given) {
       fail(ErrorCode::Argument, "matmul: a batch of %lld products of the same two matrices", static_cast<long long>(args.batch));
     const bool fused = gelu && !separate;
     dnnl_guard("matmul", [&] {
-      const PlanCache<MatmulPlan>::Key key{args.batch, args.m, args.n, args.k, args.a_stride, args.b_stride,
-                                           args.trans_a | args.trans_b << 1 | args.accumulate << 2 | fused << 3 | bool(args.bias) << 4,
-                                           omp_get_max_threads()};
+      const PlanCache<MatmulPlan>::Key key{
+          args.batch,
+          args.m,
+          args.n,
+          args.k,
+          args.a_stride,
+          args.b_stride,
+          args.trans_a | args.trans_b << 1 | args.accumulate << 2 | fused << 3 | bool(args.bias) << 4,
+          omp_get_max_threads()};
       const auto plan = plans().get(key, [&] { return make_plan(args, bool(args.bias), fused); });
       Workspace scratchpad(allocator_, plan->scratchpad.get_size());
       std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->a, args.a.f32())},
-                                                {DNNL_ARG_WEIGHTS, dnnl_view(plan->b, args.b.f32())},
-                                                {DNNL_ARG_DST, dnnl_view(plan->c, c)},
-                                                {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}};
+                                                      {DNNL_ARG_WEIGHTS, dnnl_view(plan->b, args.b.f32())},
+                                                      {DNNL_ARG_DST, dnnl_view(plan->c, c)},
+                                                      {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}};
       if (args.bias) arguments.emplace(DNNL_ARG_BIAS, dnnl_view(plan->bias, args.bias.f32()));
       plan->primitive.execute(dnnl_stream(), arguments);
     });
   }
-  if (separate) unary({args.c, CRef{c, DType::F32}, UnaryOp::Gelu, 0.0f, 0.0f, count});
-  else if (args.pre_activation) std::memcpy(args.pre_activation.f32(), c, static_cast<size_t>(count) * sizeof(float));
+  if (separate)
+    unary({args.c, CRef{c, DType::F32}, UnaryOp::Gelu, 0.0f, 0.0f, count});
+  else if (args.pre_activation)
+    std::memcpy(args.pre_activation.f32(), c, static_cast<size_t>(count) * sizeof(float));
 }
 
 }  // namespace star

@@ -82,7 +82,7 @@ t.test('training from the command line', async (t) => {
   await t.test('a disk that is full when a checkpoint is due', { skip: smallDiskMissing() }, async (t) => {
     const disk = t.testdir()
     const config = writeConfig('full', tinyTokenizerRun(join(disk, 'run'), pack, 1))
-    const script = '"$2" "$3" train-tokenizer "$4"; code=$?; ls -A "$1/run/checkpoints" "$1/run"; exit $code'
+    const script = `"$2" "$3" train-tokenizer "$4"; code=$?; cd "$1/run" && ls -A . checkpoints; exit $code`
     const { code, stdout, stderr } = withSmallDisk(disk, '64k', script, [process.execPath, starFile, config])
     t.equal(code, 2)
     t.match(stderr, /error: .*cannot be written: the disk is full[^\n]*\n$/)
