@@ -22,7 +22,7 @@ const tolerances: Record<string, number> = {
   logits: 2e-5,
   image: 1e-4,
   loss: 1e-5,
-  gradient_norm: 1e-4,
+  gradient_norm: 1e-5,
   second_loss: 1e-4,
 }
 
