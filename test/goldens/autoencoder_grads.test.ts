@@ -32,19 +32,21 @@ t.test('gradients of the encoder, the decoder and f̂', async (t) => {
       const grad = tensor.grad!.floats()
       const norm = Math.sqrt(grad.reduce((sum, g) => sum + g * g, 0))
       const expectedNorm = golden.values(`norm.${name}`)[0]
-      // A bias whose channel is normalised by itself right after has the gradient 0: both sides hold rounding errors.
+      const head = golden.values(`head.${name}`)
+      // A bias whose channel is normalised by itself right after has the gradient 0: both sides hold rounding errors. The
+      // golden comparison cannot hold there; it stays, shown as failing, beside a check that the gradient is zero.
       const layer = name.endsWith('.bias') ? golden.values(`norm.${name.replace(/bias$/, 'weight')}`)[0] : 0
-      if (expectedNorm < 1e-6 * layer) {
+      const isZero = expectedNorm < 1e-6 * layer
+      const todo = isZero && 'the true gradient is 0 and the golden file holds rounding errors'
+      t.ok(Math.abs(norm - expectedNorm) < 1e-4 * expectedNorm, `norm of ${name}`, { todo })
+      t.ok(relativeError(grad.subarray(0, head.length), head) < 1e-4, `first values of ${name}`, { todo })
+      if (isZero) {
         t.ok(norm < 1e-6 * layer, `${name} is zero up to rounding`)
         zeros++
-        continue
       }
-      t.ok(Math.abs(norm - expectedNorm) < 1e-4 * expectedNorm, `norm of ${name}`)
-      const head = golden.values(`head.${name}`)
-      t.ok(relativeError(grad.subarray(0, head.length), head) < 1e-4, `first values of ${name}`)
       checked++
     }
-    t.equal(checked + zeros, golden.names.filter((name) => name.startsWith('norm.')).length)
+    t.equal(checked, golden.names.filter((name) => name.startsWith('norm.')).length)
     t.ok(zeros < checked / 10)
     model.zeroGrad()
   })
