@@ -1,0 +1,118 @@
+// The CUDA backend: kernels of our own (kernels/), cuBLASLt for matrix products (gemm.cu), cuDNN for convolutions (conv.cu).
+// All work is given to one stream and nothing waits for it but copies to the host and `synchronize`.
+// The simt build compiles the same sources for the CPU (native/simt).
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <memory>
+#include <string>
+
+#include "core/backend.h"
+
+namespace star {
+
+struct CudaGemm;    // gemm.cu: handle, workspace, algorithm cache
+struct CudaConv;    // conv.cu: handle, algorithm cache
+class CudaStaging;  // staging.h
+
+class CudaBackend final : public Backend {
+ public:
+  // `name` is "cuda" or "simt". Touches no driver: the device is opened by the first call that needs it.
+  explicit CudaBackend(const char* name);
+  ~CudaBackend() override;
+
+  const char* name() const override { return name_; }
+  bool available(std::string* reason) const override;
+  std::string description() const override;
+  void synchronize() override;
+
+  void* allocate(size_t bytes) override;
+  void release(void* data, size_t bytes) noexcept override;
+  MemoryStats memory() const override;
+  void reset_peak_memory() override;
+  void trim_memory() override;
+  void copy_from_host(void* to, const void* from, size_t bytes) override;
+  void copy_to_host(void* to, const void* from, size_t bytes) override;
+  void copy(void* to, const void* from, size_t bytes) override;
+
+  void matmul(const MatmulArgs&) override;
+  void conv2d(const Conv2dArgs&) override;
+  void conv2d_backward_data(const Conv2dBackwardDataArgs&) override;
+  void conv2d_backward_weight(const Conv2dBackwardWeightArgs&) override;
+  void resample(const ResampleArgs&) override;
+  void resample_backward(const ResampleBackwardArgs&) override;
+  void binary(const BinaryArgs&) override;
+  void affine(const AffineArgs&) override;
+  void unary(const UnaryArgs&) override;
+  void unary_backward(const UnaryBackwardArgs&) override;
+  void fill(const FillArgs&) override;
+  void cast(const CastArgs&) override;
+  void reduce(const ReduceArgs&) override;
+  void permute(const PermuteArgs&) override;
+  void copy_block(const CopyBlockArgs&) override;
+  void random(const RandomArgs&) override;
+  void layer_norm(const LayerNormArgs&) override;
+  void layer_norm_backward(const LayerNormBackwardArgs&) override;
+  void group_norm(const GroupNormArgs&) override;
+  void group_norm_backward(const GroupNormBackwardArgs&) override;
+  void softmax(const SoftmaxArgs&) override;
+  void softmax_backward(const SoftmaxBackwardArgs&) override;
+  void heads(const HeadsArgs&) override;
+  void heads_backward(const HeadsBackwardArgs&) override;
+  void attention(const AttentionArgs&) override;
+  void attention_backward(const AttentionBackwardArgs&) override;
+  void embedding(const EmbeddingArgs&) override;
+  void embedding_backward(const EmbeddingBackwardArgs&) override;
+  void nearest_row(const NearestRowArgs&) override;
+  void draw(const DrawArgs&) override;
+  void gumbel_mix(const GumbelMixArgs&) override;
+  void cross_entropy(const CrossEntropyArgs&) override;
+  void cross_entropy_backward(const CrossEntropyBackwardArgs&) override;
+  void global_norm(const GlobalNormArgs&) override;
+  void adamw(const AdamWArgs&) override;
+
+  cudaStream_t stream();  // opens the device when it is not open yet; throws ERR_DEVICE
+  const cudaDeviceProp& properties();
+
+  // One int of device memory that kernels set to a DeviceFault; the next copy to the host or `synchronize` throws what it says.
+  int* fault();
+
+ private:
+  void open();
+  void check_fault();
+
+  const char* const name_;
+  bool open_ = false;
+  cudaStream_t stream_ = nullptr;
+  cudaDeviceProp properties_{};
+  int* fault_ = nullptr;  // device memory
+  MemoryStats stats_;
+  std::unique_ptr<CudaStaging> staging_;
+  std::shared_ptr<CudaGemm> gemm_;
+  std::shared_ptr<CudaConv> conv_;
+};
+
+// What a kernel found wrong with the values it was given.
+enum DeviceFault : int { kNoFault = 0, kEmbeddingIndex = 1 };
+
+// Memory for the length of a block of code, on the backend's stream: given back to the pool when the work before it is done.
+class Scratch {
+ public:
+  Scratch(CudaBackend& backend, size_t bytes) : backend_(backend), data_(backend.allocate(bytes)), bytes_(bytes) {}
+  ~Scratch() { backend_.release(data_, bytes_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+
+ private:
+  CudaBackend& backend_;
+  void* data_;
+  size_t bytes_;
+};
+
+}  // namespace star

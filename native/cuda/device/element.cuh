@@ -1,0 +1,57 @@
+// Elements: conversion to and from float, and vectors of them that are loaded and stored in one instruction.
+#pragma once
+
+#include "cuda/device/kernel.cuh"
+
+namespace star {
+
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(f16 x) { return __half2float(x); }
+__device__ __forceinline__ float to_float(bf16 x) { return __bfloat162float(x); }
+
+// Rounds to nearest even.
+template <class T>
+__device__ __forceinline__ T from_float(float x);
+template <>
+__device__ __forceinline__ float from_float<float>(float x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ f16 from_float<f16>(float x) {
+  return __float2half_rn(x);
+}
+template <>
+__device__ __forceinline__ bf16 from_float<bf16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+
+// Two 16-bit elements in one register, `low` in the lower half: operands of mma_m16n8k16.
+template <class T>
+__device__ __forceinline__ uint32_t pack(float low, float high) {
+  const T a = from_float<T>(low), b = from_float<T>(high);
+  uint16_t bits[2];
+  memcpy(&bits[0], &a, 2);
+  memcpy(&bits[1], &b, 2);
+  return bits[0] | static_cast<uint32_t>(bits[1]) << 16;
+}
+
+// n elements at an address that is a multiple of their size together.
+template <class T, int n>
+struct alignas(sizeof(T) * n) Vector {
+  T v[n];
+};
+
+// Elements of T in 16 bytes.
+template <class T>
+constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+
+template <int n, class T>
+__device__ __forceinline__ Vector<T, n> load_vector(const T* p) {
+  return *reinterpret_cast<const Vector<T, n>*>(p);
+}
+template <int n, class T>
+__device__ __forceinline__ void store_vector(T* p, const Vector<T, n>& x) {
+  *reinterpret_cast<Vector<T, n>*>(p) = x;
+}
+
+}  // namespace star
