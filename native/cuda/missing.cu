@@ -14,15 +14,7 @@ void CudaBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs&) {
 }
 void CudaBackend::resample(const ResampleArgs&) { fail(ErrorCode::Device, "resample is missing"); }
 void CudaBackend::resample_backward(const ResampleBackwardArgs&) { fail(ErrorCode::Device, "resample_backward is missing"); }
-void CudaBackend::binary(const BinaryArgs&) { fail(ErrorCode::Device, "binary is missing"); }
-void CudaBackend::affine(const AffineArgs&) { fail(ErrorCode::Device, "affine is missing"); }
-void CudaBackend::unary(const UnaryArgs&) { fail(ErrorCode::Device, "unary is missing"); }
-void CudaBackend::unary_backward(const UnaryBackwardArgs&) { fail(ErrorCode::Device, "unary_backward is missing"); }
-void CudaBackend::fill(const FillArgs&) { fail(ErrorCode::Device, "fill is missing"); }
-void CudaBackend::cast(const CastArgs&) { fail(ErrorCode::Device, "cast is missing"); }
 void CudaBackend::reduce(const ReduceArgs&) { fail(ErrorCode::Device, "reduce is missing"); }
-void CudaBackend::permute(const PermuteArgs&) { fail(ErrorCode::Device, "permute is missing"); }
-void CudaBackend::copy_block(const CopyBlockArgs&) { fail(ErrorCode::Device, "copy_block is missing"); }
 void CudaBackend::random(const RandomArgs&) { fail(ErrorCode::Device, "random is missing"); }
 void CudaBackend::layer_norm(const LayerNormArgs&) { fail(ErrorCode::Device, "layer_norm is missing"); }
 void CudaBackend::layer_norm_backward(const LayerNormBackwardArgs&) { fail(ErrorCode::Device, "layer_norm_backward is missing"); }
