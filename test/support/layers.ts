@@ -22,14 +22,15 @@ const everythingBelowTheTools = [
 export const libLayers: LayerTable = {
   native: [],
   config: ['native'],
+  pickle: ['native'],
   tensor: ['native'],
   nn: ['tensor', 'config'],
   optim: ['tensor', 'config'],
   // Text encoders come with weights and read them themselves.
   models: ['nn', 'checkpoint'],
   sampling: ['models'],
-  checkpoint: ['tensor', 'config'],
-  data: ['tensor', 'native', 'config'],
+  checkpoint: ['tensor', 'config', 'pickle'],
+  data: ['tensor', 'native', 'config', 'pickle'],
   distributed: ['tensor', 'native', 'config'],
   metrics: ['models', 'data'],
   train: everythingBelowTheTools,

@@ -1,0 +1,2 @@
+export * from './unpickle.js'
+export * from './value.js'
