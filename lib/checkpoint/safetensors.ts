@@ -5,7 +5,17 @@
 
 import { writeAll, writeFileAtomic } from '../native/files.js'
 import { type NativeTensor, native, StarError } from '../native/index.js'
-import { type DType, Tensor } from '../tensor/index.js'
+import type { Tensor } from '../tensor/index.js'
+import {
+  bytesOf,
+  type ElementType,
+  elementSizes,
+  elementTypes,
+  isElementType,
+  maxRank,
+  readStored,
+  type StoredTensor,
+} from './stored-tensor.js'
 
 export interface SafetensorsOptions {
   /** Device the tensors go to. On `cpu` (the default) they stay in the mapped file. */
@@ -22,33 +32,14 @@ export interface SafetensorsFile {
 
 export interface TensorEntry {
   name: string
-  /** As the file names it: F32, F16, BF16, I64, … */
-  dtype: string
+  dtype: ElementType
   shape: number[]
   /** First byte and the byte after the last, from the start of the file. */
   begin: number
   end: number
 }
 
-const sizes: Record<string, number> = {
-  BOOL: 1,
-  U8: 1,
-  I8: 1,
-  I16: 2,
-  U16: 2,
-  F16: 2,
-  BF16: 2,
-  I32: 4,
-  U32: 4,
-  F32: 4,
-  F64: 8,
-  I64: 8,
-  U64: 8,
-}
-const direct: Record<string, DType> = { F32: 'f32', F16: 'f16', BF16: 'bf16', I32: 'i32', U8: 'u8', BOOL: 'u8' }
-const fileTypes: Record<DType, string> = { f32: 'F32', f16: 'F16', bf16: 'BF16', i32: 'I32', u8: 'U8' }
 const maxHeader = 100_000_000
-const maxRank = 8
 
 function damaged(file: string, detail: string): StarError {
   return new StarError('ERR_FILE', `${file} is not a valid safetensors file: ${detail}. Download or write it again`)
@@ -61,10 +52,10 @@ function parseEntry(file: string, name: string, value: unknown, dataStart: numbe
   if (typeof value !== 'object' || value === null) throw damaged(file, `${where} has no description`)
   const { dtype, shape, data_offsets: offsets } = value as Record<string, unknown>
   if (typeof dtype !== 'string') throw damaged(file, `${where} has no dtype`)
-  if (!Object.hasOwn(sizes, dtype))
+  if (!isElementType(dtype))
     throw new StarError(
       'ERR_FILE',
-      `${file}: ${where} has dtype ${dtype}, which cannot be read (known: ${Object.keys(sizes).join(', ')}). Convert it to F32 first`,
+      `${file}: ${where} has dtype ${dtype}, which cannot be read (known: ${Object.keys(elementSizes).join(', ')}). Convert it to F32 first`,
     )
   if (!Array.isArray(shape) || !shape.every(isWhole))
     throw damaged(file, `the shape of ${where} is not a list of whole numbers`)
@@ -79,7 +70,7 @@ function parseEntry(file: string, name: string, value: unknown, dataStart: numbe
       file,
       `${where} ends at byte ${dataStart + end}, but the file has ${fileSize} bytes, so it was cut off`,
     )
-  const bytes = (shape as number[]).reduce((n, d) => n * d, sizes[dtype])
+  const bytes = (shape as number[]).reduce((n, d) => n * d, elementSizes[dtype])
   if (bytes !== end - begin)
     throw damaged(
       file,
@@ -88,11 +79,12 @@ function parseEntry(file: string, name: string, value: unknown, dataStart: numbe
   return { name, dtype, shape: shape as number[], begin: dataStart + begin, end: dataStart + end }
 }
 
-function parseHeader(
-  file: string,
-  header: Uint8Array,
-  fileSize: number,
-): { entries: TensorEntry[]; metadata: Record<string, string> } {
+interface Header {
+  entries: TensorEntry[]
+  metadata: Record<string, string>
+}
+
+function parseHeader(file: string, header: Uint8Array, fileSize: number): Header {
   const dataStart = 8 + header.length
   let parsed: unknown
   try {
@@ -129,111 +121,58 @@ function parseHeader(
   return { entries, metadata }
 }
 
-/** Integers that fit 32 bits, from a wider type. */
-function narrow<T extends BigInt64Array | BigUint64Array | Uint32Array>(
-  file: string,
-  entry: TensorEntry,
-  wide: T,
-): Int32Array {
-  const out = new Int32Array(wide.length)
-  for (let i = 0; i < wide.length; i++) {
-    const value = Number(wide[i])
-    if (value !== (value | 0))
-      throw new StarError(
-        'ERR_FILE',
-        `${file}: tensor ${JSON.stringify(entry.name)} holds ${wide[i]} at index ${i}, which does not fit the i32 that ${entry.dtype} is read as`,
-      )
-    out[i] = value
-  }
-  return out
-}
-
-/** Types without a tensor dtype: integers become i32, F64 becomes f32. */
-function converted(file: string, entry: TensorEntry, bytes: ArrayBuffer): Int32Array | Float32Array {
-  switch (entry.dtype) {
-    case 'I8':
-      return Int32Array.from(new Int8Array(bytes))
-    case 'I16':
-      return Int32Array.from(new Int16Array(bytes))
-    case 'U16':
-      return Int32Array.from(new Uint16Array(bytes))
-    case 'U32':
-      return narrow(file, entry, new Uint32Array(bytes))
-    case 'I64':
-      return narrow(file, entry, new BigInt64Array(bytes))
-    case 'U64':
-      return narrow(file, entry, new BigUint64Array(bytes))
-    default:
-      return Float32Array.from(new Float64Array(bytes))
-  }
-}
-
-/** A copy of the bytes [begin, end). */
-function bytesOf(map: NativeTensor, begin: number, end: number): ArrayBuffer {
-  const part = map.slice(begin, end)
-  try {
-    return part.read()
-  } finally {
-    part.release()
-  }
-}
-
-function load(file: string, map: NativeTensor, entry: TensorEntry, device: string): Tensor {
-  const dtype = direct[entry.dtype]
-  if (!dtype) {
-    return Tensor.from(converted(file, entry, bytesOf(map, entry.begin, entry.end)), entry.shape, { device })
-  }
-  const view = native.tensorAt(map, entry.begin, entry.shape, dtype)
-  if (device === 'cpu') return new Tensor(view)
-  const moved = native.empty(entry.shape, dtype, device)
-  native.copy(moved, view)
-  view.release()
-  return new Tensor(moved)
-}
-
-function open(file: string): { map: NativeTensor; entries: TensorEntry[]; metadata: Record<string, string> } {
+/** A safetensors file with its header checked: the tensors it holds, not read yet. The caller releases the map. */
+export function openSafetensors(file: string): {
+  map: NativeTensor
+  stored: StoredTensor[]
+  metadata: Record<string, string>
+} {
   const map = native.mapFile(file)
   try {
-    const size = map.shape()[0]
-    if (size < 8) throw damaged(file, `it has ${size} bytes, less than the 8 of the header's length`)
-    const [low, high] = new Uint32Array(bytesOf(map, 0, 8))
-    const length = high * 2 ** 32 + low
-    if (length > maxHeader)
-      throw damaged(file, `its header would take ${length} bytes, more than the ${maxHeader} allowed`)
-    if (8 + length > size)
-      throw damaged(
-        file,
-        `its header would end at byte ${8 + length}, but the file has ${size} bytes, so it was cut off`,
-      )
-    return { map, ...parseHeader(file, new Uint8Array(bytesOf(map, 8, 8 + length)), size) }
+    const { entries, metadata } = readHeader(file, map)
+    return { map, metadata, stored: entries.map((entry) => ({ ...entry, file, map, strides: null })) }
   } catch (error) {
     map.release()
     throw error
   }
 }
 
+function readHeader(file: string, map: NativeTensor): Header {
+  const size = map.shape()[0]
+  if (size < 8) throw damaged(file, `it has ${size} bytes, less than the 8 of the header's length`)
+  const [low, high] = new Uint32Array(bytesOf(map, 0, 8))
+  const length = high * 2 ** 32 + low
+  if (length > maxHeader)
+    throw damaged(file, `its header would take ${length} bytes, more than the ${maxHeader} allowed`)
+  if (8 + length > size)
+    throw damaged(file, `its header would end at byte ${8 + length}, but the file has ${size} bytes, so it was cut off`)
+  return parseHeader(file, new Uint8Array(bytesOf(map, 8, 8 + length)), size)
+}
+
 /** Names, types, shapes and metadata of a safetensors file, without its tensors. @throws ERR_FILE */
-export function readSafetensorsHeader(file: string): { entries: TensorEntry[]; metadata: Record<string, string> } {
-  const { map, entries, metadata } = open(file)
-  map.release()
-  return { entries, metadata }
+export function readSafetensorsHeader(file: string): Header {
+  const map = native.mapFile(file)
+  try {
+    return readHeader(file, map)
+  } finally {
+    map.release()
+  }
 }
 
 /**
- * Reads a safetensors file after checking all of its header.
+ * Reads a safetensors file after checking all of its header. Types become ours as `readStored` says.
  *
- * F32, F16, BF16, I32 and U8 keep their type, BOOL becomes u8, other integers become i32 (each value is checked to fit)
- * and F64 becomes f32. On the CPU the tensors of the first group are the file itself, mapped: pages are read when first
- * used, and a write to such a tensor changes a private copy of the page, never the file. Replace a file that is in use by
- * renaming another to it (as `writeSafetensors` does); cutting it short in place takes the memory away under the tensors.
+ * On the CPU, tensors of our types are the file itself, mapped: pages are read when first used, and a write to such a tensor
+ * changes a private copy of the page, never the file. Replace a file that is in use by renaming another to it (as
+ * `writeSafetensors` does); cutting it short in place takes the memory away under the tensors.
  * @throws ERR_FILE when the file is missing, not safetensors, inconsistent or cut off
  */
 export function readSafetensors(file: string, options: SafetensorsOptions = {}): SafetensorsFile {
-  const { map, entries, metadata } = open(file)
+  const { map, stored, metadata } = openSafetensors(file)
   const tensors = new Map<string, Tensor>()
   try {
-    for (const entry of entries)
-      if (options.filter?.(entry.name) ?? true) tensors.set(entry.name, load(file, map, entry, options.device ?? 'cpu'))
+    for (const entry of stored)
+      if (options.filter?.(entry.name) ?? true) tensors.set(entry.name, readStored(entry, options.device))
   } catch (error) {
     for (const tensor of tensors.values()) tensor.dispose()
     throw error
@@ -258,7 +197,7 @@ export function writeSafetensors(
   const header: Record<string, unknown> = Object.create(null)
   if (Object.keys(metadata).length > 0) header.__metadata__ = metadata
   const layout = list
-    .map(([name, tensor]) => ({ name, tensor, size: sizes[fileTypes[tensor.dtype]] }))
+    .map(([name, tensor]) => ({ name, tensor, size: elementSizes[elementTypes[tensor.dtype]] }))
     .sort((a, b) => b.size - a.size)
   const offsets = new Map<string, [number, number]>()
   let position = 0
@@ -272,7 +211,7 @@ export function writeSafetensors(
     position += tensor.count * size
   }
   for (const [name, tensor] of list)
-    header[name] = { dtype: fileTypes[tensor.dtype], shape: tensor.shape, data_offsets: offsets.get(name) }
+    header[name] = { dtype: elementTypes[tensor.dtype], shape: tensor.shape, data_offsets: offsets.get(name) }
   const json = Buffer.from(JSON.stringify(header))
   const padded = Buffer.alloc(Math.ceil(json.length / 8) * 8, ' ')
   json.copy(padded)
