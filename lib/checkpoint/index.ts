@@ -1,2 +1,3 @@
 export * from './model-folder.js'
 export * from './safetensors.js'
+export * from './weights.js'

@@ -1,10 +1,10 @@
 /**
  * A child process that opens damaged copies of one file, so that a crash would end it and not the test: prints how many
- * copies were refused and how many were read. Arguments: kind (pack or safetensors), file, scratch folder, first seed, count.
+ * copies were refused, how many were read, and the most memory it took (kilobytes). Arguments: kind (pack or weights), file, scratch folder, first seed, count.
  */
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { readSafetensors } from '../../lib/checkpoint/safetensors.js'
+import { openWeights } from '../../lib/checkpoint/index.js'
 import { openPack } from '../../lib/data/pack.js'
 import { native, StarError } from '../../lib/native/index.js'
 import { scope } from '../../lib/tensor/index.js'
@@ -12,9 +12,10 @@ import { scope } from '../../lib/tensor/index.js'
 const [kind, file, folder, first, count] = process.argv.slice(2)
 
 function readAll(path: string): void {
-  if (kind === 'safetensors') {
+  if (kind === 'weights') {
     scope(() => {
-      for (const tensor of readSafetensors(path).tensors.values()) tensor.data()
+      using weights = openWeights(path)
+      for (const tensor of weights.tensors().values()) tensor.data()
     })
     return
   }
@@ -63,4 +64,5 @@ for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
     refused++
   }
 }
-console.log(JSON.stringify({ refused, read: Number(count) - refused }))
+const { maxRSS } = process.resourceUsage()
+console.log(JSON.stringify({ refused, read: Number(count) - refused, maxRSS }))

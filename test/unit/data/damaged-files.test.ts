@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../../lib/native/index.js'
 import { goldenFolder } from '../../support/golden.js'
@@ -9,18 +9,21 @@ const child = join(packageRoot, 'dist', 'test', 'support', 'damaged-files.js')
 const packs = readdirSync(join(goldenFolder, 'pack'))
 const files = [
   ['pack', join(goldenFolder, 'pack', packs.find((name) => packs.includes(`${name}-info.json`))!)],
-  ['safetensors', join(goldenFolder, 'rope.safetensors')],
+  ['weights', join(goldenFolder, 'rope.safetensors')],
+  ['weights', join(goldenFolder, 'checkpoint.pth')],
+  ['weights', join(goldenFolder, 'state_dict_legacy.pth')],
 ]
 
 for (const [kind, file] of files) {
-  t.test(`damaged copies of a ${kind} file are read or refused; the process lives`, async (t) => {
+  t.test(`damaged copies of ${basename(file)} are read or refused; the process lives`, async (t) => {
     const count = 1500
     const output = execFileSync(process.execPath, [child, kind, file, t.testdir(), '0', String(count)], {
       encoding: 'utf8',
     })
-    const { refused, read } = JSON.parse(output)
+    const { refused, read, maxRSS } = JSON.parse(output)
     t.equal(refused + read, count)
     t.ok(refused > count / 20, `${refused} of ${count} were refused`)
+    t.ok(maxRSS < 1e6, `at most ${maxRSS} kB of memory`)
   })
 }
 
