@@ -1,0 +1,173 @@
+#include "simt/api.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "simt/check.h"
+#include "simt/grid.h"
+#include "simt/memory.h"
+#include "simt/stream.h"
+
+namespace star::simt {
+
+namespace {
+
+thread_local cudaError_t last_error = cudaSuccess;
+thread_local std::string last_failure;
+
+// Limits of compute capability 8.0, the smallest that the kernels are built for.
+constexpr size_t kSharedDefault = 48 << 10, kSharedOptin = 163 << 10, kSharedMultiprocessor = 164 << 10;
+constexpr int kMultiprocessors = 4;  // few, so that kernels that share work among them go round more than once
+
+std::mutex attributes_mutex;
+std::map<const void*, size_t>& dynamic_limits() {
+  static auto* limits = new std::map<const void*, size_t>;
+  return *limits;
+}
+
+cudaError_t run(const Kernel& kernel, dim3 grid, dim3 block, size_t dynamic_bytes, size_t shared_limit) {
+  std::string failure;
+  if (checks_enabled()) {
+    failure = run_checked(kernel, grid, block, dynamic_bytes, shared_limit);
+  } else {
+    Grid all(kernel, grid, block, dynamic_bytes, shared_limit, {});
+    if (!all.run()) failure = all.failure();
+  }
+  return failure.empty() ? cudaSuccess : report_failure(failure);
+}
+
+}  // namespace
+
+cudaError_t report(cudaError_t error) {
+  if (error != cudaSuccess) last_error = error;
+  return error;
+}
+
+cudaError_t report_failure(const std::string& text) {
+  last_failure = text;
+  return report(cudaErrorLaunchFailure);
+}
+
+cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::shared_ptr<const void> call,
+                   void (*invoke)(const void* call)) {
+  const dim3 grid = config.gridDim, block = config.blockDim;
+  if (config.numAttrs != 0) return report(cudaErrorNotSupported);
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > INT32_MAX || grid.y > 65535 || grid.z > 65535 || block.x == 0 ||
+      block.y == 0 || block.z == 0 || block.z > 64 || static_cast<uint64_t>(block.x) * block.y * block.z > 1024)
+    return report(cudaErrorInvalidConfiguration);
+  size_t limit = kSharedDefault;
+  {
+    const std::lock_guard lock(attributes_mutex);
+    const auto it = dynamic_limits().find(kernel);
+    if (it != dynamic_limits().end()) limit = std::max(limit, it->second);
+  }
+  if (config.dynamicSmemBytes > limit) return report(cudaErrorInvalidValue);
+  // Beside the dynamic memory of a kernel that asked for more than 48 KiB there may be static memory up to the device's limit.
+  const size_t shared_limit = limit > kSharedDefault ? kSharedOptin : kSharedDefault;
+  return submit(config.stream, [=, bytes = config.dynamicSmemBytes, call = std::move(call)] {
+    return run({invoke, call.get(), kernel}, grid, block, bytes, shared_limit);
+  });
+}
+
+}  // namespace star::simt
+
+using star::simt::report;
+
+#define STAR_SIMT_ERRORS(X)                                                                      \
+  X(cudaSuccess, "no error")                                                                     \
+  X(cudaErrorInvalidValue, "invalid argument")                                                   \
+  X(cudaErrorMemoryAllocation, "out of memory")                                                  \
+  X(cudaErrorInvalidConfiguration, "invalid configuration argument")                             \
+  X(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version") \
+  X(cudaErrorNoDevice, "no CUDA-capable device is detected")                                     \
+  X(cudaErrorInvalidDevice, "invalid device ordinal")                                            \
+  X(cudaErrorInvalidResourceHandle, "invalid resource handle")                                   \
+  X(cudaErrorNotReady, "device not ready")                                                       \
+  X(cudaErrorLaunchFailure, star::simt::last_failure.c_str())                                    \
+  X(cudaErrorNotSupported, "operation not supported")                                            \
+  X(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing")       \
+  X(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture")
+
+const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+#define X(name, text) \
+  case name: return #name;
+    STAR_SIMT_ERRORS(X)
+#undef X
+  }
+  return "unrecognized error code";
+}
+const char* cudaGetErrorString(cudaError_t error) {
+  switch (error) {
+#define X(name, text) \
+  case name: return text;
+    STAR_SIMT_ERRORS(X)
+#undef X
+  }
+  return "unrecognized error code";
+}
+cudaError_t cudaPeekAtLastError() { return star::simt::last_error; }
+cudaError_t cudaGetLastError() { return std::exchange(star::simt::last_error, cudaSuccess); }
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) { return report(device == 0 ? cudaSuccess : cudaErrorInvalidDevice); }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  if (device != 0) return report(cudaErrorInvalidDevice);
+  *properties = {};
+  std::snprintf(properties->name, sizeof properties->name, "SIMT on the CPU");
+  size_t free = 0;
+  cudaMemGetInfo(&free, &properties->totalGlobalMem);
+  properties->sharedMemPerBlock = star::simt::kSharedDefault;
+  properties->sharedMemPerBlockOptin = star::simt::kSharedOptin;
+  properties->sharedMemPerMultiprocessor = star::simt::kSharedMultiprocessor;
+  properties->regsPerBlock = 65536;
+  properties->warpSize = 32;
+  properties->maxThreadsPerBlock = 1024;
+  properties->major = 8;
+  properties->minor = 0;
+  properties->multiProcessorCount = star::simt::kMultiprocessors;
+  properties->maxThreadsPerMultiProcessor = 2048;
+  properties->l2CacheSize = 40 << 20;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  cudaDeviceProp p;
+  if (const cudaError_t error = cudaGetDeviceProperties(&p, device); error != cudaSuccess) return error;
+  switch (attribute) {
+    case cudaDevAttrMaxThreadsPerBlock: *value = p.maxThreadsPerBlock; break;
+    case cudaDevAttrMaxSharedMemoryPerBlock: *value = static_cast<int>(p.sharedMemPerBlock); break;
+    case cudaDevAttrWarpSize: *value = p.warpSize; break;
+    case cudaDevAttrMultiProcessorCount: *value = p.multiProcessorCount; break;
+    case cudaDevAttrL2CacheSize: *value = p.l2CacheSize; break;
+    case cudaDevAttrComputeCapabilityMajor: *value = p.major; break;
+    case cudaDevAttrComputeCapabilityMinor: *value = p.minor; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = static_cast<int>(p.sharedMemPerBlockOptin); break;
+    default: return report(cudaErrorInvalidValue);
+  }
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
+
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;  // a hint
+  if (value < 0 || static_cast<size_t>(value) > star::simt::kSharedOptin) return report(cudaErrorInvalidValue);
+  const std::lock_guard lock(star::simt::attributes_mutex);
+  star::simt::dynamic_limits()[kernel] = static_cast<size_t>(value);
+  return cudaSuccess;
+}

@@ -1,0 +1,77 @@
+#include "simt/grid.h"
+
+#include <backtrace.h>
+#include <cxxabi.h>
+#include <omp.h>
+
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+
+#include "simt/block.h"
+
+namespace star::simt {
+
+void fill_garbage(void* data, size_t bytes, bool other, size_t offset) {
+  if (!other) {
+    std::memset(data, 0xff, bytes);
+    return;
+  }
+  auto* to = static_cast<unsigned char*>(data);
+  for (size_t i = 0; i < bytes; ++i) to[i] = std::popcount((offset + i) / 4) & 1 ? 0xfb : 0x7b;
+}
+
+std::string kernel_name(const void* address) {
+  static backtrace_state* state = backtrace_create_state(
+      nullptr, 1, [](void*, const char*, int) {}, nullptr);
+  std::string name;
+  backtrace_syminfo(
+      state, reinterpret_cast<uintptr_t>(address),
+      [](void* data, uintptr_t, const char* symbol, uintptr_t, uintptr_t) {
+        if (symbol) *static_cast<std::string*>(data) = symbol;
+      },
+      [](void*, const char*, int) {}, &name);
+  if (name.empty()) return "at an address without a name";
+  int status = 0;
+  char* readable = abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status);
+  if (status == 0) name = readable;
+  std::free(readable);
+  if (name.starts_with("void ")) name.erase(0, 5);
+  // The parameters say nothing that the template arguments do not.
+  const size_t parameters = name.rfind('(');
+  return name.substr(0, name.starts_with("(") || parameters == std::string::npos ? name.size() : parameters);
+}
+
+uint64_t Grid::linear(uint3 b) const { return b.x + static_cast<uint64_t>(grid.x) * (b.y + static_cast<uint64_t>(grid.y) * b.z); }
+
+void Grid::fail(uint3 b, const std::string& text) {
+  const std::lock_guard lock(mutex_);
+  failed_ = true;
+  if (linear(b) >= failed_block_) return;
+  failed_block_ = linear(b);
+  failure_ = "kernel " + kernel_name(kernel.address) + ", block (" + std::to_string(b.x) + ", " + std::to_string(b.y) + ", " +
+             std::to_string(b.z) + "), " + text;
+}
+
+bool Grid::run() {
+  const auto count = static_cast<int64_t>(static_cast<uint64_t>(grid.x) * grid.y * grid.z);
+  // Starting the team costs some microseconds: not for a handful of threads.
+  const int64_t threads = count * block.x * block.y * block.z;
+  const bool alone = pass.one_thread || count == 1 || threads < 1024;
+#pragma omp parallel if (!alone)
+  {
+    thread_local Block runner;
+    runner.begin(*this);
+#pragma omp for schedule(dynamic, 1) nowait
+    for (int64_t i = 0; i < count; ++i) {
+      if (failed()) continue;
+      const auto number = static_cast<uint64_t>(pass.descending ? count - 1 - i : i);
+      runner.run({static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
+                  static_cast<unsigned>(number / grid.x / grid.y)});
+    }
+    runner.end();
+  }
+  return !failed();
+}
+
+}  // namespace star::simt

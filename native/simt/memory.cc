@@ -1,0 +1,94 @@
+#include "simt/memory.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "simt/grid.h"
+
+namespace star::simt {
+
+namespace {
+constexpr size_t kAlignment = 256;  // cudaMalloc's
+}
+
+DeviceMemory& DeviceMemory::instance() {
+  static auto* memory = new DeviceMemory;  // leaked: tensors may outlive static destruction
+  return *memory;
+}
+
+void* DeviceMemory::allocate(size_t bytes, bool track) {
+  void* data = nullptr;
+  if (posix_memalign(&data, kAlignment, bytes) != 0) return nullptr;
+  fill_garbage(data, bytes, false);
+  const std::lock_guard lock(mutex_);
+  Allocation& allocation = allocations_[reinterpret_cast<uintptr_t>(data)];
+  allocation.data = static_cast<char*>(data);
+  allocation.bytes = bytes;
+  allocation.number = ++number_;
+  if (track) allocation.unwritten.assign(bytes, 1);
+  used_ += bytes;
+  peak_ = std::max(peak_, used_);
+  return data;
+}
+
+bool DeviceMemory::release(void* data) {
+  const std::lock_guard lock(mutex_);
+  const auto it = allocations_.find(reinterpret_cast<uintptr_t>(data));
+  if (it == allocations_.end()) return false;
+  used_ -= it->second.bytes;
+  allocations_.erase(it);
+  std::free(data);
+  return true;
+}
+
+Allocation* DeviceMemory::find(const void* data, size_t bytes) {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  auto it = allocations_.upper_bound(address);
+  if (it == allocations_.begin()) return nullptr;
+  Allocation& allocation = (--it)->second;
+  return address + bytes <= it->first + allocation.bytes ? &allocation : nullptr;
+}
+
+bool DeviceMemory::contains(const void* data, size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  return find(data, bytes) != nullptr;
+}
+
+void DeviceMemory::mark_written(void* to, size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  Allocation* allocation = find(to, bytes);
+  if (!allocation || allocation->unwritten.empty()) return;
+  if (bytes == allocation->bytes) {
+    allocation->unwritten = {};
+  } else {
+    std::fill_n(allocation->unwritten.begin() + (static_cast<char*>(to) - allocation->data), bytes, 0);
+  }
+}
+
+void DeviceMemory::copy_marks(void* to, const void* from, size_t bytes) {
+  {
+    const std::lock_guard lock(mutex_);
+    const Allocation* source = find(from, bytes);
+    Allocation* target = find(to, bytes);
+    if (source && target && !source->unwritten.empty()) {
+      if (target->unwritten.empty()) target->unwritten.assign(target->bytes, 0);
+      std::copy_n(source->unwritten.begin() + (static_cast<const char*>(from) - source->data), bytes,
+                  target->unwritten.begin() + (static_cast<char*>(to) - target->data));
+      return;
+    }
+  }
+  mark_written(to, bytes);
+}
+
+uint64_t DeviceMemory::used() {
+  const std::lock_guard lock(mutex_);
+  return used_;
+}
+
+uint64_t DeviceMemory::peak(bool reset) {
+  const std::lock_guard lock(mutex_);
+  if (reset) peak_ = used_;
+  return peak_;
+}
+
+}  // namespace star::simt

@@ -1,0 +1,34 @@
+// Streams and graphs: lists of work that is done at once, or kept while the stream is capturing.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "simt/api.h"
+
+// What a capture kept: the work in order, and the memory it allocated, which lives as long as the graph.
+struct CUgraph_st {
+  std::vector<std::function<cudaError_t()>> work;
+  std::vector<std::shared_ptr<void>> memory;
+};
+
+struct CUgraphExec_st {
+  CUgraph_st graph;
+};
+
+struct CUstream_st {
+  bool capturing = false;
+  CUgraph_st captured;
+};
+
+namespace star::simt {
+
+// Does the work, or keeps it for the graph.
+cudaError_t submit(cudaStream_t stream, std::function<cudaError_t()> work);
+
+// Remembers an error for cudaGetLastError and returns it.
+cudaError_t report(cudaError_t error);
+// The same for a failed launch, with the text of cudaGetErrorString.
+cudaError_t report_failure(const std::string& text);
+
+}  // namespace star::simt
