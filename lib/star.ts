@@ -11,13 +11,13 @@ import { imageSide, Tokenizer } from './models/tokenizer/index.js'
 import { StarError } from './native/index.js'
 import { imageNoise } from './sampling/image-noise.js'
 import { generate, type SamplingOptions, type SamplingSettings, samplingSchema } from './sampling/index.js'
-import { concat, keep, noGrad, resolveDevice, scope, slice, type Tensor } from './tensor/index.js'
+import { concat, keep, noGrad, resolveDevice, scope, slice, type Tensor, tellFallback } from './tensor/index.js'
 
 /** Longest prompt that is taken, in characters. The text encoder reads its first tokens only. */
 export const maxPromptLength = 4096
 
 export interface LoadOptions {
-  /** `auto` (the default) takes a GPU where one is available. */
+  /** `auto` (the default) takes a GPU where one is available; `cpu` and `cuda` take that one or fail. */
   device?: string
 }
 
@@ -125,6 +125,7 @@ export class Star {
         )
       tokenizer.setTrainable(false)
       transformer.setTrainable(false)
+      tellFallback(options.device, device)
       return new Star(info, device, tokenizer, transformer, textEncoder)
     } catch (error) {
       for (const part of owned) part.dispose()

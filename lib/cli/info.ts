@@ -73,9 +73,10 @@ export function describeModel(info: ModelInfo): string {
 }
 
 async function installation(json: boolean): Promise<void> {
-  const { native, packageRoot } = await import('../native/index.js')
+  const { packageRoot } = await import('../native/index.js')
+  const { devices: allDevices } = await import('../native/devices.js')
   const { shippedModels } = await import('../checkpoint/index.js')
-  const devices = native.devices()
+  const devices = allDevices()
   const models = [...shippedModels().keys()]
   const threads = Number(process.env.STAR_THREADS) || availableParallelism()
   if (json)

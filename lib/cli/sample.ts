@@ -46,7 +46,7 @@ export function addSampleCommand(star: Command): void {
     .option('--more-smooth', 'mix tokens softly: smoother pictures')
     .option('--grid', 'one picture with all of them side by side')
     .option('--batch <n>', 'pictures drawn together', wholeNumber('--batch', 1, 1024), 8)
-    .option('-d, --device <name>', 'cpu, or what "star info" lists', 'auto')
+    .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
     .addHelpText(
       'after',
       `

@@ -16,7 +16,7 @@ export function addTrainCommands(star: Command): void {
       .command(commands[kind])
       .description(description)
       .argument('<config>', 'configuration file (JSON)')
-      .option('-d, --device <name>', 'cpu, or what "star info" lists', 'auto')
+      .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
       .addHelpText(
         'after',
         `
@@ -52,8 +52,6 @@ function describe({ step, totalSteps, loss, metrics, learningRate, samplesPerSec
 async function train(kind: Kind, config: string, device: string): Promise<void> {
   const { runSchema } = await import('../train/config.js')
   const { Trainer } = await import('../train/trainer.js')
-  const { resolveDevice } = await import('../tensor/index.js')
-  const resolved = resolveDevice(device)
   const given = readConfigFile(runSchema, config)
   if (given.kind !== kind)
     throw new StarError(
@@ -67,7 +65,7 @@ async function train(kind: Kind, config: string, device: string): Promise<void> 
     let trainer: TrainerType
     try {
       trainer = await Trainer.open(config, {
-        device: resolved,
+        device,
         signal,
         onProgress: (what, done, total) => preparing.update(done, total, what),
       })
@@ -81,7 +79,7 @@ async function train(kind: Kind, config: string, device: string): Promise<void> 
     try {
       const parameters = (trainer.parameterCount / 1e6).toFixed(1)
       console.error(
-        `${trainer.step > 0 ? `going on from step ${trainer.step}` : 'starting'}: ${parameters} M parameters on ${resolved}, run folder ${given.runFolder}`,
+        `${trainer.step > 0 ? `going on from step ${trainer.step}` : 'starting'}: ${parameters} M parameters on ${trainer.device}, run folder ${given.runFolder}`,
       )
       for await (const step of trainer) {
         progress.update(step.step, step.totalSteps, `loss ${step.loss.toFixed(4)}`)

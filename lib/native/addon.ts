@@ -54,6 +54,8 @@ export interface MemoryStats {
 interface DeviceOps {
   setErrorClass(errorClass: unknown): void
   devices(): DeviceInfo[]
+  /** Loads a backend from a shared library; gives the name of its device. */
+  loadPlugin(path: string): string
   empty(shape: readonly number[], dtype: DType, device: string): NativeTensor
   copy(to: NativeTensor, from: NativeTensor): void
   synchronize(device: string): void

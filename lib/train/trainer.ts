@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { EpochSampler, type SamplerState } from '../data/index.js'
 import { StarError } from '../native/index.js'
 import { AdamW, Ema, noWeightDecay, scheduled } from '../optim/index.js'
-import { clearTape, scope } from '../tensor/index.js'
+import { clearTape, resolveDevice, scope, tellFallback } from '../tensor/index.js'
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js'
 import { type RunConfig, runSchema } from './config.js'
 import { parseConfig, readConfigFile } from './parse-config.js'
@@ -16,7 +16,7 @@ import { openTokenizerTask } from './tokenizer-task.js'
 import { openTransformerTask } from './transformer-task.js'
 
 export interface TrainerOptions {
-  /** Device to train on; default 'cpu'. */
+  /** Device to train on: 'cpu' (the default), 'cuda', or 'auto' for a GPU where one is available. */
   device?: string
   /** Aborting saves a checkpoint and ends the iteration after the current step. */
   signal?: AbortSignal
@@ -48,6 +48,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
   private constructor(
     readonly config: RunConfig,
     readonly run: RunFolder,
+    /** Device it trains on. */
+    readonly device: string,
     task: Task,
     readonly signal: AbortSignal | undefined,
   ) {
@@ -66,7 +68,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
   /**
    * Opens the run a configuration describes; a run folder with a checkpoint goes on from it.
    * @param config a JSON file, or its parsed content
-   * @throws ERR_CONFIG for an unknown or ill-typed key, ERR_FILE for missing data or a broken checkpoint
+   * @throws ERR_CONFIG for an unknown or ill-typed key, ERR_FILE for missing data or a broken checkpoint, ERR_DEVICE for a
+   * device that is unknown or not available
    */
   static async open(config: string | object, options: TrainerOptions = {}): Promise<Trainer> {
     const parsed =
@@ -74,8 +77,10 @@ export class Trainer implements AsyncIterable<TrainStep> {
         ? readConfigFile(runSchema, config)
         : parseConfig(runSchema, config, 'the configuration')
     const run = new RunFolder(parsed.runFolder)
+    const asked = options.device ?? 'cpu'
+    const device = resolveDevice(asked)
     const context = {
-      device: options.device ?? 'cpu',
+      device,
       onProgress: options.onProgress ?? (() => {}),
       signal: options.signal,
     }
@@ -83,9 +88,10 @@ export class Trainer implements AsyncIterable<TrainStep> {
       parsed.kind === 'tokenizer'
         ? await openTokenizerTask(parsed, run, context)
         : await openTransformerTask(parsed, run, context)
-    const trainer = new Trainer(parsed, run, task, options.signal)
+    const trainer = new Trainer(parsed, run, device, task, options.signal)
     trainer.#resume()
     run.writeConfig(parsed)
+    tellFallback(asked, device)
     return trainer
   }
 

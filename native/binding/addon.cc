@@ -4,6 +4,7 @@
 #include "binding/call.h"
 #include "binding/families.h"
 #include "binding/tensor_object.h"
+#include "core/plugin.h"
 #include "core/registry.h"
 #include "cpu/cpu_backend.h"
 
@@ -29,6 +30,9 @@ void define_devices(Napi::Object exports) {
       list.Set(list.Length(), entry);
     }
     return list;
+  });
+  define_op(exports, "loadPlugin", [](const Call& call) -> Napi::Value {  // (path) → name of its device
+    return Napi::String::New(call.info.Env(), load_plugin(call.string(0, "path")).name());
   });
   define_op(exports, "empty", [](const Call& call) -> Napi::Value {
     return call.wrap(

@@ -1,5 +1,8 @@
 #include "core/registry.h"
 
+#include <cstring>
+#include <mutex>
+
 #include "core/error.h"
 
 namespace star {
@@ -10,13 +13,20 @@ std::vector<std::unique_ptr<Backend>>& all() {
   static auto* list = new std::vector<std::unique_ptr<Backend>>();
   return *list;
 }
+std::mutex mutex;  // guards the list; the backends in it stay for ever
 }  // namespace
 
-void register_backend(std::unique_ptr<Backend> backend) { all().push_back(std::move(backend)); }
+void register_backend(std::unique_ptr<Backend> backend) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  for (auto& other : all())
+    if (std::strcmp(other->name(), backend->name()) == 0)
+      fail(ErrorCode::Device, "there is a device '%s' already: only one plugin can bring it", backend->name());
+  all().push_back(std::move(backend));
+}
 
 Backend& backend(const std::string& name) {
   std::string known;
-  for (auto& candidate : all()) {
+  for (Backend* candidate : backends()) {
     if (name == candidate->name()) {
       std::string reason;
       if (!candidate->available(&reason))
@@ -29,6 +39,7 @@ Backend& backend(const std::string& name) {
 }
 
 std::vector<Backend*> backends() {
+  const std::lock_guard<std::mutex> lock(mutex);
   std::vector<Backend*> list;
   for (auto& backend : all()) list.push_back(backend.get());
   return list;

@@ -9,6 +9,7 @@
 
 namespace star {
 
+// Throws ERR_DEVICE if there is a backend of this name. May be called on any thread, like the others.
 void register_backend(std::unique_ptr<Backend> backend);
 Backend& backend(const std::string& name);  // throws ERR_DEVICE naming the known and the available ones
 std::vector<Backend*> backends();

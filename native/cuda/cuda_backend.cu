@@ -14,18 +14,38 @@ CudaBackend::CudaBackend(const char* name) : name_(name) {}
 // The process ends: the driver takes everything back by itself, and may be gone already.
 CudaBackend::~CudaBackend() = default;
 
-bool CudaBackend::available(std::string* reason) const {
-  int count = 0;
+namespace {
+
+std::string cuda_version(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
+
+// Why no GPU can be used, or nothing.
+std::string device_problem() {
+  int driver = 0, count = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+    return "no NVIDIA driver was found: install driver 580 or newer";
+  if (driver < 13000)
+    return "the NVIDIA driver is made for CUDA " + cuda_version(driver) + ", 13.0 is needed: install driver 580 or newer";
   const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status != cudaSuccess || count == 0) {
-    cudaGetLastError();
-    *reason = status == cudaErrorInsufficientDriver
-                  ? "the NVIDIA driver is missing or too old for CUDA 13: install driver 580 or newer"
-                  : std::string("no NVIDIA GPU can be used (") + cudaGetErrorString(status) +
-                        "): check nvidia-smi, and CUDA_VISIBLE_DEVICES if it is set";
-    return false;
-  }
-  return Library::cublaslt().available(reason) && Library::cudnn().available(reason);
+  if (status != cudaSuccess || count == 0)
+    return std::string("no NVIDIA GPU can be used (") + cudaGetErrorString(status) +
+           "): check nvidia-smi, and CUDA_VISIBLE_DEVICES if it is set";
+  cudaDeviceProp p{};
+  if (const cudaError_t failed = cudaGetDeviceProperties(&p, 0); failed != cudaSuccess)
+    return std::string("the NVIDIA GPU does not answer (") + cudaGetErrorString(failed) + "): check nvidia-smi";
+  if (p.major < 8)
+    return std::string(p.name) + " has compute capability " + std::to_string(p.major) + "." + std::to_string(p.minor) +
+           ", 8.0 is needed: use an NVIDIA GPU of the Ampere generation or newer";
+  return "";
+}
+
+}  // namespace
+
+bool CudaBackend::available(std::string* reason) const {
+  const std::string problem = device_problem();
+  cudaGetLastError();  // what was found out here must not be reported by the next call
+  if (problem.empty()) return Library::cublaslt().available(reason) && Library::cudnn().available(reason);
+  *reason = problem;
+  return false;
 }
 
 std::string CudaBackend::description() const {
@@ -34,8 +54,7 @@ std::string CudaBackend::description() const {
   check_cuda(cudaGetDeviceProperties(&p, 0), "device properties");
   check_cuda(cudaDriverGetVersion(&driver), "driver version");
   return std::string(p.name) + ", compute capability " + std::to_string(p.major) + "." + std::to_string(p.minor) + ", " +
-         std::to_string(p.totalGlobalMem >> 20) + " MiB, driver for CUDA " + std::to_string(driver / 1000) + "." +
-         std::to_string(driver % 1000 / 10);
+         std::to_string(p.totalGlobalMem >> 20) + " MiB, driver for CUDA " + cuda_version(driver);
 }
 
 void CudaBackend::open() {

@@ -1,4 +1,6 @@
-// What the addon calls after loading star_cuda.so.
+// star_cuda.so as a plugin.
+#include "core/plugin.h"
+
 #include "cuda/cuda_backend.h"
 
-extern "C" __attribute__((visibility("default"))) star::Backend* star_create_backend() { return new star::CudaBackend("cuda"); }
+STAR_PLUGIN(new star::CudaBackend("cuda"))

@@ -49,7 +49,7 @@ t.test('help and version', async (t) => {
 t.test('sample draws the same picture again, and others for other seeds', async (t) => {
   const folder = t.testdir()
   const draw = (out: string, ...more: string[]) =>
-    star(['sample', 'a red apple', '--model', model, '--out', join(folder, out), ...more])
+    star(['sample', 'a red apple', '--model', model, '--device', 'cpu', '--out', join(folder, out), ...more])
   t.match(await draw('a.png'), { code: 0, stdout: `${join(folder, 'a.png')}\n`, stderr: '' })
   await draw('b.png')
   await draw('c.png', '--seed', '43')
@@ -191,7 +191,7 @@ t.test('Ctrl-C ends the drawing and keeps whole pictures only', async (t) => {
   const folder = join(t.testdir(), 'out')
   let sent = false
   const { code, stdout, stderr } = await star(
-    ['sample', 'a', '--model', model, '--count', '5000', '--batch', '1', '--out', folder],
+    ['sample', 'a', '--model', model, '--device', 'cpu', '--count', '5000', '--batch', '1', '--out', folder],
     {
       onOutput: (_, kill) => {
         if (!sent) kill('SIGINT')
@@ -209,7 +209,7 @@ t.test('Ctrl-C ends the drawing and keeps whole pictures only', async (t) => {
 })
 
 t.test('a full disk', { skip: smallDiskMissing() }, async (t) => {
-  const draw = '"$2" "$3" sample a --model "$4" --count 64 --grid --out "$1/x.png"'
+  const draw = '"$2" "$3" sample a --model "$4" --device cpu --count 64 --grid --out "$1/x.png"'
   const script = `echo old > "$1/x.png"; ${draw}; code=$?; ls -A "$1"; cat "$1/x.png"; exit $code`
   const { code, stdout, stderr } = withSmallDisk(t.testdir(), '16k', script, [process.execPath, starFile, model])
   t.equal(code, 2)

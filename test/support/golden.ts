@@ -3,10 +3,11 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { packageRoot } from '../../lib/native/index.js'
 import { Tensor } from '../../lib/tensor/index.js'
+import { testDevice } from './device.js'
+
+export { testDevice } from './device.js'
 
 export const goldenFolder: string = process.env.STAR_GOLDEN ?? join(packageRoot, 'test', 'golden')
-/** Backend that golden tests run on. */
-export const testDevice: string = process.env.STAR_TEST_DEVICE ?? 'cpu'
 
 interface Entry {
   dtype: string

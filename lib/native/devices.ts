@@ -1,0 +1,48 @@
+/** Devices of this process: those of the addon, and those of plugins, which are loaded when somebody asks for them. */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import type { DeviceInfo } from './addon.js'
+import { StarError } from './error.js'
+import { native, packageRoot } from './index.js'
+
+export type { DeviceInfo } from './addon.js'
+
+/**
+ * Loads a plugin and gives the name of its device; a plugin that is loaded already is not loaded again.
+ * @throws ERR_DEVICE when the file does not load, is no plugin, or was built from other sources than the addon
+ */
+export function loadBackendPlugin(file: string): string {
+  return native.loadPlugin(file)
+}
+
+/** Where the CUDA plugin may lie: beside the addon of a clone, or of the package. */
+export const cudaPluginFiles: readonly string[] = [
+  join(packageRoot, 'build-cuda', 'star_cuda.so'),
+  join(packageRoot, 'prebuilds', `${process.platform}-${process.arch}`, 'star_cuda.so'),
+]
+
+/** Loads the CUDA plugin if that was not done; gives the reason when there is none or it does not load. */
+function loadCuda(files: readonly string[]): string | null {
+  const file = files.find((candidate) => existsSync(candidate))
+  if (!file)
+    return `this installation has no CUDA plugin (neither ${files.join(' nor ')} is there): build it in a clone with "npm run build:cuda"`
+  try {
+    loadBackendPlugin(file)
+    return null
+  } catch (error) {
+    if (error instanceof StarError) return error.message
+    throw error
+  }
+}
+
+/**
+ * All devices, `cuda` among them whether it can be used or not: its `detail` says what it is, or what is missing and what to
+ * do. Loads the CUDA plugin; who needs the CPU alone does not call this.
+ */
+export function devices(files: readonly string[] = cudaPluginFiles): DeviceInfo[] {
+  const known = native.devices()
+  if (known.some((device) => device.name === 'cuda')) return known
+  const problem = loadCuda(files)
+  if (problem === null) return native.devices()
+  return [...known, { name: 'cuda', available: false, detail: problem }]
+}
