@@ -1,4 +1,5 @@
-// What the addon calls after loading star_simt.so, and native tests instead.
+// star_simt.so as a plugin.
+#include "core/plugin.h"
 #include "cuda/cuda_backend.h"
 
-extern "C" __attribute__((visibility("default"))) star::Backend* star_create_backend() { return new star::CudaBackend("simt"); }
+STAR_PLUGIN(new star::CudaBackend("simt"))
