@@ -1,0 +1,377 @@
+// cuBLASLt for the simt build: answers by oneDNN's matrix product in f32, and refuses what the library refuses, so that the
+// wrapper's attributes, alignments, workspace and algorithm cache are checked and not only its results.
+// Stricter than the library in one point: an algorithm serves the very problem that it was asked for.
+#include <cublasLt.h>
+
+#include <cmath>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "simt/elements.h"
+#include "simt/stream.h"
+
+using star::simt::Element;
+
+struct cublasLtContext {};
+
+struct cublasLtMatrixLayoutOpaque_t {
+  uint32_t type;
+  uint64_t rows, cols;
+  int64_t ld;
+  int32_t batch = 1;
+  int64_t batch_stride = 0;
+};
+
+struct cublasLtMatmulDescOpaque_t {
+  cublasComputeType_t compute;
+  cudaDataType_t scale;
+  int32_t trans_a = CUBLAS_OP_N, trans_b = CUBLAS_OP_N;
+  uint32_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  const void* bias = nullptr;
+  void* aux = nullptr;
+  int64_t aux_ld = 0, aux_stride = 0;
+};
+
+struct cublasLtMatmulPreferenceOpaque_t {
+  uint64_t workspace = 0;
+  uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_MASK;
+  uint32_t align_a = 256, align_b = 256, align_c = 256, align_d = 256;
+};
+
+namespace {
+
+constexpr uint64_t kMagic = 0x73696d742d6c7431;  // an algorithm that the heuristic made
+constexpr uint64_t kWorkspaceAlignment = 256;
+
+// What fits into cublasLtMatmulAlgo_t.
+struct Algorithm {
+  uint64_t magic, problem, workspace;
+  uint32_t align_a, align_b, align_c, align_d, align_bias, align_aux;
+};
+static_assert(sizeof(Algorithm) <= sizeof(cublasLtMatmulAlgo_t));
+
+template <class T>
+cublasStatus_t set(T& field, const void* value, size_t bytes) {
+  if (!value || bytes != sizeof(T)) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(&field, value, sizeof(T));
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+bool element_of(uint32_t type, Element& element) {
+  switch (type) {
+    case CUDA_R_32F: element = Element::F32; return true;
+    case CUDA_R_16F: element = Element::F16; return true;
+    case CUDA_R_16BF: element = Element::BF16; return true;
+    default: return false;
+  }
+}
+
+// D (rows, cols) = op(A) (rows, k)·op(B) (k, cols), all by columns.
+struct Problem {
+  cublasLtMatmulDescOpaque_t desc;
+  cublasLtMatrixLayoutOpaque_t a, b, c, d;
+  Element in, out;
+  int64_t rows, cols, k;
+  bool bias, gelu, aux;
+};
+
+// The larger power of two, up to 256, that divides an address.
+uint32_t alignment(const void* address) {
+  const auto bits = reinterpret_cast<uintptr_t>(address) | 256;
+  return static_cast<uint32_t>(bits & -bits);
+}
+
+bool valid(const cublasLtMatrixLayoutOpaque_t& layout) {
+  return layout.rows > 0 && layout.cols > 0 && layout.ld >= static_cast<int64_t>(layout.rows) && layout.batch > 0;
+}
+
+cublasStatus_t describe(const cublasLtMatmulDescOpaque_t* desc, const cublasLtMatrixLayoutOpaque_t* a,
+                        const cublasLtMatrixLayoutOpaque_t* b, const cublasLtMatrixLayoutOpaque_t* c,
+                        const cublasLtMatrixLayoutOpaque_t* d, Problem& problem) {
+  if (!desc || !a || !b || !c || !d || !valid(*a) || !valid(*b) || !valid(*c) || !valid(*d)) return CUBLAS_STATUS_INVALID_VALUE;
+  Problem p{*desc, *a, *b, *c, *d, {}, {}, 0, 0, 0, false, false, false};
+  Element b_type, c_type;
+  if (!element_of(a->type, p.in) || !element_of(b->type, b_type) || !element_of(c->type, c_type) || !element_of(d->type, p.out))
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (desc->compute != CUBLAS_COMPUTE_32F || desc->scale != CUDA_R_32F || b_type != p.in || c_type != p.out ||
+      (p.out != p.in && p.out != Element::F32))
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  const bool ta = desc->trans_a == CUBLAS_OP_T, tb = desc->trans_b == CUBLAS_OP_T;
+  p.rows = static_cast<int64_t>(ta ? a->cols : a->rows);
+  p.k = static_cast<int64_t>(ta ? a->rows : a->cols);
+  p.cols = static_cast<int64_t>(tb ? b->rows : b->cols);
+  const auto matches = [&](const cublasLtMatrixLayoutOpaque_t& m) {
+    // Matrices written by one call must not overlap.
+    return static_cast<int64_t>(m.rows) == p.rows && static_cast<int64_t>(m.cols) == p.cols && m.batch == a->batch &&
+           (m.batch == 1 || m.batch_stride >= m.ld * p.cols);
+  };
+  if (static_cast<int64_t>(tb ? b->cols : b->rows) != p.k || b->batch != a->batch || !matches(*c) || !matches(*d))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  switch (desc->epilogue) {
+    case CUBLASLT_EPILOGUE_DEFAULT: break;
+    case CUBLASLT_EPILOGUE_BIAS: p.bias = true; break;
+    case CUBLASLT_EPILOGUE_GELU: p.gelu = true; break;
+    case CUBLASLT_EPILOGUE_GELU_BIAS: p.gelu = p.bias = true; break;
+    case CUBLASLT_EPILOGUE_GELU_AUX: p.gelu = p.aux = true; break;
+    case CUBLASLT_EPILOGUE_GELU_AUX_BIAS: p.gelu = p.aux = p.bias = true; break;
+    default: return CUBLAS_STATUS_INVALID_VALUE;
+  }
+  if (p.bias && !desc->bias) return CUBLAS_STATUS_INVALID_VALUE;
+  if (p.aux && (!desc->aux || desc->aux_ld < p.rows || desc->aux_ld % 8 != 0 || desc->aux_stride % 8 != 0 ||
+                (d->batch > 1 && desc->aux_stride < desc->aux_ld * p.cols)))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  // Epilogues come with the kernels that store 16 bytes at a time.
+  if (desc->epilogue != CUBLASLT_EPILOGUE_DEFAULT && static_cast<size_t>(d->ld) * star::simt::element_size(p.out) % 16 != 0)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  problem = p;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+uint64_t fingerprint(const Problem& p) {
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a over whole words
+  const auto mix = [&](uint64_t word) { hash = (hash ^ word) * 0x100000001b3; };
+  for (const auto& m : {p.a, p.b, p.c, p.d})
+    for (const uint64_t word : {uint64_t{m.type}, m.rows, m.cols, static_cast<uint64_t>(m.ld), static_cast<uint64_t>(m.batch),
+                                static_cast<uint64_t>(m.batch_stride)})
+      mix(word);
+  mix(static_cast<uint64_t>(p.desc.trans_a));
+  mix(static_cast<uint64_t>(p.desc.trans_b));
+  mix(p.desc.epilogue);
+  mix(p.aux ? static_cast<uint64_t>(p.desc.aux_ld) : 0);
+  mix(p.aux ? static_cast<uint64_t>(p.desc.aux_stride) : 0);
+  return hash;
+}
+
+// The product alone, (cols, rows) by rows in `to`: the transpose of D by columns.
+void multiply(const Problem& p, const void* a, const void* b, float* to) {
+  using dnnl::memory;
+  const auto f32 = memory::data_type::f32;
+  const int64_t batch = p.d.batch;
+  // 16-bit operands are widened; f32 is read where it lies.
+  const auto widen = [&](const void* data, const cublasLtMatrixLayoutOpaque_t& m, std::vector<float>& wide) {
+    if (p.in == Element::F32) return static_cast<const float*>(data);
+    const size_t count = static_cast<size_t>((m.batch - 1) * m.batch_stride + m.ld * (static_cast<int64_t>(m.cols) - 1)) + m.rows;
+    wide.resize(count);
+    for (size_t i = 0; i < count; ++i) wide[i] = star::simt::load_element(data, p.in, i);
+    return static_cast<const float*>(wide.data());
+  };
+  std::vector<float> wide_a, wide_b;
+  const float *a32 = widen(a, p.a, wide_a), *b32 = widen(b, p.b, wide_b);
+  // One call for the batch, or one a matrix where both operands stay the same (oneDNN broadcasts one of them at most).
+  const bool a_moves = p.a.batch_stride != 0, b_moves = p.b.batch_stride != 0;
+  const int64_t together = a_moves || b_moves ? batch : 1;
+  const auto strides = [](const cublasLtMatrixLayoutOpaque_t& m, bool moves, int64_t group, bool inner_first) {
+    const int64_t step = moves && group > 1 ? m.batch_stride : m.ld * static_cast<int64_t>(m.cols);
+    return inner_first ? memory::dims{step, 1, m.ld} : memory::dims{step, m.ld, 1};
+  };
+  const memory::desc left({b_moves ? together : 1, p.cols, p.k}, f32,
+                          strides(p.b, b_moves, together, p.desc.trans_b == CUBLAS_OP_T));
+  const memory::desc right({a_moves ? together : 1, p.k, p.rows}, f32,
+                           strides(p.a, a_moves, together, p.desc.trans_a == CUBLAS_OP_T));
+  const memory::desc product({together, p.cols, p.rows}, f32, memory::format_tag::abc);
+  const dnnl::matmul primitive({dnnl::matmul::desc(left, right, product), star::simt::dnnl_engine()});
+  for (int64_t i = 0; i < batch; i += together)
+    primitive.execute(star::simt::dnnl_stream(), {{DNNL_ARG_SRC, star::simt::dnnl_view(left, b32)},
+                                                  {DNNL_ARG_WEIGHTS, star::simt::dnnl_view(right, a32)},
+                                                  {DNNL_ARG_DST, star::simt::dnnl_view(product, to + i * p.rows * p.cols)}});
+}
+
+float gelu(float x) {  // tanh form
+  return 0.5f * x * (1.0f + std::tanh(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+}
+
+void finish(const Problem& p, float alpha, float beta, const float* product, const void* c, void* d) {
+  using star::simt::load_element;
+  using star::simt::store_element;
+  for (int64_t i = 0; i < p.d.batch; ++i)
+    for (int64_t col = 0; col < p.cols; ++col)
+      for (int64_t row = 0; row < p.rows; ++row) {
+        float x = alpha * product[(i * p.cols + col) * p.rows + row];
+        if (beta != 0.0f) x += beta * load_element(c, p.out, static_cast<size_t>(i * p.c.batch_stride + col * p.c.ld + row));
+        if (p.bias) x += load_element(p.desc.bias, p.out, static_cast<size_t>(row));
+        if (p.aux) store_element(p.desc.aux, p.out, static_cast<size_t>(i * p.desc.aux_stride + col * p.desc.aux_ld + row), x);
+        if (p.gelu) x = gelu(x);
+        store_element(d, p.out, static_cast<size_t>(i * p.d.batch_stride + col * p.d.ld + row), x);
+      }
+}
+
+cudaError_t run(const Problem& p, float alpha, float beta, const void* a, const void* b, const void* c, void* d) {
+  try {
+    const bool dense = p.d.ld == p.rows && (p.d.batch == 1 || p.d.batch_stride == p.rows * p.cols);
+    if (p.out == Element::F32 && dense && alpha == 1.0f && beta == 0.0f && p.desc.epilogue == CUBLASLT_EPILOGUE_DEFAULT) {
+      multiply(p, a, b, static_cast<float*>(d));
+    } else {
+      std::vector<float> product(static_cast<size_t>(p.d.batch * p.rows * p.cols));
+      multiply(p, a, b, product.data());
+      finish(p, alpha, beta, product.data(), c, d);
+    }
+    return cudaSuccess;
+  } catch (const std::bad_alloc&) {
+    return cudaErrorMemoryAllocation;
+  } catch (const dnnl::error&) {
+    return cudaErrorLaunchFailure;
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
+  if (!handle) return CUBLAS_STATUS_INVALID_VALUE;
+  *handle = new (std::nothrow) cublasLtContext;
+  return *handle ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
+}
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
+  delete handle;
+  return CUBLAS_STATUS_SUCCESS;
+}
+const char* cublasLtGetStatusString(cublasStatus_t status) {
+  switch (status) {
+    case CUBLAS_STATUS_SUCCESS: return "success";
+    case CUBLAS_STATUS_NOT_INITIALIZED: return "the library was not initialized";
+    case CUBLAS_STATUS_ALLOC_FAILED: return "the resource allocation failed";
+    case CUBLAS_STATUS_INVALID_VALUE: return "an invalid value was provided";
+    case CUBLAS_STATUS_EXECUTION_FAILED: return "the execution failed";
+    case CUBLAS_STATUS_INTERNAL_ERROR: return "an internal operation failed";
+    case CUBLAS_STATUS_NOT_SUPPORTED: return "the functionality is not supported";
+  }
+  return "unknown status";
+}
+
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType type, uint64_t rows, uint64_t cols,
+                                          int64_t ld) {
+  if (!layout) return CUBLAS_STATUS_INVALID_VALUE;
+  *layout = new (std::nothrow) cublasLtMatrixLayoutOpaque_t{static_cast<uint32_t>(type), rows, cols, ld};
+  return *layout ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
+}
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
+  delete layout;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute,
+                                                const void* value, size_t bytes) {
+  if (!layout) return CUBLAS_STATUS_INVALID_VALUE;
+  switch (attribute) {
+    case CUBLASLT_MATRIX_LAYOUT_TYPE: return set(layout->type, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_ROWS: return set(layout->rows, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_COLS: return set(layout->cols, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_LD: return set(layout->ld, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return set(layout->batch, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET: return set(layout->batch_stride, value, bytes);
+  }
+  return CUBLAS_STATUS_INVALID_VALUE;
+}
+
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* desc, cublasComputeType_t compute, cudaDataType_t scale) {
+  if (!desc) return CUBLAS_STATUS_INVALID_VALUE;
+  *desc = new (std::nothrow) cublasLtMatmulDescOpaque_t{compute, scale};
+  return *desc ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
+}
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) {
+  delete desc;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute,
+                                              const void* value, size_t bytes) {
+  if (!desc) return CUBLAS_STATUS_INVALID_VALUE;
+  switch (attribute) {
+    case CUBLASLT_MATMUL_DESC_TRANSA: return set(desc->trans_a, value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB: return set(desc->trans_b, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE: return set(desc->epilogue, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return set(desc->bias, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER: return set(desc->aux, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD: return set(desc->aux_ld, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE: return set(desc->aux_stride, value, bytes);
+  }
+  return CUBLAS_STATUS_INVALID_VALUE;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
+  if (!preference) return CUBLAS_STATUS_INVALID_VALUE;
+  *preference = new (std::nothrow) cublasLtMatmulPreferenceOpaque_t;
+  return *preference ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
+}
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
+  delete preference;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
+                                                    size_t bytes) {
+  if (!preference) return CUBLAS_STATUS_INVALID_VALUE;
+  switch (attribute) {
+    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES: return set(preference->workspace, value, bytes);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK: return set(preference->reductions, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES: return set(preference->align_a, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES: return set(preference->align_b, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES: return set(preference->align_c, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES: return set(preference->align_d, value, bytes);
+  }
+  return CUBLAS_STATUS_INVALID_VALUE;
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int wanted,
+                                              cublasLtMatmulHeuristicResult_t results[], int* found) {
+  if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
+  if (!preference || wanted <= 0 || !results || !found) return CUBLAS_STATUS_INVALID_VALUE;
+  *found = 0;
+  Problem p;
+  const cublasStatus_t status = describe(desc, a, b, c, d, p);
+  if (status != CUBLAS_STATUS_SUCCESS) return status;
+  // Long sums of small products are cut into pieces that meet in the workspace, where that may be had.
+  const uint64_t pieces = static_cast<uint64_t>(p.d.batch * p.rows * p.cols) * 4 * 2;
+  const bool split = p.k >= 64 && p.k >= 2 * p.rows && p.k >= 2 * p.cols && pieces <= preference->workspace &&
+                     (preference->reductions & CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE) != 0;
+  const Algorithm algorithm{kMagic,
+                            fingerprint(p),
+                            split ? pieces : 0,
+                            preference->align_a,
+                            preference->align_b,
+                            preference->align_c,
+                            preference->align_d,
+                            p.bias ? alignment(p.desc.bias) : 1,
+                            p.aux ? alignment(p.desc.aux) : 1};
+  results[0] = {};
+  std::memcpy(&results[0].algo, &algorithm, sizeof algorithm);
+  results[0].workspaceSize = algorithm.workspace;
+  results[0].state = CUBLAS_STATUS_SUCCESS;
+  results[0].wavesCount = 1.0f;
+  *found = 1;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void* alpha, const void* a_data,
+                              cublasLtMatrixLayout_t a, const void* b_data, cublasLtMatrixLayout_t b, const void* beta,
+                              const void* c_data, cublasLtMatrixLayout_t c, void* d_data, cublasLtMatrixLayout_t d,
+                              const cublasLtMatmulAlgo_t* algo, void* workspace, size_t workspace_bytes, cudaStream_t stream) {
+  using star::simt::aligned;
+  if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
+  if (!alpha || !beta || !a_data || !b_data || !c_data || !d_data || !algo) return CUBLAS_STATUS_INVALID_VALUE;
+  Problem p;
+  const cublasStatus_t status = describe(desc, a, b, c, d, p);
+  if (status != CUBLAS_STATUS_SUCCESS) return status;
+  Algorithm chosen;
+  std::memcpy(&chosen, algo, sizeof chosen);
+  if (chosen.magic != kMagic || chosen.problem != fingerprint(p)) return CUBLAS_STATUS_INVALID_VALUE;
+  if (!aligned(a_data, chosen.align_a) || !aligned(b_data, chosen.align_b) || !aligned(c_data, chosen.align_c) ||
+      !aligned(d_data, chosen.align_d) || (p.bias && !aligned(p.desc.bias, chosen.align_bias)) ||
+      (p.aux && !aligned(p.desc.aux, chosen.align_aux)))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  if (chosen.workspace > 0 && (!workspace || workspace_bytes < chosen.workspace || !aligned(workspace, kWorkspaceAlignment)))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
+  const cudaError_t done = star::simt::submit(stream, [=] {
+    if (chosen.workspace > 0) std::memset(workspace, 0xa5, chosen.workspace);  // whatever lay there is gone
+    return run(p, scale, keep, a_data, b_data, c_data, d_data);
+  });
+  switch (done) {
+    case cudaSuccess: return CUBLAS_STATUS_SUCCESS;
+    case cudaErrorMemoryAllocation: return CUBLAS_STATUS_ALLOC_FAILED;
+    default: return CUBLAS_STATUS_EXECUTION_FAILED;
+  }
+}
+}
