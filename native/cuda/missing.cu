@@ -4,14 +4,6 @@
 
 namespace star {
 
-void CudaBackend::matmul(const MatmulArgs&) { fail(ErrorCode::Device, "matmul is missing"); }
-void CudaBackend::conv2d(const Conv2dArgs&) { fail(ErrorCode::Device, "conv2d is missing"); }
-void CudaBackend::conv2d_backward_data(const Conv2dBackwardDataArgs&) {
-  fail(ErrorCode::Device, "conv2d_backward_data is missing");
-}
-void CudaBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs&) {
-  fail(ErrorCode::Device, "conv2d_backward_weight is missing");
-}
 void CudaBackend::resample(const ResampleArgs&) { fail(ErrorCode::Device, "resample is missing"); }
 void CudaBackend::resample_backward(const ResampleBackwardArgs&) { fail(ErrorCode::Device, "resample_backward is missing"); }
 void CudaBackend::reduce(const ReduceArgs&) { fail(ErrorCode::Device, "reduce is missing"); }
