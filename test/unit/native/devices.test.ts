@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import t from 'tap'
 import { cudaPluginFiles, devices, loadBackendPlugin } from '../../../lib/native/devices.js'
 import { native, packageRoot } from '../../../lib/native/index.js'
@@ -17,7 +17,7 @@ const skipWithDriver = existsSync('/proc/driver/nvidia/version') ? 'this machine
 const refused = (message: RegExp) => ({ name: 'StarError', code: 'ERR_DEVICE', message })
 
 /** Runs a module in a process of its own, which has loaded nothing before. */
-function run(source: string): { stdout: string; stderr: string } {
+function run(source: string, env: NodeJS.ProcessEnv = {}): { stdout: string; stderr: string } {
   const imports = `import { devices, loadBackendPlugin } from './dist/lib/native/devices.js'
 import { resolveDevice } from './dist/lib/tensor/index.js'
 import { Star } from './dist/lib/index.js'
@@ -26,6 +26,7 @@ const mapped = () => /star_cuda|libcuda|cublas|cudnn/.test(readFileSync('/proc/s
 `
   const child = spawnSync(process.execPath, ['--input-type=module', '-e', imports + source], {
     cwd: packageRoot,
+    env: { ...process.env, ...env },
     encoding: 'utf8',
   })
   if (child.status !== 0) throw new Error(child.stderr)
@@ -122,4 +123,87 @@ t.test('the command: info reports, --device cuda fails with the remedy', { skip:
   t.equal(sample.code, 2)
   t.match(sample.stderr, /^error: device "cuda" is not available: no NVIDIA driver was found[^\n]*\n$/)
   t.notOk(existsSync(out))
+})
+
+/**
+ * The plugin over the host runtime, which has a driver and a GPU, but looks for NVIDIA's libraries as the real one does. `info`
+ * gives what `star info` and the choice of a device say there.
+ */
+function info(env: NodeJS.ProcessEnv): { report: string; auto: string; cuda: string } {
+  const source = `
+    loadBackendPlugin('build/star_cuda_on_simt.so')
+    const { main } = await import('./dist/lib/cli/main.js')
+    await main(['node', 'star', 'info'])
+    console.log('auto:', resolveDevice('auto'))
+    try { console.log('cuda:', resolveDevice('cuda')) } catch (error) { console.log('cuda:', error.code, error.message) }`
+  const unset = { CUDA_HOME: '', VIRTUAL_ENV: '', CONDA_PREFIX: '' }
+  const { stdout, stderr } = run(source, { ...unset, ...env })
+  if (stderr) throw new Error(stderr)
+  const find = (name: string): string => new RegExp(`^${name} *(.*)$`, 'm').exec(stdout)?.[1] ?? stdout
+  return { report: find('device cuda'), auto: find('auto:'), cuda: find('cuda:') }
+}
+
+/** A library that loads, under the name of another. */
+function libraryAt(...path: string[]): void {
+  const file = join(...path)
+  mkdirSync(dirname(file), { recursive: true })
+  copyFileSync(join(packageRoot, 'build', 'star_simt.so'), file)
+}
+
+t.test('with a driver: the reports about the libraries', async (t) => {
+  const bare = info({})
+  if (!/was not found/.test(bare.report)) {
+    t.pass('not tried', { skip: "this machine has NVIDIA's libraries where every program finds them" })
+    return
+  }
+  const places =
+    "CUDA_HOME (not set), /usr/local/cuda*, /opt/cuda, the system's library path, VIRTUAL_ENV (not set), CONDA_PREFIX (not set)"
+  const remedy =
+    'Install it with the CUDA 13 toolkit and set CUDA_HOME, or activate a Python environment and run: pip install'
+  const missing = (title: string, file: string, looked: string, wheel: string) =>
+    `${title} was not found: ${file} was looked for in ${looked}. ${remedy} ${wheel}`
+  const noBlas = missing('cuBLAS 13', 'libcublasLt.so.13', places, 'nvidia-cublas')
+  t.same(bare, {
+    report: `not available: ${noBlas}`,
+    auto: 'cpu',
+    cuda: `ERR_DEVICE device "cuda" is not available: ${noBlas}; choose one of auto, cpu`,
+  })
+
+  const root = t.testdir()
+  const home = join(root, 'toolkit')
+  const venv = join(root, 'venv')
+  const conda = join(root, 'conda')
+  const wheels = ['lib', 'python3.12', 'site-packages', 'nvidia']
+  libraryAt(home, 'lib64', 'libcublasLt.so.13')
+  const looked = places.replace('CUDA_HOME (not set)', `CUDA_HOME=${home}`)
+  const noDnn = missing('cuDNN 9', 'libcudnn.so.9', looked, 'nvidia-cudnn-cu13')
+  t.match(info({ CUDA_HOME: home }), { report: `not available: ${noDnn}`, auto: 'cpu' })
+
+  libraryAt(venv, ...wheels, 'cudnn', 'lib', 'libcudnn.so.9')
+  const all = /^SIMT on the CPU, compute capability 8\.0, \d+ MiB, driver for CUDA 13\.0$/
+  t.match(info({ CUDA_HOME: home, VIRTUAL_ENV: venv }), { report: all, auto: 'cuda', cuda: 'cuda' })
+  libraryAt(conda, ...wheels, 'cu13', 'lib', 'libcublasLt.so.13')
+  t.match(info({ CONDA_PREFIX: conda, VIRTUAL_ENV: venv }), { report: all })
+
+  // CUDA_HOME goes first, and what it has there may be damaged.
+  writeFileSync(join(home, 'lib64', 'libcudnn.so.9'), 'no library')
+  t.match(
+    info({ CUDA_HOME: home }).report,
+    /cuDNN 9 does not load: .*toolkit\/lib64\/libcudnn\.so\.9: file too short\. Inst/,
+  )
+})
+
+t.test('a library without a function that is needed', async (t) => {
+  const home = t.testdir()
+  libraryAt(home, 'lib64', 'libcublasLt.so.13')
+  libraryAt(home, 'lib64', 'libcudnn.so.9')
+  const { stdout } = run(
+    `
+    loadBackendPlugin('build/star_cuda_on_simt.so')
+    const { matmul, Tensor } = await import('./dist/lib/tensor/index.js')
+    const x = Tensor.from(new Float32Array(4), [2, 2], { device: 'cuda' })
+    try { matmul(x, x) } catch (error) { console.log(error.name, error.code, error.message) }`,
+    { CUDA_HOME: home },
+  )
+  t.match(stdout, /^StarError ERR_DEVICE cuBLAS 13: libcublasLt\.so\.13 has no function \w+: install a newer version/)
 })
