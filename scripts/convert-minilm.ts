@@ -9,7 +9,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, w
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inflateRawSync } from 'node:zlib'
-import { readSafetensors, writeSafetensors } from '../lib/checkpoint/safetensors.js'
+import { readSafetensors, writeSafetensors } from '../lib/checkpoint/index.js'
 import { StarError } from '../lib/native/index.js'
 import { cast, scope } from '../lib/tensor/index.js'
 

@@ -1,3 +1,6 @@
+export * from './convert.js'
 export * from './model-folder.js'
 export * from './safetensors.js'
+export * from './safetensors-writer.js'
+export * from './torch-writer.js'
 export * from './weights.js'

@@ -13,7 +13,8 @@ import { readConfigFile } from '../config/parse-config.js'
 import { fileError, makeFolder } from '../native/files.js'
 import { packageRoot, StarError } from '../native/index.js'
 import { Tensor } from '../tensor/index.js'
-import { readSafetensors, writeSafetensors } from './safetensors.js'
+import { readSafetensors } from './safetensors.js'
+import { writeSafetensors } from './safetensors-writer.js'
 
 export const modelFormat = 'star-model-1'
 

@@ -3,14 +3,12 @@
  * strings under `__metadata__`, then the tensors' bytes, row-major, without holes.
  */
 
-import { writeAll, writeFileAtomic } from '../native/files.js'
 import { type NativeTensor, native, StarError } from '../native/index.js'
 import type { Tensor } from '../tensor/index.js'
 import {
   bytesOf,
   type ElementType,
   elementSizes,
-  elementTypes,
   isElementType,
   maxRank,
   readStored,
@@ -180,46 +178,4 @@ export function readSafetensors(file: string, options: SafetensorsOptions = {}):
     map.release()
   }
   return { tensors, metadata }
-}
-
-/**
- * Writes tensors (on any device) and metadata as a safetensors file. The header keeps the order given; the bytes are laid
- * out widest type first, so that every tensor is aligned. The file is written beside its place and renamed: after an error
- * nothing half-written is left and a file that was there before is unchanged.
- * @throws ERR_FILE when it cannot be written; ERR_ARGUMENT when a name is given twice
- */
-export function writeSafetensors(
-  file: string,
-  tensors: Iterable<readonly [string, Tensor]>,
-  metadata: Record<string, string> = {},
-): void {
-  const list = [...tensors]
-  const header: Record<string, unknown> = Object.create(null)
-  if (Object.keys(metadata).length > 0) header.__metadata__ = metadata
-  const layout = list
-    .map(([name, tensor]) => ({ name, tensor, size: elementSizes[elementTypes[tensor.dtype]] }))
-    .sort((a, b) => b.size - a.size)
-  const offsets = new Map<string, [number, number]>()
-  let position = 0
-  for (const { name, tensor, size } of layout) {
-    if (offsets.has(name) || name === '__metadata__')
-      throw new StarError(
-        'ERR_ARGUMENT',
-        `writeSafetensors: the name ${JSON.stringify(name)} is given twice or reserved`,
-      )
-    offsets.set(name, [position, position + tensor.count * size])
-    position += tensor.count * size
-  }
-  for (const [name, tensor] of list)
-    header[name] = { dtype: elementTypes[tensor.dtype], shape: tensor.shape, data_offsets: offsets.get(name) }
-  const json = Buffer.from(JSON.stringify(header))
-  const padded = Buffer.alloc(Math.ceil(json.length / 8) * 8, ' ')
-  json.copy(padded)
-  const length = Buffer.alloc(8)
-  length.writeBigUInt64LE(BigInt(padded.length))
-  writeFileAtomic(file, (fd) => {
-    writeAll(fd, length)
-    writeAll(fd, padded)
-    for (const { tensor } of layout) writeAll(fd, new Uint8Array(tensor.handle.read()))
-  })
 }

@@ -10,7 +10,7 @@ import {
 } from '../pickle/index.js'
 import { countOf } from '../tensor/index.js'
 import { openTorch, type TorchFile } from './pytorch.js'
-import { elementSizes, type StoredTensor } from './stored-tensor.js'
+import { denseStrides, elementSizes, type StoredTensor } from './stored-tensor.js'
 import { TorchTensor } from './torch-pickle.js'
 
 const maxDepth = 64
@@ -26,17 +26,6 @@ export interface StateDict {
   tensors: StoredTensor[]
   /** Numbers, texts and nulls by name: settings and counters. */
   values: Map<string, PickleKey>
-}
-
-/** The distance between neighbours of a dense tensor. */
-function denseStrides(shape: readonly number[]): number[] {
-  const strides = new Array<number>(shape.length)
-  let step = 1
-  for (let i = shape.length - 1; i >= 0; i--) {
-    strides[i] = step
-    step *= shape[i]
-  }
-  return strides
 }
 
 function isDense({ shape, strides }: TorchTensor): boolean {

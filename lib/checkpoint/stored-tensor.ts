@@ -106,6 +106,17 @@ function hostArray(stored: StoredTensor, bytes: ArrayBuffer): HostArray {
   }
 }
 
+/** Distances between neighbours of a dense row-major tensor, in elements. */
+export function denseStrides(shape: readonly number[]): number[] {
+  const strides = new Array<number>(shape.length)
+  let step = 1
+  for (let i = shape.length - 1; i >= 0; i--) {
+    strides[i] = step
+    step *= shape[i]
+  }
+  return strides
+}
+
 /** Elements after the first that a strided tensor reaches, or −1 where it has none. */
 export function reachOf(shape: readonly number[], strides: readonly number[]): number {
   return countOf(shape) === 0 ? -1 : shape.reduce((sum, d, i) => sum + (d - 1) * strides[i], 0)

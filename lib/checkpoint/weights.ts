@@ -148,7 +148,7 @@ function openShards(index: string): Opened {
 }
 
 /** Names of weights in a folder, in the order they are looked for. */
-const folderFiles = [
+export const folderFiles = [
   'model.safetensors.index.json',
   'model.safetensors',
   'pytorch_model.bin.index.json',

@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os'
 import type { Command } from 'commander'
 import type { ModelInfo } from '../model-info.js'
+import { megabytes, millions, table } from './text.js'
 
 export function addInfoCommand(star: Command): void {
   star
@@ -26,14 +27,6 @@ Examples:
       }
     })
 }
-
-const table = (rows: readonly (readonly [string, string])[]): string => {
-  const width = Math.max(...rows.map(([name]) => name.length))
-  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n')
-}
-
-const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`
-const millions = (count: number): string => (count >= 1e5 ? `${(count / 1e6).toFixed(1)} M` : String(count))
 
 /** A model as lines of names and values. */
 export function describeModel(info: ModelInfo): string {

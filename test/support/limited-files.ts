@@ -4,7 +4,7 @@
  */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { writeSafetensors } from '../../lib/checkpoint/safetensors.js'
+import { writeSafetensors } from '../../lib/checkpoint/index.js'
 import { writePack } from '../../lib/data/pack.js'
 import { writeFileAtomic } from '../../lib/native/files.js'
 import { StarError } from '../../lib/native/index.js'

@@ -10,7 +10,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readSafetensors, readSafetensorsHeader, writeSafetensors } from '../../../lib/checkpoint/safetensors.js'
+import { readSafetensors, readSafetensorsHeader, writeSafetensors } from '../../../lib/checkpoint/index.js'
 import { native } from '../../../lib/native/index.js'
 import { scope, Tensor } from '../../../lib/tensor/index.js'
 

@@ -1,0 +1,134 @@
+/** Weights from one file format and type into another, tensor by tensor: memory for one tensor is enough. */
+import { extname } from 'node:path'
+import { StarError } from '../native/index.js'
+import { type DType, type HostArray, Tensor } from '../tensor/index.js'
+import { safetensorsParts, writeShards } from './safetensors-writer.js'
+import type { ElementType } from './stored-tensor.js'
+import { torchParts } from './torch-writer.js'
+import { openWeights, type Weights } from './weights.js'
+import { byteSize, type WritableTensor, writeParts } from './writable.js'
+
+export const floatTypes = ['f32', 'f16', 'bf16'] as const
+export type FloatType = (typeof floatTypes)[number]
+
+export interface ConvertOptions {
+  /** Takes only what lies below this name: `trainer.var_wo_ddp`. */
+  key?: string
+  /** Type of floating-point tensors in the new file; default: as they are, F64 becomes f32. */
+  dtype?: FloatType
+  /** Most bytes of a shard, where the output is a folder. */
+  shardBytes?: number
+  signal?: AbortSignal
+  /** Called after each tensor with the bytes written so far and in all. */
+  onProgress?: (done: number, total: number) => void
+}
+
+export interface ConvertedTensor {
+  name: string
+  shape: readonly number[]
+  from: ElementType
+  to: DType
+}
+
+export interface Conversion {
+  /** The file that was read. */
+  input: string
+  /** Files that were written. */
+  outputs: string[]
+  tensors: ConvertedTensor[]
+  bytes: number
+  /** Names of numbers and texts of a checkpoint, and of metadata, that the new file does not hold. */
+  left: string[]
+}
+
+type OutputFormat = 'safetensors' | 'pytorch' | 'folder'
+
+function outputFormat(path: string): OutputFormat {
+  const extension = extname(path).toLowerCase()
+  if (extension === '.safetensors') return 'safetensors'
+  if (['.pth', '.pt', '.bin', '.ckpt'].includes(extension)) return 'pytorch'
+  if (extension === '') return 'folder'
+  throw new StarError(
+    'ERR_ARGUMENT',
+    `the output "${path}" has an unknown extension: name a .safetensors, .pth, .pt, .bin or .ckpt file, or a folder (without one)`,
+  )
+}
+
+const isFloat = (dtype: DType): dtype is FloatType => (floatTypes as readonly DType[]).includes(dtype)
+
+const ours: Record<ElementType, DType> = {
+  ...{ F32: 'f32', F64: 'f32', F16: 'f16', BF16: 'bf16', U8: 'u8', BOOL: 'u8' },
+  ...{ I8: 'i32', I16: 'i32', I32: 'i32', I64: 'i32', U16: 'i32', U32: 'i32', U64: 'i32' },
+}
+
+/** Infinities and no numbers, by the bits of the exponent. */
+function nonFinite({ dtype }: Tensor, data: ArrayLike<number>): number {
+  let count = 0
+  const mask = dtype === 'f16' ? 0x7c00 : 0x7f80
+  for (let i = 0; i < data.length; i++)
+    if (dtype === 'f32' ? !Number.isFinite(data[i]) : (data[i] & mask) === mask) count++
+  return count
+}
+
+/** The elements in the new type. @throws ERR_DTYPE where finite values become infinite */
+function cast(name: string, source: Tensor, dtype: DType): Uint8Array {
+  const bytes = (data: HostArray): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+  if (source.dtype === dtype) return bytes(source.data())
+  using target = Tensor.empty(source.shape, { dtype, device: 'cpu' })
+  target.copyFrom(source)
+  const data = target.data()
+  const infinite = nonFinite(target, data)
+  const overflows = infinite > 0 ? infinite - nonFinite(source, source.data()) : 0
+  if (overflows > 0)
+    throw new StarError(
+      'ERR_DTYPE',
+      `${overflows} values of "${name}" are too large for ${dtype} and would become infinite: convert to bf16 or f32`,
+    )
+  return bytes(data)
+}
+
+function plan(weights: Weights, { dtype, signal, onProgress }: ConvertOptions) {
+  const tensors = Array.from(weights.entries, ({ name, shape, dtype: from }): ConvertedTensor => {
+    const kept = ours[from]
+    return { name, shape, from, to: dtype && isFloat(kept) ? dtype : kept }
+  })
+  const bytes = tensors.reduce((n, { shape, to }) => n + byteSize({ shape, dtype: to }), 0)
+  let done = 0
+  const parts = tensors.map(
+    (tensor): WritableTensor => ({
+      name: tensor.name,
+      shape: tensor.shape,
+      dtype: tensor.to,
+      read: () => {
+        signal?.throwIfAborted()
+        using source = weights.tensor(tensor.name)
+        const data = cast(tensor.name, source, tensor.to)
+        done += data.length
+        onProgress?.(done, bytes)
+        return data
+      },
+    }),
+  )
+  return { tensors, bytes, parts }
+}
+
+/**
+ * Reads weights of any known format (`openWeights`) and writes them as `.safetensors`, `.pth` (`.pt`, `.bin`, `.ckpt`) or,
+ * for a path without extension, as a folder of shards. Safetensors keep their metadata where both formats have it; numbers
+ * and texts of a checkpoint are left out and named in the result.
+ * @throws ERR_FILE when the input cannot be read or the output written, ERR_ARGUMENT for an unknown extension,
+ * ERR_DTYPE when a value does not fit the new type
+ */
+export async function convertWeights(input: string, output: string, options: ConvertOptions = {}): Promise<Conversion> {
+  const format = outputFormat(output)
+  const { key, shardBytes, signal } = options
+  using weights = openWeights(input, { key })
+  const { tensors, bytes, parts } = plan(weights, options)
+  const metadata = weights.metadata
+  let outputs = [output]
+  if (format === 'folder') outputs = await writeShards(output, parts, { shardBytes, metadata, signal })
+  else if (format === 'safetensors') await writeParts(output, safetensorsParts(parts, metadata), signal)
+  else await writeParts(output, torchParts(parts, output), signal)
+  const left = [...weights.values.keys(), ...(format === 'pytorch' ? Object.keys(metadata) : [])]
+  return { input: weights.path, outputs, tensors, bytes, left }
+}

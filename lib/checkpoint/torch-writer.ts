@@ -1,0 +1,70 @@
+/** Writes state dicts that PyTorch opens, torch.load(…, weights_only=True) included. */
+import { basename } from 'node:path'
+import { countOf, type DType, type Tensor } from '../tensor/index.js'
+import { denseStrides } from './stored-tensor.js'
+import { type WritableTensor, writables, writePartsSync } from './writable.js'
+import { ZipWriter } from './zip-writer.js'
+
+const storageTypes: Record<DType, string> = {
+  f32: 'FloatStorage',
+  f16: 'HalfStorage',
+  bf16: 'BFloat16Storage',
+  i32: 'IntStorage',
+  u8: 'ByteStorage',
+}
+
+/** Pickle instructions of protocol 2, which is what torch.save writes. */
+const ascii = (text: string): Buffer => Buffer.from(text, 'latin1')
+const emptyDict = ascii('ccollections\nOrderedDict\n)R')
+
+function text(value: string): Buffer {
+  const bytes = Buffer.from(value)
+  const head = ascii('X\0\0\0\0')
+  head.writeUInt32LE(bytes.length, 1)
+  return Buffer.concat([head, bytes])
+}
+
+function int(value: number): Buffer {
+  const bytes = value < 2 ** 31 ? ascii('J\0\0\0\0') : ascii('\x8a\x08\0\0\0\0\0\0\0\0')
+  if (value < 2 ** 31) bytes.writeInt32LE(value, 1)
+  else bytes.writeBigInt64LE(BigInt(value), 2)
+  return bytes
+}
+
+const tuple = (parts: readonly Buffer[]): Buffer => Buffer.concat([ascii('('), ...parts, ascii('t')])
+
+/** _rebuild_tensor_v2(storage, offset, shape, strides, requires_grad, hooks) */
+function tensorCall(key: number, { dtype, shape }: WritableTensor): Buffer {
+  const type = ascii(`ctorch\n${storageTypes[dtype]}\n`)
+  const storage = tuple([text('storage'), type, text(String(key)), text('cpu'), int(countOf(shape))])
+  const args = [
+    Buffer.concat([storage, ascii('Q')]),
+    int(0),
+    tuple(shape.map(int)),
+    tuple(denseStrides(shape).map(int)),
+    ascii('\x89'),
+    emptyDict,
+  ]
+  return Buffer.concat([ascii('ctorch._utils\n_rebuild_tensor_v2\n'), tuple(args), ascii('R')])
+}
+
+/** The bytes of a checkpoint that holds an OrderedDict of the tensors. torch.save calls the folder inside after the file. */
+export function* torchParts(tensors: readonly WritableTensor[], file: string): Generator<Uint8Array> {
+  const folder = basename(file).replace(/\.[^.]*$/, '') || 'archive'
+  const items = tensors.flatMap((tensor, key) => [text(tensor.name), tensorCall(key, tensor)])
+  const zip = new ZipWriter()
+  yield* zip.add(`${folder}/data.pkl`, Buffer.concat([ascii('\x80\x02'), emptyDict, ascii('('), ...items, ascii('u.')]))
+  yield* zip.add(`${folder}/byteorder`, ascii('little'))
+  for (const [key, tensor] of tensors.entries()) yield* zip.add(`${folder}/data/${key}`, tensor.read())
+  yield* zip.add(`${folder}/version`, ascii('3\n'))
+  yield zip.finish()
+}
+
+/**
+ * Writes tensors (on any device) as the state dict of a PyTorch checkpoint in the zip form, in the order given. The file is
+ * written beside its place and renamed.
+ * @throws ERR_FILE when it cannot be written; ERR_ARGUMENT when a name is given twice
+ */
+export function writeTorch(file: string, tensors: Iterable<readonly [string, Tensor]>): void {
+  writePartsSync(file, torchParts(writables(tensors), file))
+}

@@ -1,0 +1,87 @@
+/** `star convert`: weights into another file format or type. */
+import { type Command, Option } from 'commander'
+import type { Conversion, ConvertedTensor, FloatType } from '../checkpoint/convert.js'
+import { Interrupted, interruptible } from './interrupt.js'
+import { number } from './options.js'
+import { Progress } from './progress.js'
+import { megabytes, table } from './text.js'
+
+interface ConvertFlags {
+  key?: string
+  dtype?: FloatType
+  shardSize?: number
+  json?: boolean
+}
+
+export function addConvertCommand(star: Command): void {
+  star
+    .command('convert')
+    .description('write weights in another format: safetensors, a folder of shards, or PyTorch .pth')
+    .argument('<in>', 'a .safetensors, .pth or .bin file, an index of shards, or a folder of weights')
+    .argument('<out>', 'a .safetensors, .pth, .pt, .bin or .ckpt file, or a folder (a path without extension)')
+    .option('--key <path>', 'take only what lies below this name, such as trainer.var_wo_ddp')
+    .addOption(
+      new Option('--dtype <type>', 'type of floating-point tensors; default: as they are').choices([
+        'f32',
+        'f16',
+        'bf16',
+      ]),
+    )
+    .option(
+      '--shard-size <gigabytes>',
+      'most of one file, where <out> is a folder; default 5',
+      number('--shard-size', 1e-6),
+    )
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `
+A PyTorch file is read without running anything from it. Numbers and texts beside the tensors are left out.
+
+Examples:
+  $ star convert ar-ckpt-last.pth transformer.safetensors --key trainer.var_wo_ddp --dtype f16
+  $ star convert model.safetensors model.pth
+  $ star convert large.safetensors large --shard-size 2`,
+    )
+    .action(convert)
+}
+
+async function convert(input: string, output: string, flags: ConvertFlags): Promise<void> {
+  const { convertWeights } = await import('../checkpoint/convert.js')
+  using progress = new Progress('writing')
+  const done = await interruptible(async (signal) => {
+    try {
+      return await convertWeights(input, output, {
+        key: flags.key,
+        dtype: flags.dtype,
+        shardBytes: flags.shardSize && flags.shardSize * 1e9,
+        signal,
+        onProgress: (bytes, total) => progress.update(Math.round(bytes / 1e6), Math.round(total / 1e6), 'MB'),
+      })
+    } catch (error) {
+      if (signal.aborted) throw new Interrupted('stopped: no complete file was written')
+      throw error
+    }
+  })
+  progress.stop()
+  if (flags.json) console.log(JSON.stringify(done, null, 2))
+  else console.log(listTensors(done.tensors))
+  report(done)
+}
+
+const listTensors = (tensors: readonly ConvertedTensor[]): string =>
+  table(
+    tensors.map(({ name, shape, from, to }) => [
+      name,
+      `(${shape.join(', ')})  ${from}${from.toLowerCase() === to ? '' : ` → ${to}`}`,
+    ]),
+  )
+
+function report({ input, outputs, tensors, bytes, left }: Conversion): void {
+  const files = outputs.length > 1 ? `${outputs.length} files, the last ${outputs[outputs.length - 1]}` : outputs[0]
+  console.error(`${tensors.length} tensors, ${megabytes(bytes)}, from ${input} to ${files}`)
+  if (left.length > 0)
+    console.error(
+      `left out: ${left.length} values beside the tensors (${left.slice(0, 5).join(', ')}${left.length > 5 ? ', …' : ''})`,
+    )
+}
