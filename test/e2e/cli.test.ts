@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, trunc
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { readPngText } from '../../lib/data/index.js'
+import { goldenFolder } from '../support/golden.js'
 import { smallDiskMissing, withSmallDisk } from '../support/small-disk.js'
 import { type CommandResult, star, starFile } from '../support/star-command.js'
 import { tinySide, writeTinyModel } from '../support/tiny-model.js'
@@ -37,8 +38,9 @@ const sizeOf = (png: Buffer): [number, number] => [png.readUInt32BE(16), png.rea
 t.test('help and version', async (t) => {
   const help = await star(['--help'])
   t.equal(help.code, 0)
-  for (const word of ['sample', 'info', 'train', 'train-tokenizer', 'data', 'Examples:']) t.match(help.stdout, word)
-  for (const command of [['sample'], ['info'], ['train'], ['train-tokenizer'], ['data', 'emoji']]) {
+  for (const word of ['sample', 'info', 'train', 'train-tokenizer', 'data', 'convert', 'Examples:'])
+    t.match(help.stdout, word)
+  for (const command of [['sample'], ['info'], ['train'], ['train-tokenizer'], ['data', 'emoji'], ['convert']]) {
     const { code, stdout } = await star([...command, '--help'])
     t.equal(code, 0)
     t.match(stdout, `Examples:\n  $ star ${command.join(' ')}`)
@@ -215,4 +217,26 @@ t.test('a full disk', { skip: smallDiskMissing() }, async (t) => {
   t.equal(code, 2)
   t.match(stderr, /^error: .*x\.png cannot be written: the disk is full[^\n]*\n$/)
   t.equal(stdout, 'x.png\nold\n', 'the old file is whole and nothing else is there')
+})
+
+t.test('convert lists what it wrote, and answers in one line what it cannot', async (t) => {
+  const folder = t.testdir()
+  const golden = join(goldenFolder, 'checkpoint.pth')
+  const out = join(folder, 'weights.safetensors')
+  const done = await star(['convert', golden, out, '--key', 'trainer.var_wo_ddp', '--dtype', 'f16'])
+  t.match(done, { code: 0, stdout: /^word_embed\.weight +\(16, 4\) {2}F32 → f16\n/ })
+  t.equal(done.stderr, `4 tensors, 0.0 MB, from ${golden} to ${out}\n`)
+  const whole = await star(['convert', golden, join(folder, 'whole.pth'), '--json'])
+  t.equal(JSON.parse(whole.stdout).tensors.length, 14)
+  t.match(whole.stderr, /left out: 17 values beside the tensors \(epoch, iter, /)
+  for (const [args, message] of [
+    [[golden, join(folder, 'x.onnx')], /unknown extension/],
+    [[golden, join(folder, 'x.pth'), '--key', 'trainer.var_wo_dpp'], /did you mean "trainer.var_wo_ddp"/],
+    [[golden, join(folder, 'x.pth'), '--dtype', 'f8'], /Allowed choices are f32, f16, bf16/],
+    [[golden, folder, '--shard-size', '0'], /--shard-size is "0"/],
+    [[join(folder, 'none.pth'), out], /no such file/],
+    [[starFile, out], /not a valid safetensors file/],
+  ] as const)
+    refused(t, await star(['convert', ...args]), message)
+  t.same(readdirSync(folder).sort(), ['weights.safetensors', 'whole.pth'])
 })
