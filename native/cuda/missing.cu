@@ -14,10 +14,6 @@ void CudaBackend::group_norm(const GroupNormArgs&) { fail(ErrorCode::Device, "gr
 void CudaBackend::group_norm_backward(const GroupNormBackwardArgs&) { fail(ErrorCode::Device, "group_norm_backward is missing"); }
 void CudaBackend::softmax(const SoftmaxArgs&) { fail(ErrorCode::Device, "softmax is missing"); }
 void CudaBackend::softmax_backward(const SoftmaxBackwardArgs&) { fail(ErrorCode::Device, "softmax_backward is missing"); }
-void CudaBackend::heads(const HeadsArgs&) { fail(ErrorCode::Device, "heads is missing"); }
-void CudaBackend::heads_backward(const HeadsBackwardArgs&) { fail(ErrorCode::Device, "heads_backward is missing"); }
-void CudaBackend::attention(const AttentionArgs&) { fail(ErrorCode::Device, "attention is missing"); }
-void CudaBackend::attention_backward(const AttentionBackwardArgs&) { fail(ErrorCode::Device, "attention_backward is missing"); }
 void CudaBackend::embedding(const EmbeddingArgs&) { fail(ErrorCode::Device, "embedding is missing"); }
 void CudaBackend::embedding_backward(const EmbeddingBackwardArgs&) { fail(ErrorCode::Device, "embedding_backward is missing"); }
 void CudaBackend::nearest_row(const NearestRowArgs&) { fail(ErrorCode::Device, "nearest_row is missing"); }

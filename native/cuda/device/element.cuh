@@ -27,12 +27,20 @@ __device__ __forceinline__ bf16 from_float<bf16>(float x) {
 
 // Two 16-bit elements in one register, `low` in the lower half: operands of mma_m16n8k16.
 template <class T>
-__device__ __forceinline__ uint32_t pack(float low, float high) {
-  const T a = from_float<T>(low), b = from_float<T>(high);
-  uint16_t bits[2];
-  memcpy(&bits[0], &a, 2);
-  memcpy(&bits[1], &b, 2);
-  return bits[0] | static_cast<uint32_t>(bits[1]) << 16;
+__device__ __forceinline__ uint32_t pack(float low, float high);
+template <>
+__device__ __forceinline__ uint32_t pack<f16>(float low, float high) {
+  const __half2 pair = __floats2half2_rn(low, high);
+  uint32_t bits;
+  memcpy(&bits, &pair, 4);
+  return bits;
+}
+template <>
+__device__ __forceinline__ uint32_t pack<bf16>(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  uint32_t bits;
+  memcpy(&bits, &pair, 4);
+  return bits;
 }
 
 // n elements at an address that is a multiple of their size together.
