@@ -32,7 +32,7 @@ void change_garbage(Allocation& allocation) {
     }
     size_t end = i;
     while (end < unwritten.size() && unwritten[end]) ++end;
-    fill_garbage(allocation.data + i, end - i, true, i);
+    fill_garbage(allocation.data + i, end - i, true, allocation.number, i);
     i = end;
   }
 }
@@ -51,7 +51,7 @@ std::string compare(Snapshot& snapshot) {
       continue;
     }
     unsigned char garbage = 0;
-    fill_garbage(&garbage, 1, true, i);
+    fill_garbage(&garbage, 1, true, allocation.number, i);
     if (unwritten && first == 0xff && second == garbage) {
       any_unwritten = true;
       continue;
@@ -63,9 +63,6 @@ std::string compare(Snapshot& snapshot) {
            " after the other run, " + std::to_string(differing) + " bytes differ from there on";
   }
   if (!any_unwritten) allocation.unwritten = {};
-  // Garbage of the first kind is what the table says unwritten memory holds.
-  for (size_t i = 0; i < allocation.unwritten.size(); ++i)
-    if (allocation.unwritten[i]) allocation.data[i] = static_cast<char>(0xff);
   return "";
 }
 
@@ -88,15 +85,21 @@ std::string run_checked(const Kernel& kernel, dim3 grid, dim3 block, size_t dyna
 
   Grid second(kernel, grid, block, dynamic_bytes, shared_limit,
               {.descending = true, .copies_at_once = true, .other_garbage = true, .one_thread = true});
-  if (!second.run()) return second.failure();
+  std::string problem;
+  if (!second.run()) problem = second.failure();
   for (Snapshot& snapshot : snapshots) {
-    const std::string difference = compare(snapshot);
-    if (!difference.empty())
-      return "kernel " + kernel_name(kernel.address) +
-             ": its result depends on the order of threads, on when cp.async lands, or on memory that nobody wrote: " +
-             difference;
+    if (problem.empty()) {
+      const std::string difference = compare(snapshot);
+      if (!difference.empty())
+        problem =
+            "kernel " + kernel_name(kernel.address) +
+            ": its result depends on the order of threads, on when cp.async lands, or on memory that nobody wrote: " + difference;
+    }
+    // Memory stays as the first run left it, with the first garbage where nobody has written.
+    if (!problem.empty() || !snapshot.allocation->unwritten.empty())
+      std::copy(snapshot.first.begin(), snapshot.first.end(), snapshot.allocation->data);
   }
-  return "";
+  return problem;
 }
 
 }  // namespace star::simt

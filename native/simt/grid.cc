@@ -4,7 +4,7 @@
 #include <cxxabi.h>
 #include <omp.h>
 
-#include <bit>
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -12,13 +12,43 @@
 
 namespace star::simt {
 
-void fill_garbage(void* data, size_t bytes, bool other, size_t offset) {
+namespace {
+uint32_t garbage_word(uint32_t seed, uint32_t index) {
+  uint32_t hash = (index ^ seed) * 0x9e3779b1u;
+  hash = (hash ^ hash >> 15) * 0x85ebca77u;
+  // Signs follow the Thue–Morse sequence, which never stays the same for more than two words.
+  uint32_t parity = index ^ index >> 16;
+  parity ^= parity >> 8;
+  parity ^= parity >> 4;
+  parity = (0x6996u >> (parity & 15)) & 1;
+  return (parity ? 0x7b00fb00u : 0xfb007b00u) | ((hash ^ hash >> 13) & 0x007f007fu);
+}
+}  // namespace
+
+void fill_garbage(void* data, size_t bytes, bool other, uint64_t seed, size_t offset) {
   if (!other) {
     std::memset(data, 0xff, bytes);
     return;
   }
   auto* to = static_cast<unsigned char*>(data);
-  for (size_t i = 0; i < bytes; ++i) to[i] = std::popcount((offset + i) / 4) & 1 ? 0xfb : 0x7b;
+  const uint32_t key = static_cast<uint32_t>(seed) * 0xc2b2ae3du;
+  while (bytes > 0) {
+    const uint32_t word = garbage_word(key, static_cast<uint32_t>(offset / 4));
+    const size_t within = offset % 4, part = std::min(bytes, 4 - within);
+    std::memcpy(to, reinterpret_cast<const char*>(&word) + within, part);
+    to += part;
+    offset += part;
+    bytes -= part;
+    if (within + part < 4) break;
+    const size_t words = bytes / 4;
+    for (size_t i = 0; i < words; ++i) {
+      const uint32_t next = garbage_word(key, static_cast<uint32_t>(offset / 4 + i));
+      std::memcpy(to + 4 * i, &next, 4);
+    }
+    to += 4 * words;
+    offset += 4 * words;
+    bytes -= 4 * words;
+  }
 }
 
 std::string kernel_name(const void* address) {

@@ -20,10 +20,11 @@ struct Pass {
   bool one_thread = false;      // all blocks in order on the calling OS thread
 };
 
-// Fills memory as if nobody had written it: with NaN (all bits set), or, as the other garbage, with words ±1.3e36 (f32), ±61,000
-// (f16) whose signs follow the Thue–Morse sequence, so that minima, maxima and products with zero show them too. The words go by
-// the offset within the allocation; `offset` is where `data` lies in it. The two differ in every byte.
-void fill_garbage(void* data, size_t bytes, bool other, size_t offset = 0);
+// Fills memory as if nobody had written it: with NaN (all bits set), or, as the other garbage, with words of either sign around
+// 1.3e36 (60,000 as f16), so that minima, maxima and products with zero show them too. They go by the word's number in its
+// allocation and by the allocation's `seed`: a sum that swallowed one of them does not look like memory that nobody wrote.
+// `offset` is where `data` lies in the allocation. The two differ in every byte.
+void fill_garbage(void* data, size_t bytes, bool other, uint64_t seed = 0, size_t offset = 0);
 
 // A compiled kernel with its arguments.
 struct Kernel {
