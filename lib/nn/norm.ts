@@ -1,4 +1,17 @@
-import { groupNorm, layerNorm, ones, type Tensor, zeros } from '../tensor/index.js'
+import {
+  add,
+  div,
+  full,
+  groupNorm,
+  layerNorm,
+  matmul,
+  mul,
+  ones,
+  sqrt,
+  square,
+  type Tensor,
+  zeros,
+} from '../tensor/index.js'
 import { Module } from './module.js'
 
 export interface NormOptions {
@@ -46,5 +59,27 @@ export class LayerNorm extends Module {
 
   forward(x: Tensor): Tensor {
     return layerNorm(x, { scale: this.weight, shift: this.bias, affine: true, eps: this.eps })
+  }
+}
+
+/**
+ * Root mean square normalisation over the last dimension, without a mean and a bias: x/√(mean x² + eps)·weight
+ * (Zhang & Sennrich 2019). weight (channels) starts at 1.
+ */
+export class RmsNorm extends Module {
+  readonly weight: Tensor
+  readonly eps: number
+
+  constructor(channels: number, options: NormOptions = {}) {
+    super()
+    this.eps = options.eps ?? 1e-6
+    this.weight = this.param('weight', ones([channels], { device: options.device }))
+  }
+
+  forward(x: Tensor): Tensor {
+    const channels = x.dim(-1)
+    const average = full([channels, 1], 1 / channels, { device: x.device })
+    const meanSquare = matmul(square(x), average) // (…, 1)
+    return mul(div(x, sqrt(add(meanSquare, this.eps))), this.weight)
   }
 }

@@ -1,27 +1,144 @@
-/** Text encoders by the name that model.json gives. */
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+/** Text encoders by what model.json and run configurations name: one that is shipped, or a Hugging Face folder. */
+import { existsSync, statSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { z } from 'zod'
+import { openWeights } from '../../checkpoint/weights.js'
+import { parseConfig, readConfigFile } from '../../config/parse-config.js'
 import { packageRoot, StarError } from '../../native/index.js'
-import { MiniLmEncoder, type TextEncoder } from './index.js'
+import { scope } from '../../tensor/index.js'
+import { ClipTextModel, clipTextSchema } from './clip.js'
+import { ModelTextEncoder, meanPooling, statePooling, type TextEncoder, type TextModel } from './encoder.js'
+import { MiniLmEncoder } from './minilm.js'
+import { T5Encoder, t5Schema } from './t5.js'
+import { loadTokenizer, tokenizerFiles } from './tokenizer-files.js'
 
-const loaders: Readonly<Record<string, (folder: string, device: string) => TextEncoder>> = {
+const shipped: Readonly<Record<string, (folder: string, device: string) => TextEncoder>> = {
   'minilm-l6': (folder, device) => MiniLmEncoder.load(folder, { device }),
 }
 
-export const textEncoderNames: readonly string[] = Object.keys(loaders)
+/** Names of the encoders that come with the package. */
+export const textEncoderNames: readonly string[] = Object.keys(shipped)
+
+/** Tokens that the published system gives a T5 encoder; its relative positions know no limit. */
+const t5Length = 120
+
+const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
+
+/** Fills a network made without first values with the weights of a folder; `rename` gives the network's names, or null. */
+function withWeights<M extends TextModel>(model: M, folder: string, rename: (name: string) => string | null): M {
+  try {
+    using weights = openWeights(folder)
+    scope(() => {
+      const tensors = weights.tensors({ filter: (name) => rename(name) !== null })
+      model.load(new Map([...tensors].map(([name, tensor]) => [rename(name)!, tensor])))
+    })
+    model.setTrainable(false)
+    return model
+  } catch (error) {
+    model.dispose()
+    if (!(error instanceof StarError) || error.code !== 'ERR_SHAPE') throw error
+    throw new StarError(
+      'ERR_SHAPE',
+      `${folder}: its weights do not fit its config.json: ${error.message}. Take both from the same model`,
+      { cause: error },
+    )
+  }
+}
+
+/** Older files keep a table of positions; files of newer versions of transformers leave the prefix out. */
+function clipName(name: string): string | null {
+  if (name.endsWith('.position_ids')) return null
+  return name.startsWith('text_model.') ? name : `text_model.${name}`
+}
+
+/** The encoder's part of a T5 model. Its embedding is stored as `shared`, and in some files once more. */
+const t5Name = (name: string): string | null =>
+  name === 'shared.weight' || (name.startsWith('encoder.') && name !== 'encoder.embed_tokens.weight') ? name : null
+
+type Loader = (config: unknown, source: string, folder: string, tokenizer: string, device: string) => TextEncoder
+
+const checkSize = (vocabulary: number, rows: number, source: string): void => {
+  if (vocabulary > rows)
+    throw new StarError(
+      'ERR_CONFIG',
+      `${source} has a vocab_size of ${rows}, but the tokenizer has ${vocabulary} ids: take both from the same model`,
+    )
+}
+
+/** By the model_type of config.json. */
+const kinds: Readonly<Record<string, Loader>> = {
+  clip_text_model: (json, source, folder, tokenizerFolder, device) => {
+    const config = parseConfig(clipTextSchema, json, source)
+    const tokenizer = loadTokenizer(tokenizerFolder, 'clip')
+    checkSize(tokenizer.size, config.vocab_size, source)
+    const model = withWeights(
+      scope(() => new ClipTextModel(config, { init: null, device })),
+      folder,
+      clipName,
+    )
+    const pooling = statePooling(tokenizer.endId)
+    return new ModelTextEncoder(model, tokenizer, { name: 'clip', maxLength: config.max_position_embeddings, pooling })
+  },
+  t5: (json, source, folder, tokenizerFolder, device) => {
+    const config = parseConfig(t5Schema, json, source)
+    const tokenizer = loadTokenizer(tokenizerFolder, 't5')
+    checkSize(tokenizer.size, config.vocab_size, source)
+    const model = withWeights(
+      scope(() => new T5Encoder(config, { init: null, device })),
+      folder,
+      t5Name,
+    )
+    return new ModelTextEncoder(model, tokenizer, { name: 't5', maxLength: t5Length, pooling: meanPooling })
+  },
+}
 
 /**
- * Loads a text encoder from the package's models folder.
- * @throws ERR_CONFIG for an unknown name, ERR_FILE when its files are missing or damaged
+ * The folders of a model and of its tokenizer: both in one, or `text_encoder` and `tokenizer` side by side, as Stable
+ * Diffusion's folder has them.
  */
-export function loadTextEncoder(name: string, device: string): TextEncoder {
-  if (!Object.hasOwn(loaders, name))
-    throw new StarError('ERR_CONFIG', `text encoder "${name}" is unknown; known are ${textEncoderNames.join(', ')}`)
-  const folder = join(packageRoot, 'models', name)
-  if (!existsSync(folder))
+function foldersOf(path: string): { model: string; tokenizer: string } {
+  const model = [path, join(path, 'text_encoder')].find((folder) => existsSync(join(folder, 'config.json')))
+  if (!model)
     throw new StarError(
       'ERR_FILE',
-      `the text encoder ${name} is not in ${folder}: reinstall star-t2i, or restore the folder`,
+      `the folder ${path} holds no text encoder: expected config.json in it or in its text_encoder folder`,
     )
-  return loaders[name](folder, device)
+  const own = tokenizerFiles.some((name) => existsSync(join(model, name)))
+  return { model, tokenizer: own ? model : join(dirname(model), 'tokenizer') }
+}
+
+function loadFolder(path: string, device: string): TextEncoder {
+  const folders = foldersOf(resolve(path))
+  const source = join(folders.model, 'config.json')
+  const json = readConfigFile(z.looseObject({ model_type: z.string() }), source)
+  if (!Object.hasOwn(kinds, json.model_type))
+    throw new StarError(
+      'ERR_CONFIG',
+      `${source} is of a "${json.model_type}", expected a text encoder of the kind ${Object.keys(kinds).join(' or ')}`,
+    )
+  return kinds[json.model_type](json, source, folders.model, folders.tokenizer, device)
+}
+
+/**
+ * Loads a text encoder: one of `textEncoderNames`, or by the path of a Hugging Face folder with a CLIP text model or a T5
+ * model (config.json, weights, tokenizer files).
+ * @throws ERR_CONFIG for an unknown name or kind, ERR_FILE when files are missing or damaged, ERR_SHAPE when weights and
+ * configuration do not fit each other
+ */
+export function loadTextEncoder(nameOrFolder: string, device: string): TextEncoder {
+  if (Object.hasOwn(shipped, nameOrFolder)) {
+    const folder = join(packageRoot, 'models', nameOrFolder)
+    if (!existsSync(folder))
+      throw new StarError(
+        'ERR_FILE',
+        `the text encoder ${nameOrFolder} is not in ${folder}: reinstall star-t2i, or restore the folder`,
+      )
+    return shipped[nameOrFolder](folder, device)
+  }
+  if (isFolder(nameOrFolder)) return loadFolder(nameOrFolder, device)
+  throw new StarError(
+    'ERR_CONFIG',
+    `there is no text encoder or folder "${nameOrFolder}"; known are ${textEncoderNames.join(', ')}, or give the path of a ` +
+      'Hugging Face folder with a CLIP text model or a T5 model',
+  )
 }

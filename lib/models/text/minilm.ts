@@ -10,16 +10,16 @@ import {
   div,
   geluErf,
   matmul,
-  noGrad,
+  ones,
   reshape,
   scope,
   slice,
   sqrt,
   square,
-  Tensor,
+  type Tensor,
 } from '../../tensor/index.js'
-import type { EncodedText, EncodeOptions, TextEncoder } from './encoder.js'
-import { encodeBatch, type TextTokenizer, WordPieceTokenizer } from './tokenizer.js'
+import { ModelTextEncoder, meanPooling, type Pooling, type TextModel } from './encoder.js'
+import { type TextTokenizer, WordPieceTokenizer } from './tokenizer.js'
 
 export interface BertConfig {
   vocab: number
@@ -82,7 +82,7 @@ class BertLayer extends Module {
 }
 
 /** BERT's encoder without the pooling head; parameter names are the released ones. */
-export class Bert extends Module {
+export class Bert extends Module implements TextModel {
   readonly words: Embedding
   readonly positions: Embedding
   readonly types: Embedding
@@ -91,7 +91,7 @@ export class Bert extends Module {
 
   constructor(
     readonly config: BertConfig,
-    device: string,
+    readonly device: string,
   ) {
     super()
     const { vocab, positions, width, eps } = config
@@ -103,6 +103,10 @@ export class Bert extends Module {
     this.layers = Array.from({ length: config.layers }, (_, i) =>
       this.child(`encoder.layer.${i}`, new BertLayer(config, device)),
     )
+  }
+
+  get width(): number {
+    return this.config.width
   }
 
   /**
@@ -125,28 +129,21 @@ export interface MiniLmOptions {
   maxLength?: number
 }
 
-/**
- * The text encoder of the small models. `pooled` is the sentence vector of all-MiniLM-L6-v2: the mean of the states over the
- * real tokens, divided by its L2 norm.
- */
-export class MiniLmEncoder implements TextEncoder {
-  readonly name = 'minilm-l6'
-  readonly width: number
-  readonly device: string
-  readonly maxLength: number
+/** The mean state, divided by its L2 norm. */
+const sentencePooling: Pooling = (states, batch) => {
+  const mean = meanPooling(states, batch)
+  const norm = sqrt(matmul(square(mean), ones([mean.dim(1), 1], { device: mean.device }))) // (B, 1)
+  return div(mean, clamp(norm, 1e-12, Infinity))
+}
 
-  constructor(
-    readonly model: Bert,
-    readonly tokenizer: TextTokenizer,
-    options: MiniLmOptions = {},
-  ) {
-    this.width = model.config.width
-    this.device = model.words.weight.device
-    this.maxLength = options.maxLength ?? 64
-    if (!Number.isInteger(this.maxLength) || this.maxLength < 2 || this.maxLength > model.config.positions)
+/** The text encoder of the small models; `pooled` is the sentence vector of all-MiniLM-L6-v2. */
+export class MiniLmEncoder extends ModelTextEncoder<Bert> {
+  constructor(model: Bert, tokenizer: TextTokenizer, { maxLength = 64 }: MiniLmOptions = {}) {
+    super(model, tokenizer, { name: 'minilm-l6', maxLength, pooling: sentencePooling })
+    if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > model.config.positions)
       throw new StarError(
         'ERR_ARGUMENT',
-        `MiniLmEncoder: maxLength is ${this.maxLength}, expected a whole number from 2 to ${model.config.positions}`,
+        `MiniLmEncoder: maxLength is ${maxLength}, expected a whole number from 2 to ${model.config.positions}`,
       )
   }
 
@@ -167,31 +164,5 @@ export class MiniLmEncoder implements TextEncoder {
     } finally {
       for (const tensor of tensors.values()) tensor.dispose()
     }
-  }
-
-  encode(prompts: readonly string[], options: EncodeOptions = {}): EncodedText {
-    if (prompts.length === 0)
-      throw new StarError('ERR_ARGUMENT', 'encode: no prompt was given, expected at least one (it may be empty)')
-    const { ids, mask, lengths, length } = encodeBatch(this.tokenizer, prompts, this.maxLength, options.trim)
-    const shape = [prompts.length, length]
-    const device = this.device
-    return noGrad(() =>
-      scope(() => {
-        const keyMask = Tensor.from(mask, shape, { device })
-        const states = this.model.forward(Tensor.from(ids, shape, { device }), keyMask)
-        const share = Float32Array.from(mask, (m, i) => m / lengths[Math.floor(i / length)])
-        const mean = reshape(matmul(Tensor.from(share, [prompts.length, 1, length], { device }), states), [
-          prompts.length,
-          this.width,
-        ])
-        const ones = Tensor.from(new Float32Array(this.width).fill(1), [this.width, 1], { device })
-        const norm = clamp(sqrt(matmul(square(mean), ones)), 1e-12, Infinity)
-        return { states, pooled: div(mean, norm), mask: keyMask, lengths }
-      }),
-    )
-  }
-
-  dispose(): void {
-    this.model.dispose()
   }
 }

@@ -1,4 +1,5 @@
 /** Text to token ids: the interface encoders use, and BERT's uncased WordPiece tokenizer. */
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { StarError } from '../../native/index.js'
 
@@ -9,6 +10,8 @@ export interface TextTokenizer {
   readonly padId: number
   /** Ids of one text with the special tokens around it, at most `maxLength` of them: what does not fit is cut at the end. */
   encode(text: string, maxLength: number): number[]
+  /** A hash of all that decides the ids. */
+  fingerprint(): string
 }
 
 export interface TokenBatch {
@@ -123,6 +126,12 @@ export class WordPieceTokenizer implements TextTokenizer {
     if (ids.length > room) ids.length = room
     ids.push(this.#end)
     return ids
+  }
+
+  fingerprint(): string {
+    return createHash('sha256')
+      .update(JSON.stringify([...this.#vocabulary]))
+      .digest('hex')
   }
 
   #pushWords(text: string, ids: number[], room: number): void {

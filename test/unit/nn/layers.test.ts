@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Conv2d, Embedding, GroupNorm, LayerNorm, Linear } from '../../../lib/nn/index.js'
+import { Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RmsNorm } from '../../../lib/nn/index.js'
 import { Random, scope, Tensor } from '../../../lib/tensor/index.js'
 import { gradcheck, signed } from '../../support/gradcheck.js'
 
@@ -67,5 +67,23 @@ t.test('forward of each layer and its gradients', async (t) => {
     const layer = new LayerNorm(4)
     const y = layer.forward(signed([3, 4])).floats()
     t.ok(Math.abs(y[0] + y[1] + y[2] + y[3]) < 1e-5)
+  })
+})
+
+t.test('RmsNorm divides by the root of the mean square and leaves the mean', async (t) => {
+  scope(() => {
+    const layer = new RmsNorm(5, { eps: 0.25 })
+    layer.weight.handle.write(Float32Array.of(1, 2, -1, 0.5, 3))
+    const x = signed([2, 3, 5])
+    const given = layer.forward(x).floats()
+    const [xs, weight] = [x.floats(), layer.weight.floats()]
+    for (let row = 0; row < 6; row++) {
+      const values = xs.subarray(row * 5, row * 5 + 5)
+      const root = Math.sqrt(values.reduce((sum, v) => sum + v * v, 0) / 5 + 0.25)
+      values.forEach((v, i) => {
+        t.ok(Math.abs(given[row * 5 + i] - (v / root) * weight[i]) < 1e-6)
+      })
+    }
+    t.ok(gradcheck((x) => layer.forward(x), [x, layer.weight]) < 1e-3)
   })
 })
