@@ -1,6 +1,6 @@
 /** The generation loop: from encoded prompts to f̂, scale by scale. */
 import { setImmediate } from 'node:timers/promises'
-import { ScaleDecoder, type StarTransformer, type TextInput } from '../models/star/index.js'
+import { type SamplerHead, ScaleDecoder, type StarTransformer, type TextInput } from '../models/star/index.js'
 import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
 import { concat, draw, gumbelMix, keep, noGrad, reshape, scope, slice, Tensor } from '../tensor/index.js'
@@ -14,6 +14,7 @@ import {
   smoothing,
   tokenFilter,
 } from './settings.js'
+import { type StableStepEvent, stableTokens } from './stable.js'
 
 /** What a generation shows after each scale. Its tensors are valid until the callback (or its promise) is done. */
 export interface ScaleEvent {
@@ -31,6 +32,8 @@ export interface ScaleEvent {
 export interface GenerateOptions {
   transformer: StarTransformer
   quantizer: MultiScaleQuantizer
+  /** Makes stable sampling possible from scale `settings.stableFrom` on. */
+  samplerHead?: SamplerHead | null
   /** Encoded prompts, one image each. */
   text: TextInput
   /** The encoded prompt "": one for all images, or one for each. Not needed with cfg 0. */
@@ -43,6 +46,8 @@ export interface GenerateOptions {
   /** Makes images of f̂ for previews. */
   decode?: (fHat: Tensor) => Tensor
   onScale?: (event: ScaleEvent) => void | Promise<void>
+  /** Told of each step of stable sampling. */
+  onStep?: (event: StableStepEvent) => void
   signal?: AbortSignal
 }
 
@@ -52,7 +57,7 @@ export interface GenerateOptions {
  * @throws ERR_ABORTED when `signal` fires, ERR_SHAPE or ERR_ARGUMENT for texts that do not fit, ERR_CONFIG for wrong settings
  */
 export async function generate(options: GenerateOptions): Promise<Tensor> {
-  const { transformer, quantizer, onScale, signal, decode } = options
+  const { transformer, quantizer, samplerHead = null, onScale, onStep, signal, decode } = options
   const settings = samplingSettings(options.settings)
   checkModels(transformer, quantizer)
   const scales = transformer.levels.length
@@ -67,7 +72,18 @@ export async function generate(options: GenerateOptions): Promise<Tensor> {
         throw new StarError('ERR_ABORTED', `the generation was aborted before scale ${k + 1} of ${scales}`, {
           cause: signal.reason,
         })
-      const step: ScaleStep = sampleScale({ decoder, transformer, quantizer, settings, noise, k, fHat, input })
+      const step: ScaleStep = sampleScale({
+        decoder,
+        transformer,
+        quantizer,
+        samplerHead,
+        settings,
+        noise,
+        onStep,
+        k,
+        fHat,
+        input,
+      })
       fHat?.dispose()
       input?.dispose()
       fHat = keep(step.fHat)
@@ -95,7 +111,7 @@ interface ScaleStep {
   tokens: Tensor | null
 }
 
-interface ScaleInput extends Pick<GenerateOptions, 'transformer' | 'quantizer'> {
+interface ScaleInput extends Pick<GenerateOptions, 'transformer' | 'quantizer' | 'samplerHead' | 'onStep'> {
   decoder: ScaleDecoder
   settings: SamplingSettings
   noise: NoiseSource
@@ -105,13 +121,32 @@ interface ScaleInput extends Pick<GenerateOptions, 'transformer' | 'quantizer'> 
 }
 
 /** One scale: features, guided logits, tokens or a soft mix, f̂ and the next input. */
-function sampleScale({ decoder, transformer, quantizer, settings, noise, k, fHat, input }: ScaleInput): ScaleStep {
+function sampleScale(given: ScaleInput): ScaleStep {
+  const { decoder, transformer, quantizer, samplerHead, settings, noise, k, fHat, input } = given
   return noGrad(() =>
     scope(() => {
       const scales = transformer.levels.length
       const guided = settings.cfg > 0
       const features = decoder.step(k, input && guided ? concat([input, input], 0) : input)
-      const logits = guidedLogits(transformer, features, guided ? guidanceStrength(settings.cfg, k, scales) : null)
+      const transformerLogits = () =>
+        guidedLogits(transformer, features, guided ? guidanceStrength(settings.cfg, k, scales) : null)
+      if (samplerHead && k >= settings.stableFrom && !settings.moreSmooth && settings.version !== 'old') {
+        const { pooled } = decoder
+        const codebook = quantizer.embedding.weight
+        const tokens = stableTokens({
+          head: samplerHead,
+          codebook,
+          features,
+          pooled,
+          settings,
+          noise,
+          k,
+          transformerLogits,
+          onStep: given.onStep,
+        })
+        return { ...quantizer.nextInput(k, fHat, quantizer.embedIndices(tokens)), tokens }
+      }
+      const logits = transformerLogits()
       const [batch, length, vocab] = logits.shape
       const rows = reshape(logits, [batch * length, vocab])
       if (settings.moreSmooth) {

@@ -1,5 +1,6 @@
 /** Settings of a generation that concern tokens, not models. */
 import { z } from 'zod'
+import { firstStableScale } from '../models/star/index.js'
 import { StarError } from '../native/index.js'
 
 /** Rules of the published program's sampling versions. */
@@ -23,7 +24,12 @@ export const samplingSchema = z.strictObject({
   version: z
     .enum(sampleVersions)
     .default('1024')
-    .describe('old: top-p 0.8 and a top-k that narrows from scale index 9 on'),
+    .describe('old: top-p 0.8 and a top-k that narrows from scale index 9 on; 1024 and new: rules of stable sampling'),
+  stableFrom: z
+    .int()
+    .min(0)
+    .default(firstStableScale)
+    .describe('scale index from which on a model with a sampler head fixes its tokens in steps'),
 })
 
 export type SamplingSettings = z.output<typeof samplingSchema>

@@ -66,12 +66,30 @@ Napi::Value gumbel_mix(const Call& call) {
   return call.wrap(y);
 }
 
+// (ids i32 (N, l), known u8 (N, l), drawn i32 (N, l), score (N, l), fix, amongAll): ids and known change in place
+Napi::Value unmask(const Call& call) {
+  const Tensor& ids = call.tensor(0, "ids");
+  const Tensor& known = call.tensor(1, "known");
+  const Tensor& drawn = call.tensor(2, "drawn");
+  const Tensor& score = call.tensor(3, "score");
+  call.expect_rank(ids, "ids", 2);
+  call.expect_shape(known, "known", ids.shape);
+  call.expect_shape(drawn, "drawn", ids.shape);
+  call.expect_shape(score, "score", ids.shape);
+  const int64_t fix = call.integer(4, "fix");
+  if (fix < 0) fail(ErrorCode::Argument, "unmask: fix is %lld, expected 0 or more", static_cast<long long>(fix));
+  ids.backend().unmask(
+      {ids.ref(), known.ref(), drawn.ref(), score.ref(), ids.shape[0], ids.shape[1], fix, call.boolean(5, "amongAll")});
+  return call.info.Env().Undefined();
+}
+
 }  // namespace
 
 void define_sampling(Napi::Object exports) {
   define_op(exports, "draw", draw);
   define_op(exports, "filterProbabilities", filter_probabilities);
   define_op(exports, "gumbelMix", gumbel_mix);
+  define_op(exports, "unmask", unmask);
 }
 
 }  // namespace star

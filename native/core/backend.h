@@ -75,6 +75,7 @@ class Backend {
   virtual void nearest_row(const NearestRowArgs&) = 0;
   virtual void draw(const DrawArgs&) = 0;
   virtual void gumbel_mix(const GumbelMixArgs&) = 0;
+  virtual void unmask(const UnmaskArgs&) = 0;
   virtual void cross_entropy(const CrossEntropyArgs&) = 0;
   virtual void cross_entropy_backward(const CrossEntropyBackwardArgs&) = 0;
 

@@ -57,6 +57,7 @@ class CpuBackend final : public Backend {
   void nearest_row(const NearestRowArgs&) override;
   void draw(const DrawArgs&) override;
   void gumbel_mix(const GumbelMixArgs&) override;
+  void unmask(const UnmaskArgs&) override;
   void cross_entropy(const CrossEntropyArgs&) override;
   void cross_entropy_backward(const CrossEntropyBackwardArgs&) override;
   void global_norm(const GlobalNormArgs&) override;

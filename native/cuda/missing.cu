@@ -25,5 +25,6 @@ void CudaBackend::cross_entropy_backward(const CrossEntropyBackwardArgs&) {
 }
 void CudaBackend::global_norm(const GlobalNormArgs&) { fail(ErrorCode::Device, "global_norm is missing"); }
 void CudaBackend::adamw(const AdamWArgs&) { fail(ErrorCode::Device, "adamw is missing"); }
+void CudaBackend::unmask(const UnmaskArgs&) { fail(ErrorCode::Device, "unmask is missing"); }
 
 }  // namespace star

@@ -1,8 +1,8 @@
 import t from 'tap'
 import { relativeError } from '../support/golden.js'
-import { expected, plainCases, runCase } from '../support/golden-sampling.js'
+import { caseNames, expected, runCase } from '../support/golden-sampling.js'
 
-for (const name of plainCases) {
+for (const name of caseNames) {
   t.test(name, async (t) => {
     const { draws, fHat } = await runCase(name)
     const reference = expected(name)

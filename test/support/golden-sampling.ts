@@ -1,5 +1,10 @@
 /** The models, texts and noise of the golden sampling cases, and a run of one case. */
-import { type CrossAttentionMode, StarTransformer } from '../../lib/models/star/index.js'
+import {
+  type CrossAttentionMode,
+  SamplerHead,
+  type StarConfigInput,
+  StarTransformer,
+} from '../../lib/models/star/index.js'
 import { MultiScaleQuantizer, tokenizerSchema } from '../../lib/models/tokenizer/index.js'
 import { generate, type NoiseSource, type SampleVersion } from '../../lib/sampling/index.js'
 import { permute, scope, Tensor } from '../../lib/tensor/index.js'
@@ -16,7 +21,9 @@ import {
 const golden = new Golden('sampling')
 const { prefix } = golden.metadata
 const patchNums = golden.json<number[]>('patch_nums')
-const settings = golden.json<{ cfg: number; top_k: number; top_p: number; batch: number }>('settings')
+const settings = golden.json<{ cfg: number; top_k: number; top_p: number; batch: number; sample_from_idx: number }>(
+  'settings',
+)
 const textLengths = golden.json<number[]>('text_lengths')
 const salts = golden.json<Record<string, number>>('salts')
 const { V, Z, depth, xdim, tlen } = golden.json<Record<'V' | 'Z' | 'depth' | 'xdim' | 'tlen', number>>('config')
@@ -27,31 +34,61 @@ interface Case {
   more_smooth?: boolean
 }
 
-/** Names "case.mode" of the cases that draw from the transformer alone. */
-export const plainCases = Object.entries(golden.json<Record<string, Case>>('cases'))
-  .filter(([, { w_mask }]) => !w_mask)
-  .flatMap(([name]) => ['per-sample', 'first-sample'].map((mode) => `${name}.${mode}`))
+/** Names "case.mode". */
+export const caseNames = Object.keys(golden.json<Record<string, Case>>('cases')).flatMap((name) =>
+  ['per-sample', 'first-sample'].map((mode) => `${name}.${mode}`),
+)
 
-/** Parameters of the sampler head, which the transformer does not hold. */
-const samplerHead =
+/** Names of the sampler head's parameters, which stand among the transformer's in one state dict. */
+const ofSamplerHead =
   /^(word_embed_head|encoder_proj2|pos_start_last|lvl_embed_2|head_proj|feat_extract_blocks|head_logits2)(\.|$)/
 
 function weights(rules: Record<string, RuleParameter>, start: string): Map<string, Tensor> {
   return new Map(Object.entries(rules).map(([name, rule]) => [name, ruleParameter(start + name, rule)]))
 }
 
-function buildTransformer(crossAttention: CrossAttentionMode): StarTransformer {
-  const rules = golden.json<Record<string, RuleParameter>>('parameters')
-  const width = rules.pos_start.shape[2]
-  const model = new StarTransformer(
-    { depth, width, heads: width / 64, patchNums, vocabSize: V, latentChannels: Z, textWidth: xdim, crossAttention },
-    { device },
+const parameterRules = golden.json<Record<string, RuleParameter>>('parameters')
+const width = parameterRules.pos_start.shape[2]
+const configuration = (crossAttention: CrossAttentionMode): StarConfigInput => ({
+  depth,
+  width,
+  heads: width / 64,
+  patchNums,
+  vocabSize: V,
+  latentChannels: Z,
+  textWidth: xdim,
+  crossAttention,
+})
+const rulesWhere = (test: (name: string) => boolean): Record<string, RuleParameter> =>
+  Object.fromEntries(Object.entries(parameterRules).filter(([name]) => test(name)))
+
+export function buildTransformer(crossAttention: CrossAttentionMode): StarTransformer {
+  const model = new StarTransformer(configuration(crossAttention), { device })
+  scope(() =>
+    model.load(
+      weights(
+        rulesWhere((name) => !ofSamplerHead.test(name)),
+        `${prefix}sampler/`,
+      ),
+    ),
   )
-  scope(() => model.load(weights(rules, `${prefix}sampler/`), { ignore: samplerHead }))
   return model
 }
 
-function buildQuantizer(): MultiScaleQuantizer {
+export function buildSamplerHead(): SamplerHead {
+  const head = new SamplerHead(configuration('per-sample'), { device })
+  scope(() =>
+    head.load(
+      weights(
+        rulesWhere((name) => ofSamplerHead.test(name)),
+        `${prefix}sampler/`,
+      ),
+    ),
+  )
+  return head
+}
+
+export function buildQuantizer(): MultiScaleQuantizer {
   const config = tokenizerSchema.parse({ vocabSize: V, latentChannels: Z, patchNums })
   const quantizer = new MultiScaleQuantizer(config, { init: null, device })
   scope(() => {
@@ -102,21 +139,37 @@ export interface CaseRun {
 
 export async function runCase(name: string): Promise<CaseRun> {
   const [kind, mode] = name.split('.') as [string, CrossAttentionMode]
-  const { sample_version: version, more_smooth: moreSmooth } = golden.json<Record<string, Case>>('cases')[kind]
+  const {
+    w_mask: stable,
+    sample_version: version,
+    more_smooth: moreSmooth,
+  } = golden.json<Record<string, Case>>('cases')[kind]
   using transformer = buildTransformer(mode)
   using quantizer = buildQuantizer()
+  using samplerHead = buildSamplerHead()
   const text = texts(0, settings.batch)
   const empty = texts(settings.batch, 2 * settings.batch)
   const draws: number[] = []
   using fHat = await generate({
     transformer,
     quantizer,
+    samplerHead: stable ? samplerHead : null,
     text,
     empty,
-    settings: { cfg: settings.cfg, topK: settings.top_k, topP: settings.top_p, version, moreSmooth },
+    settings: {
+      cfg: settings.cfg,
+      topK: settings.top_k,
+      topP: settings.top_p,
+      version,
+      moreSmooth,
+      stableFrom: settings.sample_from_idx,
+    },
     noise: ruleNoise(salts[name]),
-    onScale: ({ tokens }) => {
-      if (tokens) draws.push(...tokens.ints())
+    onScale: ({ tokens, scaleIndex }) => {
+      if (tokens && !(stable && scaleIndex >= settings.sample_from_idx)) draws.push(...tokens.ints())
+    },
+    onStep: ({ drawn }) => {
+      draws.push(...drawn.ints())
     },
   })
   for (const tensor of [...Object.values(text), ...Object.values(empty)]) tensor.dispose()

@@ -137,6 +137,7 @@ t.test('a grid lays pictures out row by row', async (t) => {
     topP: 0,
     moreSmooth: false,
     version: '1024' as const,
+    stableFrom: 9,
   }
   const image = (value: number) => new StarImage(2, 1, new Uint8Array(6).fill(value), settings)
   const grid = imageGrid([image(1), image(2), image(3)], { columns: 2, gap: 1 })

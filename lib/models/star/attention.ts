@@ -1,6 +1,6 @@
 /** Self-attention over the tokens of all scales, and cross-attention to the text. */
 import { Linear, Module } from '../../nn/index.js'
-import { attention, concat, linear, reshape, splitHeads, Tensor, writeHeads, zeros } from '../../tensor/index.js'
+import { attention, concat, linear, reshape, slice, splitHeads, Tensor, writeHeads, zeros } from '../../tensor/index.js'
 import type { StarConfig } from './config.js'
 import { baseStd, branchStd, logScaleParameter, type ModelInit } from './init.js'
 
@@ -23,6 +23,11 @@ export interface SelfAttentionContext {
   keyLimit?: Tensor | null
   /** Sampling: keys and values of earlier scales; those of this one are added to it. Takes the place of keyLimit. */
   cache?: KeyValueCache | null
+  /**
+   * Sampler head: token 0 sees and is seen by all; the others, in groups of tokens [begin, end), see their own group. The
+   * groups follow one another from token 1 on. Takes the place of keyLimit.
+   */
+  groups?: readonly { begin: number; end: number }[]
 }
 
 interface HeadOptions {
@@ -66,7 +71,7 @@ export class SelfAttention extends Module {
     this.proj = this.child('proj', new Linear(width, width, { ...init, std: branchStd(width, depth) }))
   }
 
-  forward(x: Tensor, { rope, keyLimit, cache }: SelfAttentionContext): Tensor {
+  forward(x: Tensor, { rope, keyLimit, cache, groups }: SelfAttentionContext): Tensor {
     const { heads, l2Norm, scale } = this.#options
     const qkv = linear(x, this.qkv.weight, concat([this.qBias, this.zeroKBias, this.vBias], 0))
     const parts = [
@@ -84,10 +89,32 @@ export class SelfAttention extends Module {
       y = attention(q, cache.k, cache.v, { scale, keys: cache.length })
     } else {
       const [q, k, v] = splitHeads(qkv, heads, parts)
-      y = attention(q, k, v, { scale, keyLimit: keyLimit ?? undefined })
+      y = groups
+        ? groupedAttention({ q, k, v }, groups, scale)
+        : attention(q, k, v, { scale, keyLimit: keyLimit ?? undefined })
     }
     return this.proj.forward(reshape(y, x.shape))
   }
+}
+
+/** Attention within groups of tokens and to and from token 0: q, k, v and the result (B, length, H, D). */
+function groupedAttention(
+  { q, k, v }: KeysValues & { q: Tensor },
+  groups: readonly { begin: number; end: number }[],
+  scale: number,
+): Tensor {
+  // One group is all there is: everybody sees everybody.
+  if (groups.length === 1) return attention(q, k, v, { scale })
+  const withFront = (x: Tensor, begin: number, end: number) => concat([slice(x, 1, 0, 1), slice(x, 1, begin, end)], 1)
+  return concat(
+    [
+      attention(slice(q, 1, 0, 1), k, v, { scale }),
+      ...groups.map(({ begin, end }) =>
+        attention(slice(q, 1, begin, end), withFront(k, begin, end), withFront(v, begin, end), { scale }),
+      ),
+    ],
+    1,
+  )
 }
 
 /** Text made ready for cross-attention: keys and values, and which tokens are no padding (u8 (B, T), 1 = attend). */

@@ -18,6 +18,8 @@ export interface DecoderOptions {
 export class ScaleDecoder {
   /** Samples in the batch. */
   readonly batch: number
+  /** Text vectors of the samples: (batch, textWidth). */
+  readonly pooled: Tensor
   readonly #model: StarTransformer
   readonly #caches: KeyValueCache[]
   readonly #texts: (TextKeysValues | null)[]
@@ -43,6 +45,7 @@ export class ScaleDecoder {
         const ids = model.config.crossAttention === 'first-sample' ? null : rows
         const mask = attended?.mask && ids ? gatherMask(attended.mask, ids) : (attended?.mask?.detach() ?? null)
         return {
+          pooled: gatherRows(text.pooled, samples),
           start: gatherRows(model.startTokens(text.pooled), samples),
           mask,
           texts: model.blocks.map((block) => {
@@ -56,6 +59,7 @@ export class ScaleDecoder {
         }
       }),
     )
+    this.pooled = keep(made.pooled)
     this.#start = keep(made.start)
     const mask = made.mask && keep(made.mask)
     this.#texts = made.texts.map((t) => t && { k: keep(t.k), v: keep(t.v), mask })
@@ -89,6 +93,7 @@ export class ScaleDecoder {
   }
 
   dispose(): void {
+    this.pooled.dispose()
     this.#start.dispose()
     for (const { k, v } of [...this.#caches, ...this.#texts.filter((t) => t !== null)]) {
       k.dispose()

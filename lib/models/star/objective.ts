@@ -1,6 +1,17 @@
 /** The training objective: cross-entropy of the true tokens of all scales, and what is reported about it. */
 import { StarError } from '../../native/index.js'
-import { crossEntropy, mean, noGrad, reshape, scope, type Tensor } from '../../tensor/index.js'
+import {
+  affine,
+  concat,
+  crossEntropy,
+  mean,
+  mulSum,
+  noGrad,
+  reshape,
+  scope,
+  Tensor,
+  zeros,
+} from '../../tensor/index.js'
 import { levels } from './config.js'
 
 /** Names as in the published program's log: L… losses in nats, Acc… in percent; m over all scales, t the last one. */
@@ -35,6 +46,35 @@ function rows(logits: Tensor, targets: Tensor): [Tensor, Tensor] {
  */
 export function tokenLoss(logits: Tensor, targets: Tensor, { labelSmoothing = 0 }: ObjectiveOptions = {}): Tensor {
   return mean(crossEntropy(...rows(logits, targets), { labelSmoothing }).losses)
+}
+
+/** Logit of the extra class where a token is known. */
+const knownLogit = 10
+
+/**
+ * The sampler head's objective: cross-entropy over V + 1 classes, of which the last stands for a token that is known. An open
+ * token has logit 0 there; a known one has 10 there and 0 elsewhere, so that it adds the constant log(1 + V·e⁻¹⁰). Summed
+ * over the tokens, divided by `length` and averaged over the batch, as in the published program.
+ * @param logits (B, n, V)
+ * @param targets i32 (B, n)
+ * @param known 1 where a token is known, else 0: (B·n)
+ * @param length L, the tokens of all scales
+ * @returns a scalar
+ */
+export function samplerLoss(logits: Tensor, targets: Tensor, known: Float32Array, length: number): Tensor {
+  const [batch, , vocab] = logits.shape
+  const [flat, flatTargets] = rows(logits, targets)
+  const device = logits.device
+  const extended = concat([flat, zeros([flat.dim(0), 1], { device })], 1) // (B·n, V + 1)
+  const { losses } = crossEntropy(extended, flatTargets)
+  const open = Tensor.from(
+    known.map((k) => 1 - k),
+    [known.length],
+    { device },
+  )
+  const constant = Math.log1p(vocab * Math.exp(-knownLogit)) * known.reduce((sum, k) => sum + k, 0)
+  const scale = 1 / (batch * length)
+  return affine(mulSum(losses, open), null, scale, 0, constant * scale)
 }
 
 /** Loss without label smoothing and accuracy, over all scales, of the last and of each. Reads results back to the host. */

@@ -81,7 +81,12 @@ export class StarTransformer extends Module {
   }
 
   /** Logits (B, L, V) of every token given the true coarser scales. */
-  forward({ input, text, random = null }: ForwardInput): Tensor {
+  forward(input: ForwardInput): Tensor {
+    return this.logits(this.features(input))
+  }
+
+  /** What the logits are made of, (B, L, C): the tokens after all blocks, given the true coarser scales. */
+  features({ input, text, random = null }: ForwardInput): Tensor {
     this.#check(input, text)
     const { rope, keyLimit, levelIds } = this.#tables
     const start = this.startTokens(text.pooled)
@@ -94,7 +99,7 @@ export class StarTransformer extends Module {
       const from = x
       x = scope(() => block.forward(from, { ...shared, text: attended && textKeysValues(block, attended) }))
     }
-    return this.logits(x)
+    return x
   }
 
   /** The first scale's tokens: encoder_proj(pooled) + pos_start, (B, p₁², C). */

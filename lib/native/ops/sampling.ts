@@ -14,4 +14,13 @@ export interface SamplingOps {
     factor: number,
     temperature: number,
   ): NativeTensor
+  /** Changes ids and known in place. */
+  unmask(
+    ids: NativeTensor,
+    known: NativeTensor,
+    drawn: NativeTensor,
+    score: NativeTensor,
+    fix: number,
+    amongAll: boolean,
+  ): void
 }

@@ -55,3 +55,23 @@ export function gumbelMix(
 ): Tensor {
   return new Tensor(native.gumbelMix(logits.handle, noise.handle, codebook.handle, topK, topP, factor, temperature))
 }
+
+export interface UnmaskInput {
+  /** Tokens fixed so far: i32 (N, l), changed in place. */
+  ids: Tensor
+  /** 1 where a token is fixed: u8 (N, l), changed in place. */
+  known: Tensor
+  /** Tokens drawn in this step: i32 (N, l). */
+  drawn: Tensor
+  /** (N, l): the highest are fixed first, the lowest position on a tie. */
+  score: Tensor
+  /** How many positions of a row are chosen. */
+  fix: number
+  /** Choose among all positions instead of the open ones; those that are fixed already stay as they are. */
+  amongAll?: boolean
+}
+
+/** One step of stable sampling: the chosen open positions take their drawn tokens and become known. */
+export function unmask({ ids, known, drawn, score, fix, amongAll = false }: UnmaskInput): void {
+  native.unmask(ids.handle, known.handle, drawn.handle, score.handle, fix, amongAll)
+}

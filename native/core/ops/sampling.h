@@ -28,4 +28,15 @@ struct GumbelMixArgs {
   float top_p, factor, temperature;
 };
 
+// One step of stable sampling. In each row the `fix` positions of highest score (the lowest position first on a tie) are chosen
+// among the open ones (known = 0), or with `among_all` among all; those of them that are open take the drawn token and become
+// known. With fewer positions to choose from, all are chosen.
+struct UnmaskArgs {
+  Ref ids, known;  // i32, u8 (rows, length), changed in place
+  CRef drawn;      // i32 (rows, length)
+  CRef score;      // f32 (rows, length); not a number counts as −∞
+  int64_t rows, length, fix;
+  bool among_all;
+};
+
 }  // namespace star
