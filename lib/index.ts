@@ -1,6 +1,7 @@
 /** Public interface of star-t2i. */
 export { type GridOptions, ImageGrid, type ImageSettings, imageGrid, StarImage } from './image.js'
 export { type ModelInfo, modelInfo, type PartInfo } from './model-info.js'
+export type { SourceOptions } from './models/source.js'
 export { type ErrorCode, StarError } from './native/index.js'
 export type { SampleVersion, SamplingOptions, SamplingSettings } from './sampling/index.js'
 export {

@@ -1,16 +1,9 @@
-/** What a model folder holds, read from its configuration and file headers without loading weights. */
-import { statSync } from 'node:fs'
-import { join } from 'node:path'
-import {
-  findModelFolder,
-  type ModelConfig,
-  type ModelPart,
-  readModelConfig,
-  readSafetensorsHeader,
-} from './checkpoint/index.js'
+/** What a model is, read from its configuration and the headers of its files without loading weights. */
+import type { ModelPart } from './checkpoint/index.js'
 import { parseConfig } from './config/parse-config.js'
-import { type StarConfig, starConfigSchema } from './models/star/index.js'
-import { imageSide, type TokenizerConfig, tokenizerSchema } from './models/tokenizer/index.js'
+import { findModel, type ModelSource, partEntries, type SourceOptions } from './models/source.js'
+import type { StarConfig } from './models/star/index.js'
+import { imageSide, type TokenizerConfig, tokenCount } from './models/tokenizer/index.js'
 import { type SamplingOptions, samplingSchema } from './sampling/index.js'
 
 export interface PartInfo {
@@ -21,13 +14,14 @@ export interface PartInfo {
 
 export interface ModelInfo {
   name: string
-  folder: string
+  /** Model folder or checkpoint file. */
+  path: string
   /** Width and height of the pictures in pixels. */
   imageSize: number
   /** Sides of the token maps, coarse to fine. */
   scales: readonly number[]
   tokens: number
-  /** Name of the text encoder; null in a folder that holds only a tokenizer. */
+  /** Name or folder of the text encoder; null where there is only a tokenizer, or a checkpoint does not say. */
   textEncoder: string | null
   /** Whose text a sample attends to. */
   crossAttention: StarConfig['crossAttention'] | null
@@ -36,56 +30,37 @@ export interface ModelInfo {
   transformer: (PartInfo & { config: StarConfig }) | null
 }
 
-/** Configuration of a model folder with its parts checked. */
-export interface CheckedModel {
-  folder: string
-  config: ModelConfig
-  tokenizer: TokenizerConfig
-  transformer: StarConfig | null
-  sampling: SamplingOptions
+function partInfo(source: ModelSource, part: ModelPart): PartInfo {
+  const info: PartInfo = { parameters: 0, bytes: 0 }
+  for (const { count, bytes } of partEntries(source, part)) {
+    info.parameters += count
+    info.bytes += bytes
+  }
+  return info
+}
+
+/** Describes a model that was found. @throws ERR_CONFIG for sampling settings that do not fit, ERR_FILE for damaged weights */
+export function describeSource(source: ModelSource): ModelInfo {
+  const { name, path, tokenizer, transformer, textEncoder } = source
+  parseConfig(samplingSchema, source.sampling, `"sampling" of ${path}`)
+  return {
+    name,
+    path,
+    imageSize: imageSide(tokenizer),
+    scales: tokenizer.patchNums,
+    tokens: tokenCount(tokenizer),
+    textEncoder,
+    crossAttention: transformer?.crossAttention ?? null,
+    sampling: source.sampling as SamplingOptions,
+    tokenizer: { ...partInfo(source, 'tokenizer'), config: tokenizer },
+    transformer: transformer && { ...partInfo(source, 'transformer'), config: transformer },
+  }
 }
 
 /**
- * Finds a model by name or folder and checks its configuration.
- * @throws ERR_FILE when there is none, ERR_CONFIG when model.json does not fit
+ * Describes a shipped model, a model folder or a checkpoint.
+ * @throws ERR_FILE when it is missing or damaged, ERR_CONFIG and ERR_SHAPE when its parts are not what they should be
  */
-export function checkModel(nameOrFolder: string): CheckedModel {
-  const folder = findModelFolder(nameOrFolder)
-  const config = readModelConfig(folder)
-  const file = join(folder, 'model.json')
-  const sampling = config.sampling ?? {}
-  parseConfig(samplingSchema, sampling, `"sampling" of ${file}`)
-  return {
-    folder,
-    config,
-    tokenizer: parseConfig(tokenizerSchema, config.tokenizer, `"tokenizer" of ${file}`),
-    transformer: config.transformer
-      ? parseConfig(starConfigSchema, config.transformer, `"transformer" of ${file}`)
-      : null,
-    sampling: sampling as SamplingOptions,
-  }
-}
-
-function partInfo(folder: string, part: ModelPart): PartInfo {
-  const file = join(folder, `${part}.safetensors`)
-  const { entries } = readSafetensorsHeader(file)
-  const parameters = entries.reduce((n, entry) => n + entry.shape.reduce((m, d) => m * d, 1), 0)
-  return { parameters, bytes: statSync(file).size }
-}
-
-/** Describes a model. @throws ERR_FILE and ERR_CONFIG as `checkModel`; ERR_FILE when weights are missing or damaged */
-export function modelInfo(nameOrFolder: string): ModelInfo {
-  const { folder, config, tokenizer, transformer, sampling } = checkModel(nameOrFolder)
-  return {
-    name: config.name,
-    folder,
-    imageSize: imageSide(tokenizer),
-    scales: tokenizer.patchNums,
-    tokens: tokenizer.patchNums.reduce((n, p) => n + p * p, 0),
-    textEncoder: config.textEncoder ?? null,
-    crossAttention: transformer?.crossAttention ?? null,
-    sampling,
-    tokenizer: { ...partInfo(folder, 'tokenizer'), config: tokenizer },
-    transformer: transformer && { ...partInfo(folder, 'transformer'), config: transformer },
-  }
+export function modelInfo(nameOrPath: string, options: SourceOptions = {}): ModelInfo {
+  return describeSource(findModel(nameOrPath, options))
 }

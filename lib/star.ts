@@ -1,9 +1,9 @@
 /** Star: a loaded model that makes pictures of prompts. */
 import { z } from 'zod'
-import { withModelWeights } from './checkpoint/index.js'
 import { parseConfig } from './config/parse-config.js'
 import { type ImageSettings, pixelsOf, StarImage } from './image.js'
-import { checkModel, type ModelInfo, modelInfo } from './model-info.js'
+import { describeSource, type ModelInfo } from './model-info.js'
+import { findModel, loadPart, type SourceOptions } from './models/source.js'
 import { StarTransformer, type TextInput } from './models/star/index.js'
 import type { TextEncoder } from './models/text/index.js'
 import { loadTextEncoder } from './models/text/load.js'
@@ -16,7 +16,8 @@ import { concat, keep, noGrad, resolveDevice, scope, slice, type Tensor, tellFal
 /** Longest prompt that is taken, in characters. The text encoder reads its first tokens only. */
 export const maxPromptLength = 4096
 
-export interface LoadOptions {
+/** A model folder says all but the device; what a checkpoint does not say is to be given. */
+export interface LoadOptions extends SourceOptions {
   /** `auto` (the default) takes a GPU where one is available; `cpu` and `cuda` take that one or fail. */
   device?: string
 }
@@ -93,39 +94,45 @@ export class Star {
   ) {}
 
   /**
-   * Loads a shipped model by name or a model folder by path.
+   * Loads a shipped model by name, a model folder by path, or a checkpoint of the published program (.pth, or safetensors
+   * made from it), which needs a tokenizer file and a text encoder named or in their usual places.
    * @throws ERR_FILE when it is not there or damaged, ERR_CONFIG and ERR_SHAPE when its files do not fit each other,
    * ERR_DEVICE for a device that is unknown or not available
    */
-  static async load(nameOrFolder: string, options: LoadOptions = {}): Promise<Star> {
-    const device = resolveDevice(options.device)
-    const checked = checkModel(nameOrFolder)
-    const { folder, config } = checked
-    if (!checked.transformer || !config.textEncoder)
+  static async load(nameOrPath: string, { device: wanted, ...options }: LoadOptions = {}): Promise<Star> {
+    const device = resolveDevice(wanted)
+    const source = findModel(nameOrPath, options)
+    const { path, transformer: config, textEncoder: encoderName } = source
+    if (!config)
       throw new StarError(
         'ERR_CONFIG',
-        `${folder} holds a tokenizer only, which draws no pictures of prompts: train a transformer on it ("star train")`,
+        `${path} holds a tokenizer only, which draws no pictures of prompts: train a transformer on it ("star train")`,
       )
-    const info = modelInfo(folder)
+    if (!encoderName)
+      throw new StarError(
+        'ERR_CONFIG',
+        `${path} does not say its text encoder: name the one it was trained with (textEncoder, --text-encoder), such as the folder of CLIP`,
+      )
+    const info = describeSource(source)
     const owned: { dispose(): void }[] = []
     try {
-      const tokenizer = new Tokenizer(checked.tokenizer, { init: null, device })
+      const tokenizer = new Tokenizer(source.tokenizer, { init: null, device })
       owned.push(tokenizer)
-      withModelWeights(folder, 'tokenizer', (weights) => tokenizer.load(weights))
-      const transformer = new StarTransformer(checked.transformer, { init: null, device })
+      loadPart(source, 'tokenizer', tokenizer)
+      const transformer = new StarTransformer(config, { init: null, device })
       owned.push(transformer)
-      withModelWeights(folder, 'transformer', (weights) => transformer.load(weights))
-      const textEncoder = loadTextEncoder(config.textEncoder, device)
+      loadPart(source, 'transformer', transformer)
+      const textEncoder = loadTextEncoder(encoderName, device)
       owned.push(textEncoder)
-      if (textEncoder.width !== checked.transformer.textWidth)
+      if (textEncoder.width !== config.textWidth)
         throw new StarError(
           'ERR_CONFIG',
-          `${folder}/model.json: the transformer takes text of width ${checked.transformer.textWidth}, but ${config.textEncoder} ` +
+          `${path}: the transformer takes text of width ${config.textWidth}, but ${encoderName} ` +
             `gives ${textEncoder.width}: name the text encoder it was trained with`,
         )
       tokenizer.setTrainable(false)
       transformer.setTrainable(false)
-      tellFallback(options.device, device)
+      tellFallback(wanted, device)
       return new Star(info, device, tokenizer, transformer, textEncoder)
     } catch (error) {
       for (const part of owned) part.dispose()

@@ -16,6 +16,8 @@ export interface ConvertOptions {
   key?: string
   /** Type of floating-point tensors in the new file; default: as they are, F64 becomes f32. */
   dtype?: FloatType
+  /** Metadata beside what the input has, where the new format has any. */
+  metadata?: Readonly<Record<string, string>>
   /** Most bytes of a shard, where the output is a folder. */
   shardBytes?: number
   signal?: AbortSignal
@@ -114,7 +116,7 @@ function plan(weights: Weights, { dtype, signal, onProgress }: ConvertOptions) {
 
 /**
  * Reads weights of any known format (`openWeights`) and writes them as `.safetensors`, `.pth` (`.pt`, `.bin`, `.ckpt`) or,
- * for a path without extension, as a folder of shards. Safetensors keep their metadata where both formats have it; numbers
+ * for a path without extension, as a folder of shards. Metadata is kept where both formats have it; numbers
  * and texts of a checkpoint are left out and named in the result.
  * @throws ERR_FILE when the input cannot be read or the output written, ERR_ARGUMENT for an unknown extension,
  * ERR_DTYPE when a value does not fit the new type
@@ -124,7 +126,7 @@ export async function convertWeights(input: string, output: string, options: Con
   const { key, shardBytes, signal } = options
   using weights = openWeights(input, { key })
   const { tensors, bytes, parts } = plan(weights, options)
-  const metadata = weights.metadata
+  const metadata = { ...weights.metadata, ...options.metadata }
   let outputs = [output]
   if (format === 'folder') outputs = await writeShards(output, parts, { shardBytes, metadata, signal })
   else if (format === 'safetensors') await writeParts(output, safetensorsParts(parts, metadata), signal)

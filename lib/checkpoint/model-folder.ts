@@ -59,11 +59,12 @@ export function findModelFolder(nameOrFolder: string): string {
   if (existsSync(join(nameOrFolder, configFile))) return resolve(nameOrFolder)
   const names = [...shipped.keys()]
   const isFolder = existsSync(nameOrFolder)
-  const guess = isFolder ? undefined : nearest(nameOrFolder, names)
+  const isPath = isFolder || /[\\/.]/.test(nameOrFolder)
+  const guess = isPath ? undefined : nearest(nameOrFolder, names)
   throw new StarError(
     'ERR_FILE',
-    `${isFolder ? `the folder "${nameOrFolder}" holds no ${configFile}` : `there is no model or folder "${nameOrFolder}"`}` +
-      `${guess ? `, did you mean "${guess}"?` : '.'} Give the path of a model folder or a shipped model: ${names.join(', ') || 'none is shipped'}`,
+    `${isFolder ? `the folder "${nameOrFolder}" holds no ${configFile}` : `there is no model, folder or file "${nameOrFolder}"`}` +
+      `${guess ? `, did you mean "${guess}"?` : '.'} Give the path of a model folder or a checkpoint, or a shipped model: ${names.join(', ') || 'none is shipped'}`,
   )
 }
 

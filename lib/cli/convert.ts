@@ -48,12 +48,14 @@ Examples:
 
 async function convert(input: string, output: string, flags: ConvertFlags): Promise<void> {
   const { convertWeights } = await import('../checkpoint/convert.js')
+  const { convertedMetadata } = await import('../models/source.js')
   using progress = new Progress('writing')
   const done = await interruptible(async (signal) => {
     try {
       return await convertWeights(input, output, {
         key: flags.key,
         dtype: flags.dtype,
+        metadata: convertedMetadata(input, flags.key),
         shardBytes: flags.shardSize && flags.shardSize * 1e9,
         signal,
         onProgress: (bytes, total) => progress.update(Math.round(bytes / 1e6), Math.round(total / 1e6), 'MB'),

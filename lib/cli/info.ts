@@ -2,27 +2,34 @@
 import { availableParallelism } from 'node:os'
 import type { Command } from 'commander'
 import type { ModelInfo } from '../model-info.js'
+import { addSourceOptions, type SourceFlags, sourceOptions } from './source-options.js'
 import { megabytes, millions, table } from './text.js'
 
+interface InfoFlags extends SourceFlags {
+  json?: boolean
+}
+
 export function addInfoCommand(star: Command): void {
-  star
+  const command = star
     .command('info')
     .description('describe a model, or without one the devices and shipped models')
-    .argument('[model]', 'a shipped model or a model folder')
+    .argument('[model]', 'a shipped model, a model folder or a checkpoint (.pth, .safetensors)')
     .option('--json', 'print one JSON object')
+  addSourceOptions(command)
     .addHelpText(
       'after',
       `
 Examples:
   $ star info
   $ star info emoji-64
-  $ star info runs/mine/model --json`,
+  $ star info runs/mine/model --json
+  $ star info ar-ckpt-last.pth --tokenizer vae_ch160v4096z32.pth`,
     )
-    .action(async (model: string | undefined, options: { json?: boolean }) => {
+    .action(async (model: string | undefined, options: InfoFlags) => {
       if (model === undefined) await installation(options.json ?? false)
       else {
         const { modelInfo } = await import('../model-info.js')
-        const info = modelInfo(model)
+        const info = modelInfo(model, sourceOptions(options))
         console.log(options.json ? JSON.stringify(info, null, 2) : describeModel(info))
       }
     })
@@ -33,7 +40,7 @@ export function describeModel(info: ModelInfo): string {
   const { tokenizer, transformer } = info
   const rows: [string, string][] = [
     ['model', info.name],
-    ['folder', info.folder],
+    ['path', info.path],
     ['pictures', `${info.imageSize} × ${info.imageSize}`],
     ['scales', `${info.scales.join(' ')} (${info.tokens} tokens)`],
     [
@@ -47,7 +54,7 @@ export function describeModel(info: ModelInfo): string {
         'transformer',
         `${millions(transformer.parameters)} values, ${megabytes(transformer.bytes)}, depth ${transformer.config.depth}, width ${transformer.config.width}, ${transformer.config.heads} heads`,
       ],
-      ['text encoder', info.textEncoder ?? 'none'],
+      ['text encoder', info.textEncoder ?? 'not known: name it with --text-encoder when you sample'],
       [
         'cross-attention',
         info.crossAttention === 'first-sample'
@@ -61,7 +68,7 @@ export function describeModel(info: ModelInfo): string {
           .join(', ') || 'general defaults',
       ],
     )
-  else rows.push(['transformer', 'none: this folder holds a tokenizer only'])
+  else rows.push(['transformer', 'none: a tokenizer only'])
   return table(rows)
 }
 

@@ -5,8 +5,9 @@ import { Interrupted, interruptible } from './interrupt.js'
 import { number, wholeNumber } from './options.js'
 import { checkWritable, picturePaths } from './output.js'
 import { Progress } from './progress.js'
+import { addSourceOptions, type SourceFlags, sourceOptions } from './source-options.js'
 
-interface SampleOptions {
+interface SampleOptions extends SourceFlags {
   model: string
   out: string
   count: number
@@ -21,14 +22,14 @@ interface SampleOptions {
 }
 
 export function addSampleCommand(star: Command): void {
-  star
+  const command = star
     .command('sample')
     .description('draw pictures of prompts')
     .argument(
       '<prompt...>',
       'what to draw; several prompts give several pictures; - reads them from standard input, one a line',
     )
-    .option('-m, --model <name>', 'a shipped model or a model folder', 'emoji-64')
+    .option('-m, --model <name>', 'a shipped model, a model folder or a checkpoint (.pth, .safetensors)', 'emoji-64')
     .option('-o, --out <path>', 'a .png file, or a folder for PROMPT-SEED.png', 'star.png')
     .option('-n, --count <n>', 'pictures of each prompt', wholeNumber('--count', 1, 100_000), 1)
     .option('-s, --seed <n>', 'seed of the first picture; the next has the next', wholeNumber('--seed', 0), 42)
@@ -47,6 +48,7 @@ export function addSampleCommand(star: Command): void {
     .option('--grid', 'one picture with all of them side by side')
     .option('--batch <n>', 'pictures drawn together', wholeNumber('--batch', 1, 1024), 8)
     .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
+  addSourceOptions(command)
     .addHelpText(
       'after',
       `
@@ -97,7 +99,7 @@ async function sample(given: string[], options: SampleOptions): Promise<void> {
   for (const path of new Set([paths[0], paths[paths.length - 1]])) checkWritable(path)
 
   await interruptible(async (signal) => {
-    const star = await Star.load(options.model, { device: options.device })
+    const star = await Star.load(options.model, { device: options.device, ...sourceOptions(options) })
     using progress = new Progress('drawing')
     let written = 0
     try {

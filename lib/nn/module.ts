@@ -1,6 +1,7 @@
 /** Module: a layer that owns named parameters, buffers and child layers. Names are those of the released state dicts. */
 import { StarError } from '../native/index.js'
 import { keep, type Tensor } from '../tensor/index.js'
+import { describeDiff, type WeightDiff } from './weight-diff.js'
 
 export interface NamedTensor {
   name: string
@@ -64,31 +65,25 @@ export abstract class Module {
 
   /**
    * Copies weights in by name. Every tensor of this module must be there with its own shape, and nothing may be left over,
-   * unless `ignore` matches its name.
+   * unless `ignore` matches its name: what it matches is taken where it fits.
    * @throws ERR_SHAPE with a readable list of what is missing, unexpected or misshapen
    */
   load(weights: ReadonlyMap<string, Tensor>, options: { ignore?: RegExp } = {}): void {
-    const problems: string[] = []
+    const diff: WeightDiff = { missing: [], unexpected: [], misshapen: [] }
+    const ignored = (name: string): boolean => options.ignore?.test(name) ?? false
     const seen = new Set<string>()
     const matched: [Tensor, Tensor][] = []
     for (const { name, tensor } of this.namedTensors()) {
       seen.add(name)
       const given = weights.get(name)
-      if (!given) {
-        if (!options.ignore?.test(name)) problems.push(`${name}: missing`)
-      } else if (given.shape.join() !== tensor.shape.join()) {
-        problems.push(`${name}: has shape (${given.shape.join(', ')}), expected (${tensor.shape.join(', ')})`)
-      } else matched.push([tensor, given])
+      if (given?.shape.join() === tensor.shape.join()) matched.push([tensor, given])
+      else if (ignored(name)) continue
+      else if (given) diff.misshapen.push({ name, given: given.shape, expected: tensor.shape })
+      else diff.missing.push(name)
     }
-    for (const name of weights.keys())
-      if (!seen.has(name) && !options.ignore?.test(name)) problems.push(`${name}: unexpected`)
-    if (problems.length > 0) {
-      const shown = problems.slice(0, 20).join('; ')
-      throw new StarError(
-        'ERR_SHAPE',
-        `the weights do not fit the model: ${shown}${problems.length > 20 ? `; and ${problems.length - 20} more` : ''}`,
-      )
-    }
+    for (const name of weights.keys()) if (!seen.has(name) && !ignored(name)) diff.unexpected.push(name)
+    const problems = describeDiff(diff)
+    if (problems) throw new StarError('ERR_SHAPE', `the weights do not fit the model: ${problems}`)
     for (const [tensor, given] of matched) tensor.copyFrom(given)
   }
 

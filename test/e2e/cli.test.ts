@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { readPngText } from '../../lib/data/index.js'
 import { goldenFolder } from '../support/golden.js'
+import { stateOf, writeTree } from '../support/released.js'
 import { smallDiskMissing, withSmallDisk } from '../support/small-disk.js'
 import { type CommandResult, star, starFile } from '../support/star-command.js'
-import { tinySide, writeTinyModel } from '../support/tiny-model.js'
+import { tinyParts, tinySide, writeTinyModel } from '../support/tiny-model.js'
 
 const root = t.testdir()
 const model = join(root, 'tiny')
@@ -140,7 +141,7 @@ t.test('prompts that are empty or too long', async (t) => {
 t.test('models that are missing or damaged', async (t) => {
   const out = join(t.testdir(), 'x.png')
   const sample = (folder: string) => star(['sample', 'a', '--model', folder, '--out', out])
-  refused(t, await sample('emoji-46'), /no model or folder "emoji-46"/)
+  refused(t, await sample('emoji-46'), /no model, folder or file "emoji-46", did you mean "emoji-64"/)
   refused(t, await sample(root), /holds no model\.json/)
 
   const missing = copyOfModel('missing')
@@ -160,11 +161,15 @@ t.test('models that are missing or damaged', async (t) => {
   editJson(join(misshapen, 'model.json'), (json) => {
     json.transformer.width = 64
   })
-  refused(t, await sample(misshapen), /transformer\.safetensors does not fit .*has shape \(.*\), expected \(/)
+  refused(
+    t,
+    await sample(misshapen),
+    /transformer\.safetensors: the weights do not fit .*41 of another shape: pos_start is \(1, 1, 32\), expected \(1, 1, 64\)/,
+  )
 
   const swapped = copyOfModel('swapped')
   cpSync(join(model, 'tokenizer.safetensors'), join(swapped, 'transformer.safetensors'))
-  refused(t, await sample(swapped), /does not fit/)
+  refused(t, await sample(swapped), /do not fit the model: 46 missing: .*; 122 unexpected: /)
 
   const unknown = copyOfModel('unknown')
   editJson(join(unknown, 'model.json'), (json) => {
@@ -239,4 +244,27 @@ t.test('convert lists what it wrote, and answers in one line what it cannot', as
   ] as const)
     refused(t, await star(['convert', ...args]), message)
   t.same(readdirSync(folder).sort(), ['weights.safetensors', 'whole.pth'])
+})
+
+t.test('a published checkpoint is described and drawn from', async (t) => {
+  const folder = t.testdir()
+  const file = join(folder, 'ar-ckpt-last.pth')
+  const { tokenizer, transformer } = tinyParts()
+  const state = { var_wo_ddp: stateOf(transformer), vae_local: stateOf(tokenizer) }
+  writeTree(file, { epoch: 1, trainer: { config: { patch_nums: transformer.config.patchNums }, ...state } })
+  const info = await star(['info', file])
+  t.match(info, { code: 0, stdout: /cross-attention +first-sample \(as the released program computes it\)/ })
+  t.match(info.stdout, /text encoder +not known/)
+  const out = join(folder, 'a.png')
+  const draw = (...more: string[]) => star(['sample', 'a', '--model', file, '--device', 'cpu', '--out', out, ...more])
+  refused(t, await draw(), /does not say its text encoder: name the one it was trained with/)
+  t.match(await draw('--text-encoder', 'minilm-l6'), { code: 0, stdout: `${out}\n` })
+  t.same(sizeOf(readFileSync(out)), [tinySide, tinySide])
+  refused(t, await draw('--scales', '1 x'), /--scales is "1 x"/)
+  refused(t, await draw('--scales', '1 2'), /the scales 1 2 do not fit the weights/)
+  refused(
+    t,
+    await star(['sample', 'a', '--model', model, '--scales', '1 2', '--out', out]),
+    /says it in its model\.json/,
+  )
 })

@@ -8,28 +8,33 @@ const patchNums = [1, 2, 4]
 export const tinySide = 8
 export const tinyScales = patchNums.length
 
-export function writeTinyModel(folder: string, name = 'tiny'): void {
+const tokenizerConfig = {
+  baseChannels: 32,
+  channelMultipliers: [1, 1],
+  residualBlocks: 1,
+  levelAttention: false,
+  vocabSize: 32,
+  latentChannels: 8,
+  patchNums,
+}
+const transformerConfig = {
+  depth: 2,
+  width: 32,
+  heads: 2,
+  patchNums,
+  vocabSize: 32,
+  latentChannels: 8,
+  textWidth: 384,
+}
+
+export function tinyParts(): { tokenizer: Tokenizer; transformer: StarTransformer } {
   const random = new Random(1)
-  const tokenizerConfig = {
-    baseChannels: 32,
-    channelMultipliers: [1, 1],
-    residualBlocks: 1,
-    levelAttention: false,
-    vocabSize: 32,
-    latentChannels: 8,
-    patchNums,
-  }
-  const transformerConfig = {
-    depth: 2,
-    width: 32,
-    heads: 2,
-    patchNums,
-    vocabSize: 32,
-    latentChannels: 8,
-    textWidth: 384,
-  }
-  using tokenizer = new Tokenizer(tokenizerConfig, { init: random })
-  using transformer = new StarTransformer(transformerConfig, { init: random })
+  const tokenizer = new Tokenizer(tokenizerConfig, { init: random })
+  return { tokenizer, transformer: new StarTransformer(transformerConfig, { init: random }) }
+}
+
+export function writeTinyModel(folder: string, name = 'tiny'): void {
+  const { tokenizer, transformer } = tinyParts()
   writeModelFolder(folder, {
     config: {
       name,
@@ -41,4 +46,6 @@ export function writeTinyModel(folder: string, name = 'tiny'): void {
     tokenizer,
     transformer,
   })
+  tokenizer.dispose()
+  transformer.dispose()
 }

@@ -1,33 +1,9 @@
 /** The tokenizer of the golden files: its configuration read off the list of parameters, its weights made by rule. */
-import { Tokenizer, type TokenizerConfig, tokenizerSchema } from '../../lib/models/tokenizer/index.js'
+import { releasedTokenizerConfig, Tokenizer } from '../../lib/models/tokenizer/index.js'
 import { permute, type Tensor } from '../../lib/tensor/index.js'
 import { Golden, type RuleParameter, ruleParameter, testDevice } from './golden.js'
 
 type Parameters = Record<string, RuleParameter>
-
-function configOf(parameters: Parameters, patchNums: number[]): TokenizerConfig {
-  const names = Object.keys(parameters)
-  const numbers = (pattern: RegExp): number[] =>
-    [...new Set(names.flatMap((name) => pattern.exec(name)?.[1] ?? []))].map(Number).sort((a, b) => a - b)
-  const baseChannels = parameters['encoder.conv_in.weight'].shape[0]
-  const levels = numbers(/^encoder\.down\.(\d+)\./)
-  const shared = numbers(/^quantize\.quant_resi\.qresi_ls\.(\d+)\./).length
-  const single = names.some((name) => name.startsWith('quantize.quant_resi.qresi.'))
-  const [vocabSize, latentChannels] = parameters['quantize.embedding.weight'].shape
-  return tokenizerSchema.parse({
-    baseChannels,
-    channelMultipliers: levels.map(
-      (level) => parameters[`encoder.down.${level}.block.0.conv1.weight`].shape[0] / baseChannels,
-    ),
-    residualBlocks: numbers(/^encoder\.down\.0\.block\.(\d+)\./).length,
-    levelAttention: names.some((name) => /^encoder\.down\.\d+\.attn\./.test(name)),
-    middleAttention: names.some((name) => name.startsWith('encoder.mid.attn_1.')),
-    vocabSize,
-    latentChannels,
-    patchNums,
-    phi: single ? 1 : shared > 0 ? shared : 'per-scale',
-  })
-}
 
 export interface GoldenTokenizer {
   golden: Golden
@@ -42,7 +18,8 @@ export function goldenTokenizer(file = 'tokenizer', scales?: number[]): GoldenTo
   const parameters = golden.json<Parameters>('parameters')
   const prefix = golden.metadata.prefix
   const patchNums = scales ?? golden.json<{ pn: number[] }>('config').pn
-  const model = new Tokenizer(configOf(parameters, patchNums), { init: null, device: testDevice })
+  const shapes = new Map(Object.entries(parameters).map(([name, { shape }]) => [name, shape]))
+  const model = new Tokenizer(releasedTokenizerConfig(shapes, patchNums), { init: null, device: testDevice })
   const weights = new Map(
     Object.entries(parameters).map(([name, rule]) => [name, ruleParameter(prefix + name, rule)] as const),
   )

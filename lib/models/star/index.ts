@@ -1,6 +1,7 @@
 export * from './config.js'
 export * from './decoder.js'
 export * from './objective.js'
+export * from './released.js'
 export * from './rope.js'
 export * from './sampler-head.js'
 export { type ForwardInput, StarTransformer, type TextInput } from './transformer.js'

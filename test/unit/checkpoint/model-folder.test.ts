@@ -73,7 +73,7 @@ t.test('what is missing or damaged is named', async (t) => {
   const weight = Tensor.from(new Float32Array(64), [64])
   writeModelFolder(folder, { config, tokenizer: named({ weight }) })
   t.equal(findModelFolder(folder), folder)
-  t.throws(() => findModelFolder(join(root, 'none')), { code: 'ERR_FILE', message: /no model or folder/ })
+  t.throws(() => findModelFolder(join(root, 'none')), { code: 'ERR_FILE', message: /no model, folder or file/ })
   mkdirSync(join(root, 'bare'))
   t.throws(() => findModelFolder(join(root, 'bare')), { code: 'ERR_FILE', message: /holds no model\.json/ })
   t.throws(() => readModelConfig(join(root, 'bare')), { code: 'ERR_FILE' })

@@ -1,0 +1,223 @@
+/** Where a model comes from: a model folder, or a published checkpoint with the tokenizer file beside it. */
+import { existsSync, statSync } from 'node:fs'
+import { basename, dirname, extname, join, resolve } from 'node:path'
+import {
+  elementSizes,
+  findModelFolder,
+  type ModelPart,
+  openWeights,
+  readModelConfig,
+  type Weights,
+} from '../checkpoint/index.js'
+import { parseConfig } from '../config/parse-config.js'
+import { StarError } from '../native/index.js'
+import type { Module } from '../nn/index.js'
+import { countOf, scope } from '../tensor/index.js'
+import {
+  isStarTransformer,
+  publishedScales,
+  type ReleasedOptions,
+  releasedLeftovers,
+  releasedStarConfig,
+  type Shapes,
+  type StarConfig,
+  samplerHeadNames,
+  scalesOf,
+  starConfigSchema,
+} from './star/index.js'
+import {
+  releasedTokenizerConfig,
+  type TokenizerConfig,
+  tokenizerSchema,
+  tokenizerStatistics,
+} from './tokenizer/index.js'
+
+/** The published tokenizer, which is looked for beside a checkpoint. */
+export const publishedTokenizer = 'vae_ch160v4096z32.pth'
+
+/** What a checkpoint does not say by itself; a model folder says everything. */
+export interface SourceOptions extends ReleasedOptions {
+  /** File of the tokenizer's weights; default: those inside the checkpoint, else `vae_ch160v4096z32.pth` beside it. */
+  tokenizer?: string
+  /** Name or folder of the text encoder that the transformer was trained with. */
+  textEncoder?: string
+}
+
+export interface ModelSource {
+  name: string
+  /** Model folder or checkpoint file. */
+  path: string
+  tokenizer: TokenizerConfig
+  /** Null where there is only a tokenizer. */
+  transformer: StarConfig | null
+  textEncoder: string | null
+  /** Sampling settings to use where the caller names none; not checked. */
+  sampling: Readonly<Record<string, unknown>>
+  /** The weights of a part by the names of its module. The caller disposes them. */
+  open(part: ModelPart): Weights
+}
+
+/** Left out of a part's weights, and let pass when they are missing or of another shape. */
+const ignored: Readonly<Record<ModelPart, RegExp>> = {
+  tokenizer: tokenizerStatistics,
+  transformer: new RegExp(`${releasedLeftovers.source}|${samplerHeadNames.source}`),
+}
+
+/**
+ * Copies the weights of a part into its module, made from the source's configuration.
+ * @throws ERR_SHAPE naming the file and what does not fit; ERR_FILE for a damaged one
+ */
+export function loadPart(source: ModelSource, part: ModelPart, module: Module): void {
+  using weights = source.open(part)
+  try {
+    scope(() => module.load(weights.tensors(), { ignore: ignored[part] }))
+  } catch (error) {
+    if (!(error instanceof StarError) || error.code !== 'ERR_SHAPE') throw error
+    throw new StarError('ERR_SHAPE', `${weights.path}: ${error.message}. Take all parts from the same model`, {
+      cause: error,
+    })
+  }
+}
+
+/** Names and shapes of a part's weights, without those that no module takes. */
+export function partEntries(
+  source: ModelSource,
+  part: ModelPart,
+): Iterable<{ name: string; bytes: number; count: number }> {
+  using weights = source.open(part)
+  return Array.from(weights.entries).flatMap(({ name, shape, dtype }) => {
+    const count = countOf(shape)
+    return ignored[part].test(name) ? [] : [{ name, count, bytes: count * elementSizes[dtype] }]
+  })
+}
+
+function folderSource(folder: string): ModelSource {
+  const config = readModelConfig(folder)
+  const file = join(folder, 'model.json')
+  return {
+    name: config.name,
+    path: folder,
+    tokenizer: parseConfig(tokenizerSchema, config.tokenizer, `"tokenizer" of ${file}`),
+    transformer: config.transformer
+      ? parseConfig(starConfigSchema, config.transformer, `"transformer" of ${file}`)
+      : null,
+    textEncoder: config.textEncoder ?? null,
+    sampling: config.sampling ?? {},
+    open: (part) => openWeights(join(folder, `${part}.safetensors`)),
+  }
+}
+
+const shapesOf = (weights: Weights): Shapes =>
+  new Map(Array.from(weights.entries, ({ name, shape }) => [name, shape] as const))
+
+/** The dictionary that holds a tensor of this name: undefined where it is not there, '' for the top. */
+function dictionaryOf(weights: Weights, tensor: string, usual: string): string | undefined {
+  const found = weights.names.flatMap((name) =>
+    name === tensor ? [''] : name.endsWith(`.${tensor}`) ? [name.slice(0, -tensor.length - 1)] : [],
+  )
+  return found.find((key) => key === usual || key === '') ?? found[0]
+}
+
+const openBelow = (path: string, key: string): Weights => openWeights(path, key === '' ? {} : { key })
+
+interface TokenizerFile {
+  path: string
+  key: string
+}
+
+/** The tokenizer of a checkpoint: as named, inside it, or beside it. */
+function findTokenizer(path: string, weights: Weights, named?: string): TokenizerFile {
+  const mark = 'quantize.embedding.weight'
+  // A checkpoint may hold the statistics of its tokenizer without the weights.
+  const inside = dictionaryOf(weights, 'encoder.conv_in.weight', 'trainer.vae_local')
+  if (named === undefined && inside !== undefined) return { path, key: inside }
+  const beside = join(dirname(path), publishedTokenizer)
+  if (named === undefined && !existsSync(beside))
+    throw new StarError(
+      'ERR_FILE',
+      `${path} holds no tokenizer, and ${publishedTokenizer} is not beside it: put it there, or name the tokenizer's file (tokenizer, --tokenizer)`,
+    )
+  const file = named ?? beside
+  using opened = openWeights(file)
+  const key = dictionaryOf(opened, mark, 'trainer.vae_local')
+  if (key === undefined)
+    throw new StarError(
+      'ERR_FILE',
+      `${file} is no tokenizer: it holds no ${mark}. Name a file such as ${publishedTokenizer}`,
+    )
+  return { path: file, key }
+}
+
+function tokenizerConfig(file: TokenizerFile, patchNums: readonly number[]): TokenizerConfig {
+  using weights = openBelow(file.path, file.key)
+  return releasedTokenizerConfig(shapesOf(weights), patchNums)
+}
+
+/** A file with a tokenizer only: it was trained with the scales of 256², unless others are given. */
+function tokenizerSource(path: string, weights: Weights, options: SourceOptions): ModelSource {
+  const file = findTokenizer(path, weights, path)
+  const patchNums = options.patchNums ?? (publishedScales.get(256) as readonly number[])
+  return {
+    name: basename(path, extname(path)),
+    path,
+    tokenizer: tokenizerConfig(file, patchNums),
+    transformer: null,
+    textEncoder: null,
+    sampling: {},
+    open: () => openBelow(file.path, file.key),
+  }
+}
+
+function checkpointSource(path: string, options: SourceOptions): ModelSource {
+  using weights = openWeights(path)
+  const key = dictionaryOf(weights, 'blocks.0.attn.mat_qkv.weight', 'trainer.var_wo_ddp')
+  if (key === undefined) return tokenizerSource(path, weights, options)
+  using transformer = openBelow(path, key)
+  const shapes = shapesOf(transformer)
+  const values = new Map<string, unknown>([...weights.values, ...Object.entries(weights.metadata)])
+  const config = releasedStarConfig(shapes, values, options)
+  const file = findTokenizer(path, weights, options.tokenizer)
+  return {
+    name: basename(path, extname(path)),
+    path,
+    tokenizer: tokenizerConfig(file, config.patchNums),
+    transformer: config,
+    textEncoder: options.textEncoder ?? null,
+    sampling: {},
+    open: (part) => (part === 'transformer' ? openBelow(path, key) : openBelow(file.path, file.key)),
+  }
+}
+
+/**
+ * Finds a model: a shipped one by name, a model folder, or a checkpoint file (.pth or safetensors) of the published program
+ * or one made from it. Nothing is loaded yet, but names and shapes are read.
+ * @throws ERR_FILE when there is none or its parts are missing, ERR_CONFIG and ERR_SHAPE when it is not what it should be,
+ * ERR_ARGUMENT for options that a model folder has no use for
+ */
+export function findModel(nameOrPath: string, options: SourceOptions = {}): ModelSource {
+  const isFile = statSync(nameOrPath, { throwIfNoEntry: false })?.isFile() ?? false
+  // A file of a model folder stands for the whole, whose model.json says what its weights do not.
+  const inFolder = isFile && existsSync(join(dirname(nameOrPath), 'model.json'))
+  if (isFile && !inFolder) return checkpointSource(resolve(nameOrPath), options)
+  const source = folderSource(inFolder ? resolve(dirname(nameOrPath)) : findModelFolder(nameOrPath))
+  const given = Object.entries(options).find(([, value]) => value !== undefined)
+  if (given)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `"${given[0]}" was given for ${source.path}, which says it in its model.json: leave it out, or change it there`,
+    )
+  return source
+}
+
+/**
+ * What the metadata of a converted checkpoint is to say, because its weights do not: scales and mode of cross-attention of a
+ * published transformer. Empty for other weights.
+ * @param key where the weights are in the checkpoint
+ */
+export function convertedMetadata(path: string, key?: string): Record<string, string> {
+  using part = openWeights(path, { key })
+  if (!isStarTransformer(shapesOf(part)) || part.metadata.crossAttention) return {}
+  using whole = openWeights(path)
+  const scales = scalesOf(whole.values)
+  return { crossAttention: 'first-sample', ...(scales && { patch_nums: scales.join(' ') }) }
+}
