@@ -79,7 +79,8 @@ export const transformerRunSchema = z.strictObject({
   name: z.string().min(1),
   /** Folder with a trained tokenizer: a tokenizer run's `model` folder, or any model folder. */
   tokenizer: z.string().min(1),
-  textEncoder: z.literal('minilm-l6').default('minilm-l6'),
+  /** `minilm-l6`, or a Hugging Face folder with a CLIP text model or a T5 model. */
+  textEncoder: z.string().min(1).default('minilm-l6'),
   model: starOptionsSchema.omit({ patchNums: true, vocabSize: true, latentChannels: true, textWidth: true }),
   labelSmoothing: z.number().min(0).lt(1).default(0),
   /** Chance that a prompt of more than 20 characters is replaced by "" (classifier-free guidance). */

@@ -1,13 +1,15 @@
 /**
- * Text states of all captions of a data set, encoded once. They are kept as float16 (110 MB for 12,000 captions of 12
- * tokens) and cached in a file named by the hash of encoder and captions.
+ * Text states of all captions of a data set: encoded once, whatever the encoder, kept as float16 in a file, and read from
+ * there batch by batch (12,000 captions of 12 tokens of 384 channels take 120 MB, a million of 20 tokens of 1024 take 43 GB).
  */
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync } from 'node:fs'
-import { dirname } from 'node:path'
-import { readSafetensors, writeSafetensors } from '../checkpoint/index.js'
+import { existsSync } from 'node:fs'
+import { readSafetensors } from '../checkpoint/index.js'
+import { safetensorsParts } from '../checkpoint/safetensors-writer.js'
+import { type WritableTensor, writeParts } from '../checkpoint/writable.js'
 import type { TextEncoder } from '../models/text/index.js'
-import { cast, noGrad, scope, Tensor } from '../tensor/index.js'
+import { StarError } from '../native/index.js'
+import { cast, concat, noGrad, reshape, scope, slice, Tensor } from '../tensor/index.js'
 
 /** Text input of the transformer for a batch of captions. */
 export interface TextBatch {
@@ -19,25 +21,31 @@ export interface TextBatch {
   mask: Tensor
 }
 
-export class TextStates {
-  readonly #index: Map<string, number>
+/** Named in the file and part of its name: another layout, or another way to encode, has another number. */
+const format = 'star-text-states-2'
+/** Captions that are encoded together and lie in one tensor. */
+const chunk = 32
+const chunkName = (index: number): string => `rows.${index}`
 
-  private constructor(
-    captions: readonly string[],
-    readonly width: number,
-    /** First row of each caption in `states`, and one past the last. */
-    readonly offsets: Int32Array,
-    /** float16 bits (Σ tokens, W) */
-    readonly states: Uint16Array,
-    /** float16 bits (N, W) */
-    readonly pooled: Uint16Array,
-  ) {
+export class TextStates {
+  readonly #index: ReadonlyMap<string, number>
+  readonly #offsets: Int32Array
+  readonly #chunks: readonly Tensor[]
+
+  /**
+   * @param captions in the order of the file
+   * @param offsets first row of each caption, and one past the last: its vector, then a state a token
+   * @param chunks f16 (rows, W), the rows of 32 captions each; owned from now on
+   */
+  private constructor(captions: readonly string[], offsets: Int32Array, chunks: readonly Tensor[]) {
     this.#index = new Map(captions.map((caption, i) => [caption, i]))
+    this.#offsets = offsets
+    this.#chunks = chunks
   }
 
   /**
-   * Encodes every distinct caption, or reads them from `cacheFile(hash)`.
-   * @param cacheFile where to keep the states of captions with this hash
+   * Encodes every distinct caption, or opens what was encoded before: `cacheFile(hash)`, with a hash of captions and encoder.
+   * @throws ERR_FILE when the file cannot be written or is damaged; the signal's reason once it fires
    */
   static async build(
     encoder: TextEncoder,
@@ -46,43 +54,48 @@ export class TextStates {
     onProgress: (done: number, total: number) => void = () => {},
     signal?: AbortSignal,
   ): Promise<TextStates> {
-    const distinct = [...new Set(captions)]
-    const hash = createHash('sha256')
-      .update(encoder.name)
-      .update('\0')
-      .update(distinct.join('\0'))
-      .digest('hex')
-      .slice(0, 16)
-    const file = cacheFile(hash)
+    // Captions of like length share a chunk, so that little padding is computed.
+    const distinct = [...new Set(captions)].sort((a, b) => a.length - b.length)
+    const hash = createHash('sha256').update(`${format}\0${encoder.fingerprint()}`)
+    for (const caption of distinct) hash.update(`\0${caption}`)
+    const file = cacheFile(hash.digest('hex').slice(0, 16))
     if (!existsSync(file)) {
-      mkdirSync(dirname(file), { recursive: true })
-      await encodeAll(encoder, distinct, file, onProgress, signal)
+      const parts = safetensorsParts(encoded(encoder, distinct, onProgress), { format, encoder: encoder.name })
+      await writeParts(file, parts, signal)
     }
-    return scope(() => {
-      const { tensors } = readSafetensors(file)
-      const pooled = tensors.get('pooled')!
-      return new TextStates(
-        distinct,
-        pooled.shape[1],
-        tensors.get('offsets')!.ints(),
-        tensors.get('states')!.data() as Uint16Array,
-        pooled.data() as Uint16Array,
-      )
-    })
+    return TextStates.#open(file, distinct)
+  }
+
+  static #open(file: string, captions: readonly string[]): TextStates {
+    const { tensors } = readSafetensors(file)
+    const offsets = tensors.get('offsets')
+    const chunks = Array.from({ length: Math.ceil(captions.length / chunk) }, (_, i) => tensors.get(chunkName(i)))
+    if (offsets?.count !== captions.length + 1 || chunks.includes(undefined)) {
+      for (const tensor of tensors.values()) tensor.dispose()
+      throw new StarError('ERR_FILE', `${file} does not hold ${captions.length} captions: remove it, it is made again`)
+    }
+    const places = offsets.ints()
+    offsets.dispose()
+    return new TextStates(captions, places, chunks as Tensor[])
+  }
+
+  /** W */
+  get width(): number {
+    return this.#chunks[0].dim(1)
   }
 
   /** States of these captions, padded to the longest. */
   batch(captions: readonly string[], device: string): TextBatch {
-    const rows = captions.map((caption) => this.#index.get(caption)!)
-    const lengths = rows.map((i) => this.offsets[i + 1] - this.offsets[i])
-    const longest = Math.max(...lengths)
+    const rows = captions.map((caption) => this.#rows(caption))
     const w = this.width
+    const lengths = rows.map((bits) => bits.length / w - 1)
+    const longest = Math.max(...lengths)
     const states = new Uint16Array(rows.length * longest * w)
     const pooled = new Uint16Array(rows.length * w)
     const mask = new Uint8Array(rows.length * longest)
-    rows.forEach((i, b) => {
-      states.set(this.states.subarray(this.offsets[i] * w, this.offsets[i + 1] * w), b * longest * w)
-      pooled.set(this.pooled.subarray(i * w, (i + 1) * w), b * w)
+    rows.forEach((bits, b) => {
+      pooled.set(bits.subarray(0, w), b * w)
+      states.set(bits.subarray(w), b * longest * w)
       mask.fill(1, b * longest, b * longest + lengths[b])
     })
     return {
@@ -91,69 +104,59 @@ export class TextStates {
       mask: Tensor.from(mask, [rows.length, longest], { device }), // (B, T)
     }
   }
+
+  /** float16 bits (1 + T, W) of one caption, from the mapped file. */
+  #rows(caption: string): Uint16Array {
+    const index = this.#index.get(caption)
+    if (index === undefined)
+      throw new StarError('ERR_ARGUMENT', `the caption ${JSON.stringify(caption.slice(0, 60))} was not encoded`)
+    const number = Math.floor(index / chunk)
+    const first = this.#offsets[number * chunk]
+    return scope(() => {
+      const part = slice(this.#chunks[number], 0, this.#offsets[index] - first, this.#offsets[index + 1] - first)
+      return part.data() as Uint16Array
+    })
+  }
+
+  /** Closes the file. */
+  dispose(): void {
+    for (const tensor of this.#chunks) tensor.dispose()
+  }
 }
 
-async function encodeAll(
+/** The tensors of a file, whose captions are encoded when it is their turn to be written. */
+function encoded(
   encoder: TextEncoder,
   captions: readonly string[],
-  file: string,
   onProgress: (done: number, total: number) => void,
-  signal?: AbortSignal,
-): Promise<void> {
-  const chunk = 32
-  const states: Uint16Array[] = []
-  const pooled: Uint16Array[] = []
+): WritableTensor[] {
   const offsets = new Int32Array(captions.length + 1)
-  // Captions of like length share a chunk, so that little padding is computed.
-  const order = captions.map((_, i) => i).sort((a, b) => captions[a].length - captions[b].length)
-  const statesOf: Uint16Array[] = new Array(captions.length)
-  const pooledOf: Uint16Array[] = new Array(captions.length)
-  for (let begin = 0; begin < order.length; begin += chunk) {
-    signal?.throwIfAborted()
-    const members = order.slice(begin, begin + chunk)
-    noGrad(() =>
-      scope(() => {
-        const encoded = encoder.encode(
-          members.map((i) => captions[i]),
-          { trim: true },
-        )
-        const [, tokens, w] = encoded.states.shape
-        const bits = cast(encoded.states, 'f16').data() as Uint16Array
-        const pooledBits = cast(encoded.pooled, 'f16').data() as Uint16Array
-        members.forEach((i, b) => {
-          statesOf[i] = bits.slice(b * tokens * w, (b * tokens + encoded.lengths[b]) * w)
-          pooledOf[i] = pooledBits.slice(b * w, (b + 1) * w)
-        })
-      }),
-    )
-    onProgress(Math.min(begin + chunk, order.length), order.length)
-    await new Promise(setImmediate)
-  }
-  captions.forEach((_, i) => {
-    states.push(statesOf[i])
-    pooled.push(pooledOf[i])
-    offsets[i + 1] = offsets[i] + statesOf[i].length / pooledOf[i].length
+  encoder.tokenCounts(captions).forEach((count, i) => {
+    offsets[i + 1] = offsets[i] + 1 + count
   })
-  const w = encoder.width
-  scope(() => {
-    writeSafetensors(
-      file,
-      [
-        ['offsets', Tensor.from(offsets, [offsets.length])],
-        ['states', Tensor.from(joined(states), [offsets[captions.length], w], { dtype: 'f16' })],
-        ['pooled', Tensor.from(joined(pooled), [captions.length, w], { dtype: 'f16' })],
-      ],
-      { format: 'star-text-states-1', encoder: encoder.name },
-    )
+  const chunks = Array.from({ length: Math.ceil(captions.length / chunk) }, (_, i): WritableTensor => {
+    const [begin, end] = [i * chunk, Math.min((i + 1) * chunk, captions.length)]
+    return {
+      name: chunkName(i),
+      dtype: 'f16',
+      shape: [offsets[end] - offsets[begin], encoder.width],
+      read: () => {
+        const bytes = noGrad(() => scope(() => rowsOf(encoder, captions.slice(begin, end))))
+        onProgress(end, captions.length)
+        return bytes
+      },
+    }
   })
+  const read = (): Uint8Array => new Uint8Array(offsets.buffer)
+  return [{ name: 'offsets', dtype: 'i32', shape: [offsets.length], read }, ...chunks]
 }
 
-function joined(parts: readonly Uint16Array[]): Uint16Array {
-  const all = new Uint16Array(parts.reduce((n, p) => n + p.length, 0))
-  let at = 0
-  for (const part of parts) {
-    all.set(part, at)
-    at += part.length
-  }
-  return all
+/** For each caption its vector and its states, as float16. */
+function rowsOf(encoder: TextEncoder, captions: readonly string[]): Uint8Array {
+  const { states, pooled, lengths } = encoder.encode(captions, { trim: true })
+  const rows = lengths.flatMap((length, b) => {
+    const own = reshape(slice(states, 0, b, b + 1), states.shape.slice(1)) // (T, W)
+    return [slice(pooled, 0, b, b + 1), slice(own, 0, 0, length)]
+  })
+  return new Uint8Array(cast(concat(rows, 0), 'f16').handle.read())
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { findModelFolder, readModelConfig, withModelWeights, writeModelFolder } from '../checkpoint/index.js'
 import { ImageCaptionDataset } from '../data/index.js'
 import { StarTransformer, tokenLoss, tokenMetrics } from '../models/star/index.js'
-import { loadTextEncoder } from '../models/text/load.js'
+import { loadTextEncoder, textEncoderReference } from '../models/text/load.js'
 import { Tokenizer } from '../models/tokenizer/index.js'
 import { backward, noGrad, Random, scope, Tensor } from '../tensor/index.js'
 import type { TransformerRunConfig } from './config.js'
@@ -114,7 +114,7 @@ class TransformerTask implements Task {
         name: this.#config.name,
         tokenizer: this.#tokenizer.config,
         transformer: this.model.config,
-        textEncoder: this.#config.textEncoder,
+        textEncoder: textEncoderReference(this.#config.textEncoder),
         sampling: this.#config.sampling,
       },
       tokenizer: this.#tokenizer,
@@ -126,6 +126,7 @@ class TransformerTask implements Task {
   dispose(): void {
     this.model.dispose()
     this.#tokenizer.dispose()
+    this.#text.dispose()
     this.#train.data.close()
     this.#heldOut?.data.close()
   }
@@ -224,18 +225,19 @@ export async function openTransformerTask(
   const captions = [train, heldOut].flatMap((split) =>
     split ? Array.from({ length: split.data.length }, (_, i) => split.data.captions(i)).flat() : [],
   )
-  using encoder = disposing(loadTextEncoder(config.textEncoder, device))
-  const text = await TextStates.build(
-    encoder.value,
-    ['', ...captions],
-    (hash) => run.file('cache', `text-${hash}.safetensors`),
-    (done, total) => onProgress('text states', done, total),
-    signal,
-  )
+  // Freed before the transformer is made.
+  const encoder = loadTextEncoder(config.textEncoder, device)
+  let text: TextStates
+  try {
+    text = await TextStates.build(
+      encoder,
+      ['', ...captions],
+      (hash) => run.file('cache', `text-${hash}.safetensors`),
+      (done, total) => onProgress('text states', done, total),
+      signal,
+    )
+  } finally {
+    encoder.dispose()
+  }
   return new TransformerTask({ config, tokenizer, train, heldOut, text, device })
-}
-
-/** A value that is disposed at the end of the block. */
-function disposing<T extends { dispose(): void }>(value: T): { value: T } & Disposable {
-  return { value, [Symbol.dispose]: () => value.dispose() }
 }

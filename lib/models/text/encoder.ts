@@ -30,6 +30,8 @@ export interface TextEncoder {
   readonly device: string
   /** Encodes without recording gradients. The tensors are the caller's (or its scope's). */
   encode(prompts: readonly string[], options?: EncodeOptions): EncodedText
+  /** The `lengths` that `encode` gives, without encoding. */
+  tokenCounts(prompts: readonly string[]): number[]
   /** A hash of all that decides the states: tokenizer, configuration and weights. Reads every weight. */
   fingerprint(): string
   dispose(): void
@@ -108,6 +110,10 @@ export class ModelTextEncoder<M extends TextModel> implements TextEncoder {
         return { states, pooled: this.#pooling(states, batch), mask, lengths: batch.lengths }
       }),
     )
+  }
+
+  tokenCounts(prompts: readonly string[]): number[] {
+    return prompts.map((prompt) => this.tokenizer.encode(prompt, this.maxLength).length)
   }
 
   fingerprint(): string {

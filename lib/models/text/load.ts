@@ -142,3 +142,8 @@ export function loadTextEncoder(nameOrFolder: string, device: string): TextEncod
       'Hugging Face folder with a CLIP text model or a T5 model',
   )
 }
+
+/** What model.json is to name for an encoder: a shipped one's name, or the whole path of its folder. */
+export function textEncoderReference(nameOrFolder: string): string {
+  return Object.hasOwn(shipped, nameOrFolder) ? nameOrFolder : resolve(nameOrFolder)
+}

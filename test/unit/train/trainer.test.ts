@@ -1,8 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import t from 'tap'
 import { readModelConfig } from '../../../lib/checkpoint/index.js'
-import { native } from '../../../lib/native/index.js'
+import { native, packageRoot } from '../../../lib/native/index.js'
+import { Star } from '../../../lib/star.js'
 import { Trainer, type TrainStep } from '../../../lib/train/index.js'
 import { tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../../support/tiny-run.js'
 
@@ -40,6 +41,21 @@ t.test('training', async (t) => {
     const steps = await run(tinyTransformerRun(join(folder, 'plain'), pack, join(tokenizerRun, 'model'), 20))
     t.ok(steps[19].loss < steps[0].loss, `${steps[0].loss} → ${steps[19].loss}`)
     t.equal(readModelConfig(join(folder, 'plain', 'model')).textEncoder, 'minilm-l6')
+  })
+
+  await t.test('a run on the text of a Hugging Face folder gives a model that finds the folder again', async (t) => {
+    const own = join(folder, 'clip-run')
+    const textEncoder = relative(process.cwd(), join(packageRoot, 'test/data/clip'))
+    const config = { ...tinyTransformerRun(own, pack, join(tokenizerRun, 'model'), 4), textEncoder }
+    t.equal((await run(config)).length, 4)
+    t.equal(readModelConfig(join(own, 'model')).textEncoder, join(packageRoot, 'test/data/clip'))
+    using star = await Star.load(join(own, 'model'), { device: 'cpu' })
+    t.equal(star.textEncoder.name, 'clip')
+    t.equal((await star.generate('a red square')).images.length, 1)
+    await t.rejects(run({ ...config, runFolder: join(folder, 'none'), textEncoder: 'minilm-16' }), {
+      code: 'ERR_CONFIG',
+      message: /"minilm-16".*minilm-l6/,
+    })
   })
 
   for (const [kind, config] of [
