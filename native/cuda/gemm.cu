@@ -110,6 +110,7 @@ struct CudaGemm {
     // The sizes that NVIDIA recommends (cuBLAS documentation, cublasSetWorkspace).
     workspace_bytes = owner.properties().major >= 9 ? size_t{32} << 20 : size_t{4} << 20;
     check_cuda(cudaMallocAsync(&workspace, workspace_bytes, owner.stream()), "matmul");
+    check_cuda(cudaMemsetAsync(workspace, 0, workspace_bytes, owner.stream()), "matmul");  // the same start in every process
     api.check(api.cublasLtCreate(&handle), "creating a handle");
   }
 

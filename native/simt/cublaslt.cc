@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "simt/elements.h"
+#include "simt/memory.h"
 #include "simt/stream.h"
 
 using star::simt::Element;
@@ -143,6 +144,11 @@ uint64_t fingerprint(const Problem& p) {
   return hash;
 }
 
+size_t extent(const cublasLtMatrixLayoutOpaque_t& m, Element type) {  // bytes from the first element to the last
+  const int64_t last = (m.batch - 1) * m.batch_stride + m.ld * (static_cast<int64_t>(m.cols) - 1) + static_cast<int64_t>(m.rows);
+  return static_cast<size_t>(last) * star::simt::element_size(type);
+}
+
 // The product alone, (cols, rows) by rows in `to`: the transpose of D by columns.
 void multiply(const Problem& p, const void* a, const void* b, float* to) {
   using dnnl::memory;
@@ -151,9 +157,8 @@ void multiply(const Problem& p, const void* a, const void* b, float* to) {
   // 16-bit operands are widened; f32 is read where it lies.
   const auto widen = [&](const void* data, const cublasLtMatrixLayoutOpaque_t& m, std::vector<float>& wide) {
     if (p.in == Element::F32) return static_cast<const float*>(data);
-    const size_t count = static_cast<size_t>((m.batch - 1) * m.batch_stride + m.ld * (static_cast<int64_t>(m.cols) - 1)) + m.rows;
-    wide.resize(count);
-    for (size_t i = 0; i < count; ++i) wide[i] = star::simt::load_element(data, p.in, i);
+    wide.resize(extent(m, p.in) / star::simt::element_size(p.in));
+    for (size_t i = 0; i < wide.size(); ++i) wide[i] = star::simt::load_element(data, p.in, i);
     return static_cast<const float*>(wide.data());
   };
   std::vector<float> wide_a, wide_b;
@@ -196,7 +201,27 @@ void finish(const Problem& p, float alpha, float beta, const float* product, con
       }
 }
 
+// Where a GPU would fault.
+bool in_device_memory(const Problem& p, float beta, const void* a, const void* b, const void* c, const void* d) {
+  auto& memory = star::simt::DeviceMemory::instance();
+  const auto aux = static_cast<size_t>((p.d.batch - 1) * p.desc.aux_stride + p.desc.aux_ld * (p.cols - 1) + p.rows);
+  const size_t size = star::simt::element_size(p.out);
+  return memory.contains(a, extent(p.a, p.in)) && memory.contains(b, extent(p.b, p.in)) &&
+         memory.contains(d, extent(p.d, p.out)) && (beta == 0.0f || memory.contains(c, extent(p.c, p.out))) &&
+         (!p.bias || memory.contains(p.desc.bias, static_cast<size_t>(p.rows) * size)) &&
+         (!p.aux || memory.contains(p.desc.aux, aux * size));
+}
+
+void mark_written(const Problem& p, void* data, int64_t ld, int64_t stride) {
+  const size_t size = star::simt::element_size(p.out);
+  for (int64_t i = 0; i < p.d.batch; ++i)
+    for (int64_t col = 0; col < p.cols; ++col)
+      star::simt::DeviceMemory::instance().mark_written(
+          static_cast<char*>(data) + static_cast<size_t>(i * stride + col * ld) * size, static_cast<size_t>(p.rows) * size);
+}
+
 cudaError_t run(const Problem& p, float alpha, float beta, const void* a, const void* b, const void* c, void* d) {
+  if (!in_device_memory(p, beta, a, b, c, d)) return cudaErrorLaunchFailure;
   try {
     const bool dense = p.d.ld == p.rows && (p.d.batch == 1 || p.d.batch_stride == p.rows * p.cols);
     if (p.out == Element::F32 && dense && alpha == 1.0f && beta == 0.0f && p.desc.epilogue == CUBLASLT_EPILOGUE_DEFAULT) {
@@ -206,12 +231,14 @@ cudaError_t run(const Problem& p, float alpha, float beta, const void* a, const 
       multiply(p, a, b, product.data());
       finish(p, alpha, beta, product.data(), c, d);
     }
-    return cudaSuccess;
   } catch (const std::bad_alloc&) {
     return cudaErrorMemoryAllocation;
   } catch (const dnnl::error&) {
     return cudaErrorLaunchFailure;
   }
+  mark_written(p, d, p.d.ld, p.d.batch_stride);
+  if (p.aux) mark_written(p, p.desc.aux, p.desc.aux_ld, p.desc.aux_stride);
+  return cudaSuccess;
 }
 
 }  // namespace
@@ -365,7 +392,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     return CUBLAS_STATUS_INVALID_VALUE;
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   const cudaError_t done = star::simt::submit(stream, [=] {
-    if (chosen.workspace > 0) std::memset(workspace, 0xa5, chosen.workspace);  // whatever lay there is gone
+    if (chosen.workspace > 0) {
+      if (!star::simt::DeviceMemory::instance().contains(workspace, chosen.workspace)) return cudaErrorLaunchFailure;
+      std::memset(workspace, 0xa5, chosen.workspace);  // whatever lay there is gone
+    }
     return run(p, scale, keep, a_data, b_data, c_data, d_data);
   });
   switch (done) {

@@ -5,15 +5,15 @@
 
 #include <cstring>
 #include <new>
+#include <stdexcept>
 #include <vector>
 
+#include "simt/convolution.h"
 #include "simt/elements.h"
+#include "simt/memory.h"
 #include "simt/stream.h"
 
-using dnnl::memory;
-using star::simt::dnnl_engine;
-using star::simt::dnnl_stream;
-using star::simt::dnnl_view;
+using star::simt::Convolution;
 using star::simt::Element;
 
 struct cudnnContext {
@@ -30,6 +30,10 @@ struct cudnnFilterStruct {
   cudnnDataType_t type;
   cudnnTensorFormat_t format;
   int k, c, h, w;
+};
+struct cudnnActivationStruct {
+  bool set = false;
+  cudnnActivationMode_t mode;
 };
 struct cudnnConvolutionStruct {
   bool set = false;
@@ -50,14 +54,8 @@ bool element_of(cudnnDataType_t type, Element& element) {
   return false;
 }
 
-struct Geometry {
-  Element type;
-  bool tf32;
-  memory::dims x, w, y, strides, pads;  // n c h w, o i h w
-};
-
 cudnnStatus_t describe(cudnnHandle_t handle, cudnnTensorDescriptor_t x, cudnnFilterDescriptor_t w,
-                       cudnnConvolutionDescriptor_t conv, cudnnTensorDescriptor_t y, Geometry& g) {
+                       cudnnConvolutionDescriptor_t conv, cudnnTensorDescriptor_t y, Convolution& g) {
   if (!handle) return CUDNN_STATUS_NOT_INITIALIZED;
   if (!x || !w || !conv || !y) return CUDNN_STATUS_BAD_PARAM_NULL_POINTER;
   if (!x->set || !w->set || !conv->set || !y->set) return CUDNN_STATUS_BAD_PARAM;
@@ -79,52 +77,11 @@ cudnnStatus_t describe(cudnnHandle_t handle, cudnnTensorDescriptor_t x, cudnnFil
   return CUDNN_STATUS_SUCCESS;
 }
 
-int64_t count_of(const memory::dims& dims) { return dims[0] * dims[1] * dims[2] * dims[3]; }
-
-float to_tf32(float x) {  // 10 bits of mantissa, to nearest even
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  bits = (bits + 0xfff + ((bits >> 13) & 1)) & ~uint32_t{0x1fff};
-  std::memcpy(&x, &bits, 4);
-  return x;
-}
-
-// An operand as the multipliers see it.
-std::vector<float> widen(const Geometry& g, const memory::dims& dims, const void* data) {
-  std::vector<float> wide(static_cast<size_t>(count_of(dims)));
-  for (size_t i = 0; i < wide.size(); ++i) {
-    wide[i] = star::simt::load_element(data, g.type, i);
-    if (g.tf32) wide[i] = to_tf32(wide[i]);
-  }
-  return wide;
-}
-
-void narrow(const Geometry& g, std::vector<float>& values, bool vary, void* to) {
-  static unsigned calls = 0;
-  if (vary) values[calls++ % values.size()] *= 1.0f + 1e-6f;  // sums that met in another order
-  for (size_t i = 0; i < values.size(); ++i) star::simt::store_element(to, g.type, i, values[i]);
-}
-
-constexpr auto kF32 = memory::data_type::f32;
-memory::desc images(const memory::dims& dims) { return {dims, kF32, memory::format_tag::nhwc}; }
-memory::desc filters(const memory::dims& dims) { return {dims, kF32, memory::format_tag::ohwi}; }  // KRSC
-memory::desc any_filters(const memory::dims& dims) { return {dims, kF32, memory::format_tag::any}; }
-
-void reorder(const memory& from, const memory& to) {
-  dnnl::reorder(from, to).execute(dnnl_stream(), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
-}
-
-dnnl::convolution_forward::primitive_desc forward_desc(const Geometry& g) {
-  return {{dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, images(g.x), any_filters(g.w), images(g.y),
-           g.strides, g.pads, g.pads},
-          dnnl_engine()};
-}
-
 // What an algorithm asks for: index tables of the "precomputed" kind.
-size_t workspace_of(const Geometry& g) { return static_cast<size_t>(g.w[1] * g.w[2] * g.w[3]) * 8; }
+size_t workspace_of(const Convolution& g) { return static_cast<size_t>(g.w[1] * g.w[2] * g.w[3]) * 8; }
 
 cudnnStatus_t check_call(const void* alpha, const void* beta, const void* in0, const void* in1, void* out, void* workspace,
-                         size_t workspace_bytes, size_t needed, const Geometry& g) {
+                         size_t workspace_bytes, size_t needed, const Convolution& g) {
   if (!alpha || !beta || !in0 || !in1 || !out) return CUDNN_STATUS_BAD_PARAM_NULL_POINTER;
   if (*static_cast<const float*>(alpha) != 1.0f || *static_cast<const float*>(beta) != 0.0f) return CUDNN_STATUS_NOT_SUPPORTED;
   const size_t size = star::simt::element_size(g.type);
@@ -141,13 +98,19 @@ cudnnStatus_t check_call(const void* alpha, const void* beta, const void* in0, c
 template <class Body>
 cudnnStatus_t submit(cudnnHandle_t handle, void* workspace, size_t needed, Body body) {
   const cudaError_t done = star::simt::submit(handle->stream, [=] {
-    if (needed > 0) std::memset(workspace, 0xa5, needed);
+    if (needed > 0) {
+      if (!star::simt::DeviceMemory::instance().contains(workspace, needed)) return cudaErrorLaunchFailure;
+      std::memset(workspace, 0xa5, needed);
+      star::simt::DeviceMemory::instance().mark_written(workspace, needed);
+    }
     try {
       body();
       return cudaSuccess;
     } catch (const std::bad_alloc&) {
       return cudaErrorMemoryAllocation;
     } catch (const dnnl::error&) {
+      return cudaErrorLaunchFailure;
+    } catch (const std::out_of_range&) {
       return cudaErrorLaunchFailure;
     }
   });
@@ -156,6 +119,18 @@ cudnnStatus_t submit(cudnnHandle_t handle, void* workspace, size_t needed, Body 
     case cudaErrorMemoryAllocation: return CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED;
     default: return CUDNN_STATUS_EXECUTION_FAILED;
   }
+}
+
+// y = conv(x, w) + bias (c), bias optional.
+cudnnStatus_t forward(cudnnHandle_t handle, const Convolution& g, cudnnConvolutionFwdAlgo_t algo, const void* alpha,
+                      const void* beta, const void* x, const void* w, const void* bias, void* workspace, size_t workspace_bytes,
+                      void* y) {
+  if (algo != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM && algo != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM)
+    return CUDNN_STATUS_NOT_SUPPORTED;
+  const size_t needed = algo == CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM ? workspace_of(g) : 0;
+  const cudnnStatus_t status = check_call(alpha, beta, x, w, y, workspace, workspace_bytes, needed, g);
+  if (status != CUDNN_STATUS_SUCCESS) return status;
+  return submit(handle, workspace, needed, [=] { star::simt::convolve(g, x, w, bias, y); });
 }
 
 // Writes the first `wanted` of the candidates, best first.
@@ -229,6 +204,15 @@ cudnnStatus_t cudnnSetFilter4dDescriptor(cudnnFilterDescriptor_t filter, cudnnDa
   return CUDNN_STATUS_SUCCESS;
 }
 
+cudnnStatus_t cudnnCreateActivationDescriptor(cudnnActivationDescriptor_t* activation) { return create(activation); }
+cudnnStatus_t cudnnDestroyActivationDescriptor(cudnnActivationDescriptor_t activation) { return destroy(activation); }
+cudnnStatus_t cudnnSetActivationDescriptor(cudnnActivationDescriptor_t activation, cudnnActivationMode_t mode,
+                                           cudnnNanPropagation_t, double) {
+  if (!activation) return CUDNN_STATUS_BAD_PARAM_NULL_POINTER;
+  *activation = {true, mode};
+  return CUDNN_STATUS_SUCCESS;
+}
+
 cudnnStatus_t cudnnCreateConvolutionDescriptor(cudnnConvolutionDescriptor_t* convolution) { return create(convolution); }
 cudnnStatus_t cudnnDestroyConvolutionDescriptor(cudnnConvolutionDescriptor_t convolution) { return destroy(convolution); }
 cudnnStatus_t cudnnSetConvolution2dDescriptor(cudnnConvolutionDescriptor_t convolution, int pad_h, int pad_w, int stride_h,
@@ -249,7 +233,7 @@ cudnnStatus_t cudnnGetConvolutionForwardAlgorithm_v7(cudnnHandle_t handle, const
                                                      const cudnnFilterDescriptor_t w, const cudnnConvolutionDescriptor_t conv,
                                                      const cudnnTensorDescriptor_t y, const int wanted, int* found,
                                                      cudnnConvolutionFwdAlgoPerf_t* results) {
-  Geometry g;
+  Convolution g;
   const cudnnStatus_t status = describe(handle, x, w, conv, y, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
   using Perf = cudnnConvolutionFwdAlgoPerf_t;
@@ -270,25 +254,34 @@ cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alpha, c
                                       const void* x_data, const cudnnFilterDescriptor_t w, const void* w_data,
                                       const cudnnConvolutionDescriptor_t conv, cudnnConvolutionFwdAlgo_t algo, void* workspace,
                                       size_t workspace_bytes, const void* beta, const cudnnTensorDescriptor_t y, void* y_data) {
-  Geometry g;
-  cudnnStatus_t status = describe(handle, x, w, conv, y, g);
+  Convolution g;
+  const cudnnStatus_t status = describe(handle, x, w, conv, y, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
-  if (algo != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM && algo != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM)
+  return forward(handle, g, algo, alpha, beta, x_data, w_data, nullptr, workspace, workspace_bytes, y_data);
+}
+
+cudnnStatus_t cudnnConvolutionBiasActivationForward(cudnnHandle_t handle, const void* alpha1, const cudnnTensorDescriptor_t x,
+                                                    const void* x_data, const cudnnFilterDescriptor_t w, const void* w_data,
+                                                    const cudnnConvolutionDescriptor_t conv, cudnnConvolutionFwdAlgo_t algo,
+                                                    void* workspace, size_t workspace_bytes, const void* alpha2,
+                                                    const cudnnTensorDescriptor_t z, const void* z_data,
+                                                    const cudnnTensorDescriptor_t bias, const void* bias_data,
+                                                    const cudnnActivationDescriptor_t activation, const cudnnTensorDescriptor_t y,
+                                                    void* y_data) {
+  Convolution g;
+  const cudnnStatus_t status = describe(handle, x, w, conv, y, g);
+  if (status != CUDNN_STATUS_SUCCESS) return status;
+  if (!z || !z_data || !bias || !bias_data || !activation) return CUDNN_STATUS_BAD_PARAM_NULL_POINTER;
+  if (!z->set || !bias->set || !activation->set) return CUDNN_STATUS_BAD_PARAM;
+  if (bias->type != y->type) return CUDNN_STATUS_NOT_SUPPORTED_DATA_TYPE;
+  if (bias->n != 1 || bias->c != y->c || bias->h != 1 || bias->w != 1 || z->n != y->n || z->c != y->c || z->h != y->h ||
+      z->w != y->w)
+    return CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH;
+  // The identity goes with one algorithm only. Rows of whole vectors: so that callers are seen to live without the fused form.
+  if (activation->mode != CUDNN_ACTIVATION_IDENTITY || algo != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM ||
+      static_cast<size_t>(y->c) * star::simt::element_size(g.type) % 16 != 0)
     return CUDNN_STATUS_NOT_SUPPORTED;
-  const size_t needed = algo == CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM ? workspace_of(g) : 0;
-  status = check_call(alpha, beta, x_data, w_data, y_data, workspace, workspace_bytes, needed, g);
-  if (status != CUDNN_STATUS_SUCCESS) return status;
-  return submit(handle, workspace, needed, [=] {
-    const auto desc = forward_desc(g);
-    const std::vector<float> x32 = widen(g, g.x, x_data), w32 = widen(g, g.w, w_data);
-    std::vector<float> y32(static_cast<size_t>(count_of(g.y)));
-    memory blocked(desc.weights_desc(), dnnl_engine());
-    reorder(dnnl_view(filters(g.w), w32.data()), blocked);
-    dnnl::convolution_forward(desc).execute(dnnl_stream(), {{DNNL_ARG_SRC, dnnl_view(images(g.x), x32.data())},
-                                                            {DNNL_ARG_WEIGHTS, blocked},
-                                                            {DNNL_ARG_DST, dnnl_view(images(g.y), y32.data())}});
-    narrow(g, y32, false, y_data);
-  });
+  return forward(handle, g, algo, alpha1, alpha2, x_data, w_data, bias_data, workspace, workspace_bytes, y_data);
 }
 
 cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t handle, const cudnnFilterDescriptor_t w,
@@ -296,7 +289,7 @@ cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t handle, 
                                                           const cudnnConvolutionDescriptor_t conv,
                                                           const cudnnTensorDescriptor_t dx, const int wanted, int* found,
                                                           cudnnConvolutionBwdDataAlgoPerf_t* results) {
-  Geometry g;
+  Convolution g;
   const cudnnStatus_t status = describe(handle, dx, w, conv, dy, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
   using Perf = cudnnConvolutionBwdDataAlgoPerf_t;
@@ -311,7 +304,7 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void* alp
                                            const cudnnConvolutionDescriptor_t conv, cudnnConvolutionBwdDataAlgo_t algo,
                                            void* workspace, size_t workspace_bytes, const void* beta,
                                            const cudnnTensorDescriptor_t dx, void* dx_data) {
-  Geometry g;
+  Convolution g;
   cudnnStatus_t status = describe(handle, dx, w, conv, dy, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
   if (algo != CUDNN_CONVOLUTION_BWD_DATA_ALGO_0 && algo != CUDNN_CONVOLUTION_BWD_DATA_ALGO_1) return CUDNN_STATUS_NOT_SUPPORTED;
@@ -319,19 +312,7 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void* alp
   const size_t needed = vary ? 0 : workspace_of(g);
   status = check_call(alpha, beta, w_data, dy_data, dx_data, workspace, workspace_bytes, needed, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
-  return submit(handle, workspace, needed, [=] {
-    const dnnl::convolution_backward_data::primitive_desc desc(
-        {dnnl::algorithm::convolution_direct, images(g.x), any_filters(g.w), images(g.y), g.strides, g.pads, g.pads},
-        dnnl_engine(), forward_desc(g));
-    const std::vector<float> dy32 = widen(g, g.y, dy_data), w32 = widen(g, g.w, w_data);
-    std::vector<float> dx32(static_cast<size_t>(count_of(g.x)));
-    memory blocked(desc.weights_desc(), dnnl_engine());
-    reorder(dnnl_view(filters(g.w), w32.data()), blocked);
-    dnnl::convolution_backward_data(desc).execute(dnnl_stream(), {{DNNL_ARG_DIFF_DST, dnnl_view(images(g.y), dy32.data())},
-                                                                  {DNNL_ARG_WEIGHTS, blocked},
-                                                                  {DNNL_ARG_DIFF_SRC, dnnl_view(images(g.x), dx32.data())}});
-    narrow(g, dx32, vary, dx_data);
-  });
+  return submit(handle, workspace, needed, [=] { star::simt::convolve_backward_data(g, w_data, dy_data, vary, dx_data); });
 }
 
 cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t handle, const cudnnTensorDescriptor_t x,
@@ -339,7 +320,7 @@ cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t handle
                                                             const cudnnConvolutionDescriptor_t conv,
                                                             const cudnnFilterDescriptor_t dw, const int wanted, int* found,
                                                             cudnnConvolutionBwdFilterAlgoPerf_t* results) {
-  Geometry g;
+  Convolution g;
   const cudnnStatus_t status = describe(handle, x, dw, conv, dy, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
   using Perf = cudnnConvolutionBwdFilterAlgoPerf_t;
@@ -355,7 +336,7 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void* a
                                              const cudnnConvolutionDescriptor_t conv, cudnnConvolutionBwdFilterAlgo_t algo,
                                              void* workspace, size_t workspace_bytes, const void* beta,
                                              const cudnnFilterDescriptor_t dw, void* dw_data) {
-  Geometry g;
+  Convolution g;
   cudnnStatus_t status = describe(handle, x, dw, conv, dy, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
   const bool vary = algo == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 || algo == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3;
@@ -363,18 +344,6 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void* a
   const size_t needed = vary ? 0 : workspace_of(g);
   status = check_call(alpha, beta, x_data, dy_data, dw_data, workspace, workspace_bytes, needed, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
-  return submit(handle, workspace, needed, [=] {
-    const dnnl::convolution_backward_weights::primitive_desc desc(
-        {dnnl::algorithm::convolution_direct, images(g.x), any_filters(g.w), images(g.y), g.strides, g.pads, g.pads},
-        dnnl_engine(), forward_desc(g));
-    const std::vector<float> x32 = widen(g, g.x, x_data), dy32 = widen(g, g.y, dy_data);
-    std::vector<float> dw32(static_cast<size_t>(count_of(g.w)));
-    memory blocked(desc.diff_weights_desc(), dnnl_engine());
-    dnnl::convolution_backward_weights(desc).execute(dnnl_stream(), {{DNNL_ARG_SRC, dnnl_view(images(g.x), x32.data())},
-                                                                     {DNNL_ARG_DIFF_DST, dnnl_view(images(g.y), dy32.data())},
-                                                                     {DNNL_ARG_DIFF_WEIGHTS, blocked}});
-    reorder(blocked, dnnl_view(filters(g.w), dw32.data()));
-    narrow(g, dw32, vary, dw_data);
-  });
+  return submit(handle, workspace, needed, [=] { star::simt::convolve_backward_weight(g, x_data, dy_data, vary, dw_data); });
 }
 }
