@@ -144,7 +144,7 @@ export async function openTokenizerTask(
 }
 
 /** The held-out part, or null where the packs name none. */
-export async function openHeldOut(open: () => Promise<ImageCaptionDataset>): Promise<ImageCaptionDataset | null> {
+export async function openHeldOut<T>(open: () => Promise<T>): Promise<T | null> {
   try {
     return await open()
   } catch (error) {

@@ -1,0 +1,183 @@
+/** A data set as transformers train on it: captions with their text states, and the token maps of a frozen tokenizer. */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { findModelFolder, readModelConfig, withModelWeights } from '../checkpoint/index.js'
+import { ImageCaptionDataset } from '../data/index.js'
+import { loadTextEncoder } from '../models/text/load.js'
+import { Tokenizer } from '../models/tokenizer/index.js'
+import { noGrad, type Random, scope, Tensor } from '../tensor/index.js'
+import type { RunFolder } from './run-folder.js'
+import type { TaskContext } from './task.js'
+import { type TextBatch, TextStates } from './text-states.js'
+import { tokenMaps } from './token-maps.js'
+import { openHeldOut } from './tokenizer-task.js'
+
+/** Prompts longer than this may be dropped for guidance, as in the published program. */
+const droppableLength = 20
+const validationBatch = 32
+
+/** A split of the data. */
+export interface TokenSplit {
+  data: ImageCaptionDataset
+  /** Indices over all scales, (N, L) row-major. */
+  tokens: Int32Array
+}
+
+/** What a forward pass by teacher forcing takes, and the tokens it should predict. */
+export interface TokenBatch {
+  /** i32 (B, p²) of each scale. */
+  maps: Tensor[]
+  /** i32 (B, L) */
+  targets: Tensor
+  /** The running f̂ at the size of each scale but the first, (B, L − p₁², Z). */
+  input: Tensor
+  text: TextBatch
+}
+
+export interface TokenDataOptions {
+  data: { packs: readonly string[]; resolution: number }
+  /** Folder or name of a model that holds the tokenizer. */
+  tokenizer: string
+  textEncoder: string
+}
+
+export class TokenData {
+  private constructor(
+    readonly tokenizer: Tokenizer,
+    readonly train: TokenSplit,
+    readonly heldOut: TokenSplit | null,
+    readonly text: TextStates,
+    readonly device: string,
+  ) {}
+
+  /** Opens images, token maps and text states; what takes long is cached in the run folder. */
+  static async open(options: TokenDataOptions, run: RunFolder, context: TaskContext): Promise<TokenData> {
+    const { device } = context
+    const folder = findModelFolder(options.tokenizer)
+    const tokenizer = new Tokenizer(readModelConfig(folder).tokenizer, { init: null, device })
+    tokenizer.setTrainable(false)
+    withModelWeights(folder, 'tokenizer', (weights) => tokenizer.load(weights))
+    const weightsHash = shortHash([readFileSync(join(folder, 'tokenizer.safetensors'))])
+    const open = async (split: 'train' | 'held-out'): Promise<TokenSplit> => {
+      const data = await ImageCaptionDataset.open([...options.data.packs], {
+        resolution: options.data.resolution,
+        split,
+        signal: context.signal,
+        onProgress: (done, total) => context.onProgress('decoding images', done, total),
+      })
+      const ids = Array.from({ length: data.length }, (_, i) => data.id(i)).join('\0')
+      const file = `tokens-${shortHash([weightsHash, `${options.data.resolution}\0`, ids])}.safetensors`
+      const tokens = await tokenMaps(
+        tokenizer,
+        data,
+        run.file('cache', file),
+        device,
+        (done, total) => context.onProgress('token maps', done, total),
+        context.signal,
+      )
+      return { data, tokens }
+    }
+    const train = await open('train')
+    const heldOut = await openHeldOut(() => open('held-out'))
+    const captions = [train, heldOut].flatMap((split) =>
+      split ? Array.from({ length: split.data.length }, (_, i) => split.data.captions(i)).flat() : [],
+    )
+    const text = await textStates(options.textEncoder, captions, run, context)
+    return new TokenData(tokenizer, train, heldOut, text, device)
+  }
+
+  /** One caption of each training sample; a long one becomes "" with chance `dropout`. */
+  captions(samples: readonly number[], random: Random, dropout: number): string[] {
+    return samples.map((i) => {
+      const caption = this.train.data.caption(i, random)
+      const dropped = random.next() < dropout
+      return dropped && caption.length > droppableLength ? '' : caption
+    })
+  }
+
+  /** The samples as tensors of the current scope. */
+  batch(split: TokenSplit, samples: readonly number[], captions: readonly string[]): TokenBatch {
+    const { patchNums } = this.tokenizer.config
+    const length = patchNums.reduce((n, p) => n + p * p, 0)
+    const { device } = this
+    const rows = samples.map((i) => split.tokens.subarray(i * length, (i + 1) * length))
+    const targets = Tensor.from(joined(rows), [samples.length, length], { device }) // (B, L)
+    let begin = 0
+    const maps = patchNums.map((p) => {
+      const map = joined(rows.map((row) => row.subarray(begin, begin + p * p)))
+      begin += p * p
+      return Tensor.from(map, [samples.length, p * p], { device }) // (B, p²)
+    })
+    const input = this.tokenizer.quantizer.transformerInput(maps) // (B, L − p₁², Z)
+    return { maps, targets, input, text: this.text.batch(captions, device) }
+  }
+
+  /** Mean over the held-out images, each with its first caption, of what `measure` finds in a batch; {} without such images. */
+  overHeldOut(measure: (batch: TokenBatch) => Record<string, number>): Record<string, number> {
+    const split = this.heldOut
+    if (!split) return {}
+    const means: Record<string, number> = {}
+    for (let begin = 0; begin < split.data.length; begin += validationBatch) {
+      const samples = Array.from({ length: Math.min(validationBatch, split.data.length - begin) }, (_, i) => begin + i)
+      const found = noGrad(() =>
+        scope(() =>
+          measure(
+            this.batch(
+              split,
+              samples,
+              samples.map((i) => split.data.captions(i)[0]),
+            ),
+          ),
+        ),
+      )
+      for (const [name, value] of Object.entries(found))
+        means[name] = (means[name] ?? 0) + (value * samples.length) / split.data.length
+    }
+    return means
+  }
+
+  dispose(): void {
+    this.tokenizer.dispose()
+    this.text.dispose()
+    this.train.data.close()
+    this.heldOut?.data.close()
+  }
+}
+
+/** The encoder is freed before a model is made. */
+async function textStates(
+  name: string,
+  captions: readonly string[],
+  run: RunFolder,
+  { device, signal, onProgress }: TaskContext,
+): Promise<TextStates> {
+  const encoder = loadTextEncoder(name, device)
+  try {
+    return await TextStates.build(
+      encoder,
+      ['', ...captions],
+      (hash) => run.file('cache', `text-${hash}.safetensors`),
+      (done, total) => onProgress('text states', done, total),
+      signal,
+    )
+  } finally {
+    encoder.dispose()
+  }
+}
+
+function shortHash(parts: readonly (string | Buffer)[]): string {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part)
+  return hash.digest('hex').slice(0, 16)
+}
+
+function joined(rows: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(rows.reduce((n, row) => n + row.length, 0))
+  let at = 0
+  for (const row of rows) {
+    all.set(row, at)
+    at += row.length
+  }
+  return all
+}
