@@ -28,6 +28,8 @@ export interface ModelInfo {
   sampling: SamplingOptions
   tokenizer: PartInfo & { config: TokenizerConfig }
   transformer: (PartInfo & { config: StarConfig }) | null
+  /** Stable sampling is possible. */
+  samplerHead: PartInfo | null
 }
 
 function partInfo(source: ModelSource, part: ModelPart): PartInfo {
@@ -54,6 +56,7 @@ export function describeSource(source: ModelSource): ModelInfo {
     sampling: source.sampling as SamplingOptions,
     tokenizer: { ...partInfo(source, 'tokenizer'), config: tokenizer },
     transformer: transformer && { ...partInfo(source, 'transformer'), config: transformer },
+    samplerHead: source.samplerHead ? partInfo(source, 'sampler-head') : null,
   }
 }
 

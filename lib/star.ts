@@ -4,7 +4,7 @@ import { parseConfig } from './config/parse-config.js'
 import { type ImageSettings, pixelsOf, StarImage } from './image.js'
 import { describeSource, type ModelInfo } from './model-info.js'
 import { findModel, loadPart, type SourceOptions } from './models/source.js'
-import { StarTransformer, type TextInput } from './models/star/index.js'
+import { SamplerHead, StarTransformer, type TextInput } from './models/star/index.js'
 import type { TextEncoder } from './models/text/index.js'
 import { loadTextEncoder } from './models/text/load.js'
 import { imageSide, Tokenizer } from './models/tokenizer/index.js'
@@ -90,6 +90,7 @@ export class Star {
     readonly device: string,
     readonly tokenizer: Tokenizer,
     readonly transformer: StarTransformer,
+    readonly samplerHead: SamplerHead | null,
     readonly textEncoder: TextEncoder,
   ) {}
 
@@ -122,6 +123,12 @@ export class Star {
       const transformer = new StarTransformer(config, { init: null, device })
       owned.push(transformer)
       loadPart(source, 'transformer', transformer)
+      const samplerHead = source.samplerHead ? new SamplerHead(config, { init: null, device }) : null
+      if (samplerHead) {
+        owned.push(samplerHead)
+        loadPart(source, 'sampler-head', samplerHead)
+        samplerHead.setTrainable(false)
+      }
       const textEncoder = loadTextEncoder(encoderName, device)
       owned.push(textEncoder)
       if (textEncoder.width !== config.textWidth)
@@ -133,7 +140,7 @@ export class Star {
       tokenizer.setTrainable(false)
       transformer.setTrainable(false)
       tellFallback(wanted, device)
-      return new Star(info, device, tokenizer, transformer, textEncoder)
+      return new Star(info, device, tokenizer, transformer, samplerHead, textEncoder)
     } catch (error) {
       for (const part of owned) part.dispose()
       throw error
@@ -208,6 +215,7 @@ export class Star {
       fHat = await generate({
         transformer: this.transformer,
         quantizer: this.tokenizer.quantizer,
+        samplerHead: this.samplerHead,
         text,
         empty,
         prompts: jobs.map((job) => distinct.indexOf(job.prompt)),
@@ -273,6 +281,7 @@ export class Star {
     this.#disposed = true
     this.tokenizer.dispose()
     this.transformer.dispose()
+    this.samplerHead?.dispose()
     this.textEncoder.dispose()
   }
 

@@ -3,6 +3,7 @@
  *   model.json                name, configurations, text encoder, sampling defaults
  *   tokenizer.safetensors     weights of the image tokenizer
  *   transformer.safetensors   weights of the transformer (absent in a folder that holds only a tokenizer)
+ *   sampler-head.safetensors  weights of the sampler head (optional)
  *   README.md                 model card (optional)
  */
 import { chmodSync, existsSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -34,7 +35,7 @@ export const modelConfigSchema = z.strictObject({
   sampling: jsonObject.optional(),
 })
 export type ModelConfig = z.output<typeof modelConfigSchema>
-export type ModelPart = 'tokenizer' | 'transformer'
+export type ModelPart = 'tokenizer' | 'transformer' | 'sampler-head'
 
 const configFile = 'model.json'
 const weightsFile = (part: ModelPart): string => `${part}.safetensors`
@@ -113,6 +114,7 @@ export interface ModelFolderContent {
   config: Omit<ModelConfig, 'format'>
   tokenizer: NamedTensors
   transformer?: NamedTensors
+  samplerHead?: NamedTensors
   /** Text of README.md. */
   card?: string
   /** f16 halves the files; weights are widened to f32 again when they are loaded. Default f32. */
@@ -142,7 +144,7 @@ function writeWeights(file: string, module: NamedTensors, dtype: 'f32' | 'f16'):
  */
 export function writeModelFolder(
   folder: string,
-  { config, tokenizer, transformer, card, dtype = 'f32' }: ModelFolderContent,
+  { config, tokenizer, transformer, samplerHead, card, dtype = 'f32' }: ModelFolderContent,
 ): void {
   const target = resolve(folder)
   const parent = dirname(target)
@@ -155,6 +157,7 @@ export function writeModelFolder(
     writeFileSync(join(beside, configFile), `${JSON.stringify({ format: modelFormat, ...config }, null, 2)}\n`)
     writeWeights(join(beside, weightsFile('tokenizer')), tokenizer, dtype)
     if (transformer) writeWeights(join(beside, weightsFile('transformer')), transformer, dtype)
+    if (samplerHead) writeWeights(join(beside, weightsFile('sampler-head')), samplerHead, dtype)
     if (card !== undefined) writeFileSync(join(beside, 'README.md'), card)
     const old = `${beside}.old`
     if (existsSync(target)) renameSync(target, old)

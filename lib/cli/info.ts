@@ -54,6 +54,12 @@ export function describeModel(info: ModelInfo): string {
         'transformer',
         `${millions(transformer.parameters)} values, ${megabytes(transformer.bytes)}, depth ${transformer.config.depth}, width ${transformer.config.width}, ${transformer.config.heads} heads`,
       ],
+      [
+        'sampler head',
+        info.samplerHead
+          ? `${millions(info.samplerHead.parameters)} values, ${megabytes(info.samplerHead.bytes)}`
+          : 'none (tokens of a scale are drawn at once)',
+      ],
       ['text encoder', info.textEncoder ?? 'not known: name it with --text-encoder when you sample'],
       [
         'cross-attention',

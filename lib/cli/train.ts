@@ -1,4 +1,4 @@
-/** `star train` and `star train-tokenizer`: run a training described by a configuration file. */
+/** `star train`, `star train-tokenizer` and `star train-sampler`: run a training described by a configuration file. */
 import type { Command } from 'commander'
 import { readConfigFile } from '../config/parse-config.js'
 import { StarError } from '../native/error.js'
@@ -6,9 +6,9 @@ import type { Trainer as TrainerType, TrainStep } from '../train/trainer.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { Progress } from './progress.js'
 
-type Kind = 'tokenizer' | 'transformer'
+type Kind = 'tokenizer' | 'transformer' | 'sampler'
 
-const commands: Record<Kind, string> = { tokenizer: 'train-tokenizer', transformer: 'train' }
+const commands: Record<Kind, string> = { tokenizer: 'train-tokenizer', transformer: 'train', sampler: 'train-sampler' }
 
 export function addTrainCommands(star: Command): void {
   const add = (kind: Kind, description: string, example: string) =>
@@ -30,6 +30,7 @@ Examples:
       .action((config: string, options: { device: string }) => train(kind, config, options.device))
   add('transformer', 'train a transformer on the tokens of a tokenizer', 'configs/emoji-64.json')
   add('tokenizer', 'train an image tokenizer', 'configs/emoji-64-tokenizer.json')
+  add('sampler', 'train a sampler head on a trained model', 'my-sampler.json')
 }
 
 const percent = (name: string): boolean => /acc|usage/i.test(name)

@@ -50,6 +50,8 @@ export interface ModelSource {
   tokenizer: TokenizerConfig
   /** Null where there is only a tokenizer. */
   transformer: StarConfig | null
+  /** Whether there are weights of a sampler head. */
+  samplerHead: boolean
   textEncoder: string | null
   /** Sampling settings to use where the caller names none; not checked. */
   sampling: Readonly<Record<string, unknown>>
@@ -61,6 +63,8 @@ export interface ModelSource {
 const ignored: Readonly<Record<ModelPart, RegExp>> = {
   tokenizer: tokenizerStatistics,
   transformer: new RegExp(`${releasedLeftovers.source}|${samplerHeadNames.source}`),
+  // Published files hold it among the transformer's tensors.
+  'sampler-head': new RegExp(`^(?!${samplerHeadNames.source.slice(1)})`),
 }
 
 /**
@@ -101,6 +105,7 @@ function folderSource(folder: string): ModelSource {
     transformer: config.transformer
       ? parseConfig(starConfigSchema, config.transformer, `"transformer" of ${file}`)
       : null,
+    samplerHead: existsSync(join(folder, 'sampler-head.safetensors')),
     textEncoder: config.textEncoder ?? null,
     sampling: config.sampling ?? {},
     open: (part) => openWeights(join(folder, `${part}.safetensors`)),
@@ -162,6 +167,7 @@ function tokenizerSource(path: string, weights: Weights, options: SourceOptions)
     path,
     tokenizer: tokenizerConfig(file, patchNums),
     transformer: null,
+    samplerHead: false,
     textEncoder: null,
     sampling: {},
     open: () => openBelow(file.path, file.key),
@@ -182,9 +188,10 @@ function checkpointSource(path: string, options: SourceOptions): ModelSource {
     path,
     tokenizer: tokenizerConfig(file, config.patchNums),
     transformer: config,
+    samplerHead: transformer.names.some((name) => samplerHeadNames.test(name)),
     textEncoder: options.textEncoder ?? null,
     sampling: {},
-    open: (part) => (part === 'transformer' ? openBelow(path, key) : openBelow(file.path, file.key)),
+    open: (part) => (part === 'tokenizer' ? openBelow(file.path, file.key) : openBelow(path, key)),
   }
 }
 

@@ -1,6 +1,6 @@
 /** Configuration of a training run: one JSON file, checked key by key (`kind` says which trainer it is for). */
 import { z } from 'zod'
-import { starOptionsSchema } from '../models/star/index.js'
+import { firstStableScale, starOptionsSchema } from '../models/star/index.js'
 import { tokenizerSchema } from '../models/tokenizer/index.js'
 import { schedulePattern } from '../optim/index.js'
 
@@ -95,8 +95,22 @@ export const transformerRunSchema = z.strictObject({
     .optional(),
 })
 
-export const runSchema = z.discriminatedUnion('kind', [tokenizerRunSchema, transformerRunSchema])
+export const samplerRunSchema = z.strictObject({
+  kind: z.literal('sampler'),
+  ...common,
+  /** Name given to the exported model: the base with its sampler head. */
+  name: z.string().min(1),
+  /** Name or folder of the trained model that the head stands on; its weights stay as they are. */
+  base: z.string().min(1),
+  /** Scale index from which on tokens are fixed in steps. */
+  stableFrom: z.int().min(0).default(firstStableScale),
+  /** Chance that a prompt of more than 20 characters is replaced by "" (classifier-free guidance). */
+  textDropout: z.number().min(0).max(1).default(0.1),
+})
+
+export const runSchema = z.discriminatedUnion('kind', [tokenizerRunSchema, transformerRunSchema, samplerRunSchema])
 
 export type TokenizerRunConfig = z.output<typeof tokenizerRunSchema>
 export type TransformerRunConfig = z.output<typeof transformerRunSchema>
+export type SamplerRunConfig = z.output<typeof samplerRunSchema>
 export type RunConfig = z.output<typeof runSchema>

@@ -11,7 +11,8 @@ import { loadCheckpoint, saveCheckpoint } from './checkpoint.js'
 import { type RunConfig, runSchema } from './config.js'
 import { parseConfig, readConfigFile } from './parse-config.js'
 import { RunFolder } from './run-folder.js'
-import type { Metrics, Task } from './task.js'
+import { openSamplerTask } from './sampler-task.js'
+import type { Metrics, Task, TaskContext } from './task.js'
 import { openTokenizerTask } from './tokenizer-task.js'
 import { openTransformerTask } from './transformer-task.js'
 
@@ -84,10 +85,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
       onProgress: options.onProgress ?? (() => {}),
       signal: options.signal,
     }
-    const task =
-      parsed.kind === 'tokenizer'
-        ? await openTokenizerTask(parsed, run, context)
-        : await openTransformerTask(parsed, run, context)
+    const task = await openTask(parsed, run, context)
     const trainer = new Trainer(parsed, run, device, task, options.signal)
     trainer.#resume()
     run.writeConfig(parsed)
@@ -240,6 +238,17 @@ export class Trainer implements AsyncIterable<TrainStep> {
 
   [Symbol.dispose](): void {
     this.dispose()
+  }
+}
+
+function openTask(config: RunConfig, run: RunFolder, context: TaskContext): Promise<Task> {
+  switch (config.kind) {
+    case 'tokenizer':
+      return openTokenizerTask(config, run, context)
+    case 'transformer':
+      return openTransformerTask(config, run, context)
+    case 'sampler':
+      return openSamplerTask(config, run, context)
   }
 }
 

@@ -82,3 +82,21 @@ export const tinyTransformerRun = (
   model: { depth: 2, width: 64, heads: 2, dropPath: 0.1 },
   textDropout: 0.3,
 })
+
+export const tinySamplerRun = (
+  runFolder: string,
+  pack: string,
+  base: string,
+  steps: number,
+): Record<string, unknown> => ({
+  kind: 'sampler',
+  name: 'tiny-sampler',
+  runFolder,
+  seed: 3,
+  data: { packs: [pack], resolution: side },
+  base,
+  stableFrom: 2,
+  optimizer: { ...optimizer, steps },
+  work: { logEvery: 1, saveEvery: 100 },
+  textDropout: 0.3,
+})

@@ -5,7 +5,7 @@ import { readModelConfig } from '../../../lib/checkpoint/index.js'
 import { native, packageRoot } from '../../../lib/native/index.js'
 import { Star } from '../../../lib/star.js'
 import { Trainer, type TrainStep } from '../../../lib/train/index.js'
-import { tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../../support/tiny-run.js'
+import { tinySamplerRun, tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../../support/tiny-run.js'
 
 /** Runs to the end, or aborts after `stopAfter` steps. */
 async function run(config: Record<string, unknown>, stopAfter = Number.POSITIVE_INFINITY): Promise<TrainStep[]> {
@@ -58,9 +58,30 @@ t.test('training', async (t) => {
     })
   })
 
+  await t.test('a sampler run lowers its loss, leaves its base as it is and exports both', async (t) => {
+    const base = join(folder, 'plain', 'model')
+    const before = readFileSync(join(base, 'transformer.safetensors'))
+    const run1 = join(folder, 'sampler')
+    const steps = await run(tinySamplerRun(run1, pack, base, 20))
+    t.ok(steps[19].metrics.Lopen < steps[0].metrics.Lopen, `${steps[0].metrics.Lopen} → ${steps[19].metrics.Lopen}`)
+    t.ok(readFileSync(join(run1, 'model', 'transformer.safetensors')).equals(before), 'the same transformer')
+    using star = await Star.load(join(run1, 'model'))
+    t.ok(star.info().samplerHead)
+    const draw = async (stableFrom?: number) =>
+      (await star.generate('a red square', { seed: 5, cfg: 2, stableFrom })).images[0].data
+    const inSteps = await draw()
+    t.same(await draw(), inSteps, 'the same seed draws the same picture')
+    t.notSame(await draw(4), inSteps, 'a picture whose tokens are drawn at once is another')
+    await t.rejects(Trainer.open({ ...tinySamplerRun(run1, pack, base, 2), stableFrom: 4 }), {
+      code: 'ERR_CONFIG',
+      message: /stableFrom is 4/,
+    })
+  })
+
   for (const [kind, config] of [
     ['tokenizer', (name: string) => tinyTokenizerRun(join(folder, name), pack, 8)],
     ['transformer', (name: string) => tinyTransformerRun(join(folder, name), pack, join(tokenizerRun, 'model'), 8)],
+    ['sampler', (name: string) => tinySamplerRun(join(folder, name), pack, join(folder, 'plain', 'model'), 8)],
   ] as const) {
     await t.test(
       `an aborted ${kind} run goes on where it was: the last checkpoint is the same, byte for byte`,

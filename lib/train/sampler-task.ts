@@ -1,0 +1,153 @@
+/** Training of a sampler head on the features of a frozen transformer, as a masked model of each scale's tokens. */
+import { findModelFolder, readModelConfig, writeModelFolder } from '../checkpoint/index.js'
+import { findModel, loadPart } from '../models/source.js'
+import { SamplerHead, type StarConfig, StarTransformer, samplerLoss } from '../models/star/index.js'
+import { StarError } from '../native/index.js'
+import { backward, concat, crossEntropy, mul, noGrad, Random, reshape, slice, Tensor } from '../tensor/index.js'
+import type { SamplerRunConfig } from './config.js'
+import type { RunFolder } from './run-folder.js'
+import type { Metrics, Task, TaskContext } from './task.js'
+import { type TokenBatch, TokenData } from './token-data.js'
+
+class SamplerTask implements Task {
+  readonly model: SamplerHead
+  readonly #base: StarTransformer
+  #random: Random
+
+  constructor(
+    private readonly config: SamplerRunConfig,
+    private readonly data: TokenData,
+    base: StarConfig,
+    private readonly textEncoder: string,
+  ) {
+    this.#random = new Random(config.seed)
+    this.#base = new StarTransformer(base, { init: null, device: data.device })
+    this.#base.setTrainable(false)
+    this.model = new SamplerHead(base, { init: this.#random, device: data.device })
+  }
+
+  /** The frozen transformer, to load its weights. */
+  get base(): StarTransformer {
+    return this.#base
+  }
+
+  get sampleCount(): number {
+    return this.data.train.data.length
+  }
+
+  forwardBackward(samples: readonly number[]): Metrics {
+    const { data, config } = this
+    const captions = data.captions(samples, this.#random, config.textDropout)
+    const batch = data.batch(data.train, samples, captions)
+    const known = this.#drawKnown(samples.length, this.#random)
+    const { logits, targets } = this.#forward(batch, known)
+    const loss = samplerLoss(logits, targets, known, this.model.levels[this.model.levels.length - 1].end)
+    const metrics = openMetrics(logits, targets, known)
+    backward(loss)
+    return { loss: loss.item(), ...metrics }
+  }
+
+  /** Loss and accuracy of open tokens of held-out images, under masks that are the same every time. */
+  validate(): Metrics {
+    const random = new Random(this.config.seed)
+    return this.data.overHeldOut((batch) => {
+      const known = this.#drawKnown(batch.targets.dim(0), random)
+      const { logits, targets } = this.#forward(batch, known)
+      return openMetrics(logits, targets, known)
+    })
+  }
+
+  state(): unknown {
+    return { random: this.#random.state() }
+  }
+
+  restore(state: unknown): void {
+    this.#random = Random.restore((state as { random: ReturnType<Random['state']> }).random)
+  }
+
+  exportTo(folder: string): void {
+    const { sampling } = readModelConfig(findModelFolder(this.config.base))
+    writeModelFolder(folder, {
+      config: {
+        name: this.config.name,
+        tokenizer: this.data.tokenizer.config,
+        transformer: this.#base.config,
+        textEncoder: this.textEncoder,
+        sampling: { ...sampling, stableFrom: this.config.stableFrom },
+      },
+      tokenizer: this.data.tokenizer,
+      transformer: this.#base,
+      samplerHead: this.model,
+      dtype: 'f16',
+    })
+  }
+
+  dispose(): void {
+    this.model.dispose()
+    this.#base.dispose()
+    this.data.dispose()
+  }
+
+  /** 1 where a token is known, (B·n): of each sample a share arccos(u)/(π/2), u uniform. */
+  #drawKnown(batch: number, random: Random): Float32Array {
+    const { levels } = this.model
+    const count = levels[levels.length - 1].end - levels[this.config.stableFrom].begin
+    const known = new Float32Array(batch * count)
+    for (let b = 0; b < batch; b++) {
+      const share = Math.acos(random.next()) / (Math.PI / 2)
+      for (let i = 0; i < count; i++) known[b * count + i] = random.next() < share ? 1 : 0
+    }
+    return known
+  }
+
+  /** Logits (B, n, V) and targets i32 (B, n) of the scales from `stableFrom` on. */
+  #forward({ maps, input, text }: TokenBatch, known: Float32Array): { logits: Tensor; targets: Tensor } {
+    const { stableFrom } = this.config
+    const { levels } = this.model
+    const first = levels[stableFrom].begin
+    const last = levels[levels.length - 1].end
+    const targets = concat(maps.slice(stableFrom), 1)
+    const { features, rows } = noGrad(() => ({
+      features: slice(this.#base.features({ input, text }), 1, first, last), // (B, n, C)
+      rows: mul(
+        this.data.tokenizer.quantizer.embedIndices(targets),
+        Tensor.from(known, [...targets.shape, 1], { device: this.data.device }),
+      ), // (B, n, Z)
+    }))
+    const logits = this.model.forward({ rows, features, pooled: text.pooled, begin: stableFrom, end: levels.length })
+    return { logits, targets }
+  }
+}
+
+/** Mean loss in nats and accuracy in percent of the tokens that are not known. */
+function openMetrics(logits: Tensor, targets: Tensor, known: Float32Array): { Lopen: number; Accopen: number } {
+  const { losses, predictions } = noGrad(() =>
+    crossEntropy(reshape(logits, [known.length, -1]), reshape(targets, [known.length])),
+  )
+  const [loss, predicted, right] = [losses.floats(), predictions.ints(), targets.ints()]
+  const open = [...known.keys()].filter((i) => known[i] === 0)
+  const mean = (value: (i: number) => number): number =>
+    open.reduce((sum, i) => sum + value(i), 0) / Math.max(1, open.length)
+  return { Lopen: mean((i) => loss[i]), Accopen: 100 * mean((i) => (predicted[i] === right[i] ? 1 : 0)) }
+}
+
+export async function openSamplerTask(config: SamplerRunConfig, run: RunFolder, context: TaskContext): Promise<Task> {
+  const source = findModel(config.base)
+  const { transformer, textEncoder, path } = source
+  if (!transformer || !textEncoder)
+    throw new StarError('ERR_CONFIG', `base: ${path} holds no transformer with its text encoder: train one first`)
+  if (config.stableFrom >= transformer.patchNums.length)
+    throw new StarError(
+      'ERR_CONFIG',
+      `stableFrom is ${config.stableFrom}, expected the index of one of the model's ${transformer.patchNums.length} scales, the first being 0`,
+    )
+  const data = await TokenData.open({ data: config.data, tokenizer: config.base, textEncoder }, run, context)
+  const task = new SamplerTask(config, data, transformer, textEncoder)
+  try {
+    loadPart(source, 'transformer', task.base)
+  } catch (error) {
+    task.dispose()
+    throw error
+  }
+  return task
+}
