@@ -46,7 +46,8 @@ export const nativeLayers: LayerTable = {
   simt: ['core', 'cuda'],
   comm: ['core'],
   io: ['core'],
-  binding: ['core', 'cpu', 'cuda', 'simt', 'comm', 'io'],
+  // cuda and simt are plugins, which the addon loads and never includes.
+  binding: ['core', 'cpu', 'comm', 'io'],
 }
 
 export interface SourceFile {
