@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { parseConfig } from './config/parse-config.js'
 import { type ImageSettings, pixelsOf, StarImage } from './image.js'
 import { describeSource, type ModelInfo } from './model-info.js'
+import { type HubOptions, localModel, localTextEncoder } from './models/local.js'
 import { findModel, loadPart, type SourceOptions } from './models/source.js'
 import { SamplerHead, StarTransformer, type TextInput } from './models/star/index.js'
 import type { TextEncoder } from './models/text/index.js'
@@ -17,9 +18,13 @@ import { concat, keep, noGrad, resolveDevice, scope, slice, type Tensor, tellFal
 export const maxPromptLength = 4096
 
 /** A model folder says all but the device; what a checkpoint does not say is to be given. */
-export interface LoadOptions extends SourceOptions {
+export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' | 'cacheDir'> {
   /** `auto` (the default) takes a GPU where one is available; `cpu` and `cuda` take that one or fail. */
   device?: string
+  /** Called as parts of a Hugging Face model arrive. */
+  onDownload?: HubOptions['onProgress']
+  /** Aborting ends a download; it goes on there the next time. */
+  signal?: AbortSignal
 }
 
 /** One scale of one batch is drawn. */
@@ -96,13 +101,17 @@ export class Star {
 
   /**
    * Loads a shipped model by name, a model folder by path, or a checkpoint of the published program (.pth, or safetensors
-   * made from it), which needs a tokenizer file and a text encoder named or in their usual places.
+   * made from it), which needs a tokenizer file and a text encoder named or in their usual places. Each of them can be one of
+   * Hugging Face: `org/name`, `org/name/file.pth`.
    * @throws ERR_FILE when it is not there or damaged, ERR_CONFIG and ERR_SHAPE when its files do not fit each other,
    * ERR_DEVICE for a device that is unknown or not available
    */
-  static async load(nameOrPath: string, { device: wanted, ...options }: LoadOptions = {}): Promise<Star> {
+  static async load(nameOrPath: string, given: LoadOptions = {}): Promise<Star> {
+    const { device: wanted, offline, cacheDir, onDownload, signal, ...options } = given
     const device = resolveDevice(wanted)
-    const source = findModel(nameOrPath, options)
+    const hub: HubOptions = { offline, cacheDir, onProgress: onDownload, signal }
+    const here = await localModel(nameOrPath, options, hub)
+    const source = findModel(here.path, here.options)
     const { path, transformer: config, textEncoder: encoderName } = source
     if (!config)
       throw new StarError(
@@ -129,7 +138,7 @@ export class Star {
         loadPart(source, 'sampler-head', samplerHead)
         samplerHead.setTrainable(false)
       }
-      const textEncoder = loadTextEncoder(encoderName, device)
+      const textEncoder = loadTextEncoder(await localTextEncoder(encoderName, hub), device)
       owned.push(textEncoder)
       if (textEncoder.width !== config.textWidth)
         throw new StarError(

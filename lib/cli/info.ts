@@ -2,7 +2,8 @@
 import { availableParallelism } from 'node:os'
 import type { Command } from 'commander'
 import type { ModelInfo } from '../model-info.js'
-import { addSourceOptions, type SourceFlags, sourceOptions } from './source-options.js'
+import { interruptible } from './interrupt.js'
+import { addSourceOptions, downloading, type SourceFlags, sourceOptions } from './source-options.js'
 import { megabytes, millions, table } from './text.js'
 
 interface InfoFlags extends SourceFlags {
@@ -13,7 +14,7 @@ export function addInfoCommand(star: Command): void {
   const command = star
     .command('info')
     .description('describe a model, or without one the devices and shipped models')
-    .argument('[model]', 'a shipped model, a model folder or a checkpoint (.pth, .safetensors)')
+    .argument('[model]', 'a shipped model, a model folder, a checkpoint (.pth, .safetensors) or a Hugging Face model')
     .option('--json', 'print one JSON object')
   addSourceOptions(command)
     .addHelpText(
@@ -28,11 +29,21 @@ Examples:
     .action(async (model: string | undefined, options: InfoFlags) => {
       if (model === undefined) await installation(options.json ?? false)
       else {
-        const { modelInfo } = await import('../model-info.js')
-        const info = modelInfo(model, sourceOptions(options))
+        const info = await described(model, options)
         console.log(options.json ? JSON.stringify(info, null, 2) : describeModel(info))
       }
     })
+}
+
+async function described(model: string, flags: InfoFlags): Promise<ModelInfo> {
+  const { modelInfo } = await import('../model-info.js')
+  const { localModel } = await import('../models/local.js')
+  return await interruptible((signal) =>
+    downloading(flags.offline, signal, async (hub) => {
+      const { path, options } = await localModel(model, sourceOptions(flags), hub)
+      return modelInfo(path, options)
+    }),
+  )
 }
 
 /** A model as lines of names and values. */

@@ -5,7 +5,7 @@ import { Interrupted, interruptible } from './interrupt.js'
 import { number, wholeNumber } from './options.js'
 import { checkWritable, picturePaths } from './output.js'
 import { Progress } from './progress.js'
-import { addSourceOptions, type SourceFlags, sourceOptions } from './source-options.js'
+import { addSourceOptions, downloading, type SourceFlags, sourceOptions } from './source-options.js'
 
 interface SampleOptions extends SourceFlags {
   model: string
@@ -29,7 +29,11 @@ export function addSampleCommand(star: Command): void {
       '<prompt...>',
       'what to draw; several prompts give several pictures; - reads them from standard input, one a line',
     )
-    .option('-m, --model <name>', 'a shipped model, a model folder or a checkpoint (.pth, .safetensors)', 'emoji-64')
+    .option(
+      '-m, --model <name>',
+      'a shipped model, a model folder, a checkpoint (.pth, .safetensors) or a Hugging Face model',
+      'emoji-64',
+    )
     .option('-o, --out <path>', 'a .png file, or a folder for PROMPT-SEED.png', 'star.png')
     .option('-n, --count <n>', 'pictures of each prompt', wholeNumber('--count', 1, 100_000), 1)
     .option('-s, --seed <n>', 'seed of the first picture; the next has the next', wholeNumber('--seed', 0), 42)
@@ -99,7 +103,10 @@ async function sample(given: string[], options: SampleOptions): Promise<void> {
   for (const path of new Set([paths[0], paths[paths.length - 1]])) checkWritable(path)
 
   await interruptible(async (signal) => {
-    const star = await Star.load(options.model, { device: options.device, ...sourceOptions(options) })
+    const { device } = options
+    const star = await downloading(options.offline, signal, ({ offline, onProgress }) =>
+      Star.load(options.model, { device, ...sourceOptions(options), offline, onDownload: onProgress, signal }),
+    )
     using progress = new Progress('drawing')
     let written = 0
     try {

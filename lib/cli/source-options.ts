@@ -1,13 +1,17 @@
-/** Options that say of a checkpoint what it does not say itself. */
+/** Options that say where a model comes from, and of a checkpoint what it does not say itself. */
 import { type Command, Option } from 'commander'
+import type { HubOptions, HubProgress } from '../models/local.js'
 import type { SourceOptions } from '../models/source.js'
 import { StarError } from '../native/error.js'
+import { Interrupted } from './interrupt.js'
+import { Progress } from './progress.js'
 
 export interface SourceFlags {
   tokenizer?: string
   textEncoder?: string
   scales?: number[]
   crossAttention?: SourceOptions['crossAttention']
+  offline?: boolean
 }
 
 function scales(text: string): number[] {
@@ -28,6 +32,7 @@ export function addSourceOptions(command: Command): Command {
         'of a checkpoint: whose text a picture attends to (default: first-sample, as published)',
       ).choices(['per-sample', 'first-sample']),
     )
+    .option('--offline', 'of a Hugging Face model: use what was downloaded before (default: HF_HUB_OFFLINE)')
 }
 
 export const sourceOptions = ({ tokenizer, textEncoder, scales, crossAttention }: SourceFlags): SourceOptions => ({
@@ -36,3 +41,21 @@ export const sourceOptions = ({ tokenizer, textEncoder, scales, crossAttention }
   patchNums: scales,
   crossAttention,
 })
+
+/** Runs what may download, with a bar; Ctrl-C says that nothing is lost. */
+export async function downloading<T>(
+  offline: boolean | undefined,
+  signal: AbortSignal,
+  work: (options: HubOptions) => Promise<T>,
+): Promise<T> {
+  using progress = new Progress('downloading')
+  const onProgress = ({ file, done, total }: HubProgress): void =>
+    progress.update(Math.round(done / 1e6), Math.round(total / 1e6), `MB ${file}`)
+  try {
+    return await work({ offline, signal, onProgress })
+  } catch (error) {
+    if (signal.aborted)
+      throw new Interrupted('stopped: what was downloaded is kept, and the next time it goes on from there')
+    throw error
+  }
+}

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { readPngText } from '../../lib/data/index.js'
 import { goldenFolder } from '../support/golden.js'
+import { HubServer } from '../support/hub-server.js'
 import { stateOf, writeTree } from '../support/released.js'
 import { smallDiskMissing, withSmallDisk } from '../support/small-disk.js'
 import { type CommandResult, star, starFile } from '../support/star-command.js'
@@ -267,4 +268,19 @@ t.test('a published checkpoint is described and drawn from', async (t) => {
     await star(['sample', 'a', '--model', model, '--scales', '1 2', '--out', out]),
     /says it in its model\.json/,
   )
+})
+
+t.test('a model of Hugging Face', async (t) => {
+  const names = readdirSync(model)
+  const hub = await HubServer.start(
+    'org/tiny',
+    Object.fromEntries(names.map((name) => [name, readFileSync(join(model, name))])),
+  )
+  t.teardown(() => hub.stop())
+  const env = { HF_ENDPOINT: hub.url, HF_HUB_CACHE: join(t.testdir(), 'hub'), HF_TOKEN: '', HF_HUB_OFFLINE: '' }
+  const info = (...args: string[]) => star(['info', ...args], { env })
+  refused(t, await info('org/tiny', '--offline'), /is not in the cache, and downloads are turned off/)
+  t.match(await info('org/tiny'), { code: 0, stdout: /^model +tiny\n/, stderr: '' })
+  t.match(await info('org/tiny', '--offline'), { code: 0, stdout: /^model +tiny\n/ })
+  refused(t, await info('org/none'), /"org\/none" here, .* has no such model or revision "main" \(404\)/)
 })
