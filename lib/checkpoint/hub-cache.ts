@@ -25,13 +25,16 @@ import { writeFileAtomic } from '../native/files.js'
 import { StarError } from '../native/index.js'
 
 const lockPause = 500
+/** A lock whose owner has written nothing for so long, in milliseconds, is left over. */
+const lockLife = 600_000
 
-/** Whether the process that wrote a lock may still be at work: on another machine, it is taken to be. */
-function alive(lock: string): boolean {
+/** Whether the process that wrote a lock is at work still: it is there, as far as can be told, and writes. */
+function alive(lock: string, partial: string): boolean {
+  const touched = Math.max(...[lock, partial].map((file) => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0))
+  if (Date.now() - touched > lockLife) return false
   try {
     const [pid, host] = readFileSync(lock, 'utf8').split(' ')
-    if (host !== hostname()) return true
-    process.kill(Number(pid), 0)
+    if (host === hostname()) process.kill(Number(pid), 0)
     return true
   } catch (error) {
     return error instanceof Error && 'code' in error && error.code === 'EPERM'
@@ -79,6 +82,11 @@ export class RepoCache {
     return join(this.#folder, 'blobs', hash)
   }
 
+  /** A blob that is not whole yet. */
+  partial(hash: string): string {
+    return `${this.blob(hash)}.incomplete`
+  }
+
   /** Puts a blob where a snapshot has it: a link, or a copy where the file system has none. */
   link(commit: string, path: string, hash: string): string {
     const file = this.file(commit, path)
@@ -104,7 +112,7 @@ export class RepoCache {
         break
       } catch (error) {
         if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-        if (alive(lock)) await setTimeout(lockPause, undefined, { signal })
+        if (alive(lock, this.partial(hash))) await setTimeout(lockPause, undefined, { signal })
         else rmSync(lock, { force: true })
       }
     }

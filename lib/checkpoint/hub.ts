@@ -197,7 +197,7 @@ async function fetchFile(
   const { cache, options } = session
   if (existsSync(cache.file(commit, file.path))) return onBytes(file.size)
   const blob = cache.blob(file.hash)
-  const partial = `${blob}.incomplete`
+  const partial = cache.partial(file.hash)
   await cache.locked(
     file.hash,
     async () => {

@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -200,9 +209,16 @@ t.test('one of several that want the same file fetches it', async (t) => {
   )
 })
 
-t.test('the lock of a process that is gone is not waited for', async (t) => {
+t.test('a lock that is left over is not waited for', async (t) => {
   const { get, repo } = await setUp(t)
+  const lock = join(repo, 'blobs', `${hashOf(weights)}.lock`)
   mkdirSync(join(repo, 'blobs'), { recursive: true })
-  writeFileSync(join(repo, 'blobs', `${hashOf(weights)}.lock`), `999999999 ${hostname()}`)
-  t.ok(readFileSync(await get('org/name/sub/weights.bin')).equals(weights))
+  writeFileSync(lock, `999999999 ${hostname()}`)
+  t.ok(readFileSync(await get('org/name/sub/weights.bin')).equals(weights), 'of a process that is gone')
+  rmSync(repo, { recursive: true })
+  mkdirSync(join(repo, 'blobs'), { recursive: true })
+  writeFileSync(lock, '1 another-machine')
+  const anHourAgo = Date.now() / 1000 - 3600
+  utimesSync(lock, anHourAgo, anHourAgo)
+  t.ok(readFileSync(await get('org/name/sub/weights.bin')).equals(weights), 'of another machine that writes nothing')
 })
