@@ -10,7 +10,8 @@ namespace star {
 constexpr int kRowThreads = 256, kSide = 16;
 
 // Pitch of rows in shared memory: 8 rows, read 16 bytes each, lie in different banks.
-constexpr int pitch(int width) { return width + 4; }
+template <int width>
+constexpr int kPitch = width + 4;
 
 // Rows [first, first + rows) of a head, `stride` elements apart, as floats in shared memory; zeros where there is no row below
 // `count` or no channel below `dim`. `vectors`: rows may be read four elements at a time.
@@ -33,15 +34,15 @@ __device__ __forceinline__ void load_rows(float* to, const T* head, int64_t stri
           if (c + e < dim) x.v[e] = to_float(from[e]);
       }
     }
-    store_vector(to + row * pitch(kDim) + c, x);
+    store_vector(to + row * kPitch<kDim> + c, x);
   }
 }
 
 // s[i][j] = row i of this thread · column j, where it has rows kRows·ty … and columns tx, tx + 16 …
 template <int kRows, int kColumns, int kDim>
 __device__ __forceinline__ void dot_rows(float (&s)[kRows][kColumns], const float* rows, const float* columns) {
-  rows += threadIdx.x / kSide * kRows * pitch(kDim);
-  columns += threadIdx.x % kSide * pitch(kDim);
+  rows += threadIdx.x / kSide * kRows * kPitch<kDim>;
+  columns += threadIdx.x % kSide * kPitch<kDim>;
 #pragma unroll
   for (int i = 0; i < kRows; ++i)
 #pragma unroll
@@ -50,10 +51,10 @@ __device__ __forceinline__ void dot_rows(float (&s)[kRows][kColumns], const floa
   for (int c = 0; c < kDim; c += 4) {
     Vector<float, 4> row[kRows];
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) row[i] = load_vector<4>(rows + i * pitch(kDim) + c);
+    for (int i = 0; i < kRows; ++i) row[i] = load_vector<4>(rows + i * kPitch<kDim> + c);
 #pragma unroll
     for (int j = 0; j < kColumns; ++j) {
-      const auto column = load_vector<4>(columns + j * kSide * pitch(kDim) + c);
+      const auto column = load_vector<4>(columns + j * kSide * kPitch<kDim> + c);
 #pragma unroll
       for (int i = 0; i < kRows; ++i)
 #pragma unroll
@@ -71,23 +72,23 @@ template <int kRows, int kColumns, int kDim>
 __device__ __forceinline__ void add_weighted(float (&o)[kRows][kDim / kSide], float* weights, const float (&w)[kRows][kColumns],
                                              const float* from) {
   const int tx = threadIdx.x % kSide;
-  weights += threadIdx.x / kSide * kRows * pitch(kColumns * kSide);
+  weights += threadIdx.x / kSide * kRows * kPitch<kColumns * kSide>;
   __syncwarp();  // what stood there has been read
 #pragma unroll
   for (int i = 0; i < kRows; ++i)
 #pragma unroll
-    for (int j = 0; j < kColumns; ++j) weights[i * pitch(kColumns * kSide) + tx + j * kSide] = w[i][j];
+    for (int j = 0; j < kColumns; ++j) weights[i * kPitch<kColumns * kSide> + tx + j * kSide] = w[i][j];
   __syncwarp();
 #pragma unroll 2
   for (int j = 0; j < kColumns * kSide; j += 4) {
     Vector<float, 4> weight[kRows];
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) weight[i] = load_vector<4>(weights + i * pitch(kColumns * kSide) + j);
+    for (int i = 0; i < kRows; ++i) weight[i] = load_vector<4>(weights + i * kPitch<kColumns * kSide> + j);
 #pragma unroll
     for (int e = 0; e < 4; ++e)
 #pragma unroll
       for (int n = 0; n < kDim / kSide / kWide<kDim>; ++n) {
-        const auto x = load_vector<kWide<kDim>>(from + (j + e) * pitch(kDim) + (tx + n * kSide) * kWide<kDim>);
+        const auto x = load_vector<kWide<kDim>>(from + (j + e) * kPitch<kDim> + (tx + n * kSide) * kWide<kDim>);
 #pragma unroll
         for (int i = 0; i < kRows; ++i)
 #pragma unroll

@@ -19,7 +19,7 @@ template <int kDim>
 struct Forward {
   static constexpr int kRows = 4, kColumns = kDim <= 64 ? 4 : 2;
   static constexpr int kQueries = kRows * kSide, kKeys = kColumns * kSide;
-  static constexpr size_t kShared = sizeof(float) * ((kQueries + 2 * kKeys) * pitch(kDim) + kQueries * pitch(kKeys));
+  static constexpr size_t kShared = sizeof(float) * ((kQueries + 2 * kKeys) * kPitch<kDim> + kQueries * kPitch<kKeys>);
 };
 
 template <class T, int kDim>
@@ -29,9 +29,9 @@ __global__ void __launch_bounds__(kRowThreads, kDim <= 64 ? 2 : 1)
   using P = Forward<kDim>;
   constexpr int kRows = P::kRows, kColumns = P::kColumns;
   float* const q_rows = dynamic_shared<float>();
-  float* const k_rows = q_rows + P::kQueries * pitch(kDim);
-  float* const v_rows = k_rows + P::kKeys * pitch(kDim);
-  float* const weights = v_rows + P::kKeys * pitch(kDim);
+  float* const k_rows = q_rows + P::kQueries * kPitch<kDim>;
+  float* const v_rows = k_rows + P::kKeys * kPitch<kDim>;
+  float* const weights = v_rows + P::kKeys * kPitch<kDim>;
 
   const int q_tiles = (shape.lq + P::kQueries - 1) / P::kQueries;
   const int group = blockIdx.x / q_tiles, head = group % shape.heads, b = group / shape.heads;
@@ -107,7 +107,7 @@ template <int kDim>
 struct Backward {
   static constexpr int kRows = kDim <= 64 ? 4 : 2, kColumns = 2;
   static constexpr int kTile = kRows * kSide, kStep = kColumns * kSide;
-  static constexpr size_t kShared = sizeof(float) * 2 * ((kTile + kStep) * pitch(kDim) + kTile * pitch(kStep));
+  static constexpr size_t kShared = sizeof(float) * 2 * ((kTile + kStep) * kPitch<kDim> + kTile * kPitch<kStep>);
 };
 
 // dq (kOfKeys false): rows of scores are queries, columns keys. dk and dv (kOfKeys true): rows are keys, columns queries. x
@@ -120,11 +120,11 @@ __global__ void __launch_bounds__(kRowThreads, kDim <= 64 ? 2 : 1)
   using P = Backward<kDim>;
   constexpr int kRows = P::kRows, kColumns = P::kColumns;
   float* const rows_x = dynamic_shared<float>();
-  float* const rows_y = rows_x + P::kTile * pitch(kDim);
-  float* const columns_x = rows_y + P::kTile * pitch(kDim);
-  float* const columns_y = columns_x + P::kStep * pitch(kDim);
-  float* const weights_x = columns_y + P::kStep * pitch(kDim);
-  float* const weights_y = weights_x + P::kTile * pitch(P::kStep);
+  float* const rows_y = rows_x + P::kTile * kPitch<kDim>;
+  float* const columns_x = rows_y + P::kTile * kPitch<kDim>;
+  float* const columns_y = columns_x + P::kStep * kPitch<kDim>;
+  float* const weights_x = columns_y + P::kStep * kPitch<kDim>;
+  float* const weights_y = weights_x + P::kTile * kPitch<P::kStep>;
 
   const int row_count = kOfKeys ? shape.lk : shape.lq, column_count = kOfKeys ? shape.lq : shape.lk;
   const int tiles = (row_count + P::kTile - 1) / P::kTile;
