@@ -5,17 +5,34 @@ namespace star {
 
 namespace {
 
-Napi::Value global_norm(const Call& call) {  // (tensors[]) → norm (1)
+// Fills an argument struct that has the lists `tensors` and `counts`, from the first argument; returns the backend.
+template <class Args>
+Backend& fill_list(const Call& call, Args& args) {
   const auto tensors = call.tensors(0, "tensors");
-  if (tensors.empty()) fail(ErrorCode::Argument, "globalNorm: the list of tensors is empty, expected at least one");
-  Tensor norm = Tensor::empty(tensors[0]->backend(), {1}, DType::F32);
-  GlobalNormArgs args{norm.ref(), {}, {}};
+  if (tensors.empty()) fail(ErrorCode::Argument, "%s: the list of tensors is empty, expected at least one", call.op);
   for (const Tensor* t : tensors) {
     args.tensors.push_back(t->ref());
     args.counts.push_back(t->count());
   }
-  norm.backend().global_norm(args);
+  return tensors[0]->backend();
+}
+
+Napi::Value global_norm(const Call& call) {  // (tensors[]) → norm (1)
+  GlobalNormArgs args;
+  Backend& backend = fill_list(call, args);
+  const Tensor norm = Tensor::empty(backend, {1}, DType::F32);
+  args.norm = norm.ref();
+  backend.global_norm(args);
   return call.wrap(norm);
+}
+
+Napi::Value finite(const Call& call) {  // (tensors[]) → i32 (1): 1 or 0
+  FiniteArgs args;
+  Backend& backend = fill_list(call, args);
+  const Tensor flag = Tensor::empty(backend, {1}, DType::I32);
+  args.finite = flag.ref();
+  backend.finite(args);
+  return call.wrap(flag);
 }
 
 // (params[], grads[], m[], v[], weightDecays Float32Array, norm?, maxNorm, lr, beta1, beta2, eps, step): in place
@@ -58,6 +75,7 @@ Napi::Value adamw(const Call& call) {
 
 void define_optim(Napi::Object exports) {
   define_op(exports, "globalNorm", global_norm);
+  define_op(exports, "finite", finite);
   define_op(exports, "adamw", adamw);
 }
 

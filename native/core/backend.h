@@ -80,6 +80,7 @@ class Backend {
   virtual void cross_entropy_backward(const CrossEntropyBackwardArgs&) = 0;
 
   virtual void global_norm(const GlobalNormArgs&) = 0;
+  virtual void finite(const FiniteArgs&) = 0;
   virtual void adamw(const AdamWArgs&) = 0;
 };
 

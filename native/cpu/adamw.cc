@@ -1,4 +1,5 @@
-// AdamW over many tensors in one call, and the global norm of gradients.
+// AdamW over many tensors in one call, and what is asked about gradients before it: their global norm, and whether all are
+// finite.
 #include "cpu/vector_targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/adamw.cc"
@@ -6,6 +7,7 @@
 // foreach_target must come first
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -69,6 +71,20 @@ double sum_squares(const float* x, int64_t count) {
   return sum;
 }
 
+// By exponent: it is all ones in infinities and NaN, which makes them the largest magnitudes when taken as integers.
+bool all_finite(const float* x, int64_t count) {
+  const hn::ScalableTag<int32_t> d;
+  const hn::RebindToFloat<decltype(d)> df;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto magnitude = hn::Set(d, 0x7fffffff);
+  auto largest = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) largest = hn::Max(largest, hn::And(hn::BitCast(d, hn::LoadU(df, x + i)), magnitude));
+  bool finite = hn::GetLane(hn::MaxOfLanes(d, largest)) < 0x7f800000;
+  for (; i < count; ++i) finite = finite && std::isfinite(x[i]);
+  return finite;
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace star
 HWY_AFTER_NAMESPACE();
@@ -80,6 +96,7 @@ namespace {
 
 HWY_EXPORT(adamw_range);
 HWY_EXPORT(sum_squares);
+HWY_EXPORT(all_finite);
 constexpr int64_t kGrain = 16384;
 
 struct Piece {  // at most kGrain elements of one tensor
@@ -108,6 +125,16 @@ void CpuBackend::global_norm(const GlobalNormArgs& a) {
   double sum = 0.0;
   for (double s : sums) sum += s;
   a.norm.f32()[0] = static_cast<float>(std::sqrt(sum));
+}
+
+void CpuBackend::finite(const FiniteArgs& a) {
+  const auto pieces = pieces_of(a.tensors.size(), [&](size_t t) { return a.counts[t]; });
+  std::vector<uint8_t> finite(pieces.size());
+  parallel_chunks(static_cast<int64_t>(pieces.size()), 1, [&](int64_t i, int64_t, int64_t) {
+    const Piece& piece = pieces[i];
+    finite[i] = HWY_DYNAMIC_DISPATCH(all_finite)(a.tensors[piece.tensor].f32() + piece.begin, piece.end - piece.begin);
+  });
+  a.finite.i32()[0] = std::all_of(finite.begin(), finite.end(), [](uint8_t yes) { return yes != 0; });
 }
 
 void CpuBackend::adamw(const AdamWArgs& a) {

@@ -61,6 +61,7 @@ class CpuBackend final : public Backend {
   void cross_entropy(const CrossEntropyArgs&) override;
   void cross_entropy_backward(const CrossEntropyBackwardArgs&) override;
   void global_norm(const GlobalNormArgs&) override;
+  void finite(const FiniteArgs&) override;
   void adamw(const AdamWArgs&) override;
 
  private:

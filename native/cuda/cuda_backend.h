@@ -71,6 +71,7 @@ class CudaBackend final : public Backend {
   void cross_entropy(const CrossEntropyArgs&) override;
   void cross_entropy_backward(const CrossEntropyBackwardArgs&) override;
   void global_norm(const GlobalNormArgs&) override;
+  void finite(const FiniteArgs&) override;
   void adamw(const AdamWArgs&) override;
 
   cudaStream_t stream();  // opens the device when it is not open yet; throws ERR_DEVICE

@@ -24,6 +24,7 @@ void CudaBackend::cross_entropy_backward(const CrossEntropyBackwardArgs&) {
   fail(ErrorCode::Device, "cross_entropy_backward is missing");
 }
 void CudaBackend::global_norm(const GlobalNormArgs&) { fail(ErrorCode::Device, "global_norm is missing"); }
+void CudaBackend::finite(const FiniteArgs&) { fail(ErrorCode::Device, "finite is missing"); }
 void CudaBackend::adamw(const AdamWArgs&) { fail(ErrorCode::Device, "adamw is missing"); }
 void CudaBackend::unmask(const UnmaskArgs&) { fail(ErrorCode::Device, "unmask is missing"); }
 

@@ -3,6 +3,8 @@ import type { NativeTensor } from '../addon.js'
 /** The rule is documented beside the ops in lib/tensor/ops/optim.ts. */
 export interface OptimOps {
   globalNorm(tensors: readonly NativeTensor[]): NativeTensor
+  /** i32 (1): 1 or 0. */
+  finite(tensors: readonly NativeTensor[]): NativeTensor
   /** One step in place over all tensors. */
   adamw(
     params: readonly NativeTensor[],

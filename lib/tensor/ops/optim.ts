@@ -7,6 +7,14 @@ export function globalNorm(tensors: readonly Tensor[]): Tensor {
   return new Tensor(native.globalNorm(tensors.map((t) => t.handle)))
 }
 
+/**
+ * i32 (1) that is 1 when every element of all tensors is finite and 0 when one is infinite or NaN; stays on the device.
+ * For loss scaling: gradients that are not finite make a step to be left out.
+ */
+export function allFinite(tensors: readonly Tensor[]): Tensor {
+  return new Tensor(native.finite(tensors.map((t) => t.handle)))
+}
+
 export interface AdamWStep {
   params: readonly Tensor[]
   /** Gradients, first and second moments: one a parameter, with as many elements. */

@@ -13,6 +13,13 @@ struct GlobalNormArgs {
   std::vector<int64_t> counts;
 };
 
+// finite[0] = 1 when no element of any tensor is infinite or NaN, else 0: whether the gradients of a scaled loss can be used.
+struct FiniteArgs {
+  Ref finite;  // i32 (1), stays on the device
+  std::vector<CRef> tensors;
+  std::vector<int64_t> counts;
+};
+
 // One AdamW step over many tensors in one call (Loshchilov & Hutter 2019). With clip = min(1, max_norm / (norm + 1e-6)):
 //   g = grad·clip;  m = β1·m + (1 − β1)·g;  v = β2·v + (1 − β2)·g²;
 //   p = p·(1 − lr·wd);  p −= lr · m/(1 − β1^t) / (√(v/(1 − β2^t)) + ε)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { adamwStep, globalNorm, scope, Tensor } from '../../../lib/tensor/index.js'
+import { adamwStep, allFinite, globalNorm, scope, Tensor } from '../../../lib/tensor/index.js'
 import { signed, signedValues } from '../../support/gradcheck.js'
 
 t.test('globalNorm over tensors of odd sizes', async (t) => {
@@ -18,6 +18,28 @@ t.test('globalNorm of large values does not overflow on the way', async (t) => {
     const norm = globalNorm([Tensor.from(new Float32Array(50).fill(1e25), [50])])
     t.ok(Math.abs(norm.item() / 1e25 - Math.sqrt(50)) < 1e-5)
   })
+})
+
+t.test('allFinite finds one infinity or NaN wherever it stands', async (t) => {
+  const counts = [1, 5, 16, 33, 40000, 0]
+  const verdict = (place?: readonly [tensor: number, element: number], value = 0): number =>
+    scope(() => {
+      const values = counts.map((n, i) => signedValues(n, i).map((v) => v * 3.4e38))
+      if (place) values[place[0]][place[1]] = value
+      return allFinite(values.map((x) => Tensor.from(x, [x.length]))).item()
+    })
+  t.equal(verdict(), 1)
+  for (const value of [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN])
+    for (const place of [
+      [0, 0],
+      [1, 4],
+      [2, 3],
+      [3, 32],
+      [4, 20000],
+      [4, 39999],
+    ] as const)
+      t.equal(verdict(place, value), 0, `${value} at ${place}`)
+  t.throws(() => allFinite([]), { code: 'ERR_ARGUMENT', message: /finite: the list of tensors is empty/ })
 })
 
 /** The update in float64. */
