@@ -54,8 +54,8 @@ Napi::Value layer_norm_backward(const Call& call) {
   call.expect_shape(rstd, "rstd", {rows});
   Tensor dx, dscale, dshift;
   if (call.boolean(7, "needX")) dx = Tensor::empty(x.backend(), x.shape, x.dtype);
-  if (call.boolean(8, "needScale") && scale) dscale = Tensor::empty(x.backend(), scale->shape, DType::F32);
-  if (call.boolean(9, "needShift")) dshift = Tensor::empty(x.backend(), shift_shape, DType::F32);
+  if (call.boolean(8, "needScale") && scale) dscale = Tensor::empty(x.backend(), scale->shape, x.dtype);
+  if (call.boolean(9, "needShift")) dshift = Tensor::empty(x.backend(), shift_shape, x.dtype);
   const int64_t mod_rows = modulation_rows(call, x, scale, dshift.storage ? &dshift : nullptr);
   const auto ref = [](const Tensor& t) { return t.storage ? t.ref() : Ref{}; };
   x.backend().layer_norm_backward({ref(dx), ref(dscale), ref(dshift), dy.ref(), x.ref(), mean.ref(), rstd.ref(),
@@ -106,8 +106,8 @@ Napi::Value group_norm_backward(const Call& call) {
   call.expect_shape(rstd, "rstd", {size.n, size.groups});
   Tensor dx, dweight, dbias;
   if (call.boolean(8, "needX")) dx = Tensor::empty(x.backend(), x.shape, x.dtype);
-  if (call.boolean(9, "needWeight")) dweight = Tensor::empty(x.backend(), {size.c}, DType::F32);
-  if (call.boolean(10, "needBias")) dbias = Tensor::empty(x.backend(), {size.c}, DType::F32);
+  if (call.boolean(9, "needWeight")) dweight = Tensor::empty(x.backend(), {size.c}, x.dtype);
+  if (call.boolean(10, "needBias")) dbias = Tensor::empty(x.backend(), {size.c}, x.dtype);
   const auto ref = [](const Tensor& t) { return t.storage ? t.ref() : Ref{}; };
   x.backend().group_norm_backward({ref(dx), ref(dweight), ref(dbias), dy.ref(), x.ref(), mean.ref(), rstd.ref(), weight.ref(),
                                    bias.ref(), size.n, size.hw, size.c, size.groups, call.boolean(7, "silu")});

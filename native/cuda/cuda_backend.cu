@@ -96,6 +96,9 @@ void CudaBackend::check_fault() {
   switch (fault) {
     case kEmbeddingIndex:
       fail(ErrorCode::Argument, "embedding: an index lies outside the table (found after the fact: the device ran ahead)");
+    case kTargetIndex:
+      fail(ErrorCode::Argument,
+           "cross_entropy: a target lies outside the vocabulary (found after the fact: the device ran ahead)");
     default: fail(ErrorCode::Internal, "a kernel reported fault %d", fault);
   }
 }

@@ -96,7 +96,7 @@ class CudaBackend final : public Backend {
 };
 
 // What a kernel found wrong with the values it was given.
-enum DeviceFault : int { kNoFault = 0, kEmbeddingIndex = 1 };
+enum DeviceFault : int { kNoFault = 0, kEmbeddingIndex = 1, kTargetIndex = 2 };
 
 // Memory for the length of a block of code, on the backend's stream: given back to the pool when the work before it is done.
 class Scratch {

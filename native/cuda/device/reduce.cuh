@@ -6,43 +6,65 @@
 
 namespace star {
 
-__device__ __forceinline__ float warp_sum(float x) {
-#pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) x += __shfl_xor_sync(kFullWarp, x, step);
-  return x;
-}
+struct JoinSum {
+  template <class V>
+  __device__ __forceinline__ V operator()(V a, V b) const {
+    return a + b;
+  }
+};
+struct JoinMax {  // of a number and NaN, the number
+  __device__ __forceinline__ float operator()(float a, float b) const { return fmaxf(a, b); }
+};
 
-__device__ __forceinline__ float warp_max(float x) {
+// join must be commutative and associative up to rounding.
+template <class V, class Join>
+__device__ __forceinline__ V warp_join(V x, Join join) {
 #pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(kFullWarp, x, step));
+  for (int step = kWarp / 2; step > 0; step /= 2) x = join(x, __shfl_xor_sync(kFullWarp, x, step));
   return x;
 }
 
 // All threads of a block of `threads` (a multiple of 32) call it; two barriers.
-template <int threads>
-__device__ __forceinline__ float block_sum(float x) {
-  STAR_SHARED(float, partial, [threads / kWarp]);
-  x = warp_sum(x);
+template <int threads, class V, class Join>
+__device__ __forceinline__ V block_join(V x, Join join) {
+  STAR_SHARED(V, partial, [threads / kWarp]);
+  x = warp_join(x, join);
   if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = x;
   __syncthreads();
-  float total = 0.0f;
+  V total = partial[0];
 #pragma unroll
-  for (int w = 0; w < threads / kWarp; ++w) total += partial[w];
+  for (int w = 1; w < threads / kWarp; ++w) total = join(total, partial[w]);
   __syncthreads();  // partial may be written again
   return total;
 }
 
+__device__ __forceinline__ float warp_sum(float x) { return warp_join(x, JoinSum()); }
+__device__ __forceinline__ float warp_max(float x) { return warp_join(x, JoinMax()); }
+
+template <int threads>
+__device__ __forceinline__ float block_sum(float x) {
+  return block_join<threads>(x, JoinSum());
+}
+// Two sums for the barriers of one.
+template <int threads>
+__device__ __forceinline__ void block_sum2(float& x, float& y) {
+  STAR_SHARED(float2, partial, [threads / kWarp]);
+  x = warp_sum(x);
+  y = warp_sum(y);
+  if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = make_float2(x, y);
+  __syncthreads();
+  x = partial[0].x;
+  y = partial[0].y;
+#pragma unroll
+  for (int w = 1; w < threads / kWarp; ++w) {
+    x += partial[w].x;
+    y += partial[w].y;
+  }
+  __syncthreads();
+}
 template <int threads>
 __device__ __forceinline__ float block_max(float x) {
-  STAR_SHARED(float, partial, [threads / kWarp]);
-  x = warp_max(x);
-  if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = x;
-  __syncthreads();
-  float largest = partial[0];
-#pragma unroll
-  for (int w = 1; w < threads / kWarp; ++w) largest = fmaxf(largest, partial[w]);
-  __syncthreads();
-  return largest;
+  return block_join<threads>(x, JoinMax());
 }
 
 }  // namespace star
