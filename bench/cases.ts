@@ -1,4 +1,5 @@
-/** What is measured: a small model as the shipped ones are, and the published 256² model. */
+/** What is measured: a small model as the shipped ones are, the published 256² model, and the published text encoders. */
+import type { ClipTextConfig, T5Config } from '../lib/models/text/index.js'
 
 interface ModelShape {
   depth: number
@@ -13,16 +14,29 @@ interface ModelShape {
   channelMultipliers: number[]
 }
 
-export type CaseKind = 'forward' | 'train' | 'generate'
+export type StarCaseKind = 'forward' | 'train' | 'generate'
 
-export interface BenchCase extends ModelShape {
+export interface StarCase extends ModelShape {
   name: string
-  kind: CaseKind
+  kind: StarCaseKind
   batch: number
   /** Real tokens of each prompt of the batch [prompts…, ""…]. */
   textLengths: number[]
   sampling?: { cfg: number; topK: number; topP: number }
 }
+
+/** A text encoder's states of a batch of prompts. */
+export interface TextCase {
+  name: string
+  kind: 'text'
+  batch: number
+  /** Length the prompts are padded to. */
+  textTokens: number
+  textLengths: number[]
+  config: ClipTextConfig | T5Config
+}
+
+export type BenchCase = StarCase | TextCase
 
 const small: ModelShape = {
   depth: 6,
@@ -48,7 +62,7 @@ const published: ModelShape = {
   channelMultipliers: [1, 1, 2, 2, 4],
 }
 
-function cases(title: string, shape: ModelShape, batch: number): BenchCase[] {
+function cases(title: string, shape: ModelShape, batch: number): StarCase[] {
   const lengths = Array.from({ length: batch }, (_, i) => shape.textTokens - ((7 * i) % (shape.textTokens - 2)))
   const sampling = { cfg: 4, topK: 600, topP: 0.8 }
   return [
@@ -58,4 +72,36 @@ function cases(title: string, shape: ModelShape, batch: number): BenchCase[] {
   ]
 }
 
-export const benchCases: readonly BenchCase[] = [...cases('d6-384', small, 32), ...cases('d16-256', published, 1)]
+const clip: ClipTextConfig = {
+  model_type: 'clip_text_model',
+  vocab_size: 49408,
+  hidden_size: 1024,
+  intermediate_size: 4096,
+  num_hidden_layers: 23,
+  num_attention_heads: 16,
+  max_position_embeddings: 77,
+  hidden_act: 'gelu',
+  layer_norm_eps: 1e-5,
+}
+
+/** FLAN-T5-XL with 4 of its 24 layers, which are all alike, so that both sides fit a small machine. */
+const t5: T5Config = {
+  model_type: 't5',
+  vocab_size: 32128,
+  d_model: 2048,
+  d_kv: 64,
+  d_ff: 5120,
+  num_layers: 4,
+  num_heads: 32,
+  relative_attention_num_buckets: 32,
+  relative_attention_max_distance: 128,
+  layer_norm_epsilon: 1e-6,
+  feed_forward_proj: 'gated-gelu',
+}
+
+export const benchCases: readonly BenchCase[] = [
+  ...cases('d6-384', small, 32),
+  ...cases('d16-256', published, 1),
+  { name: 'clip.text', kind: 'text', batch: 2, textTokens: 77, textLengths: [77, 20], config: clip },
+  { name: 't5-xl-4.text', kind: 'text', batch: 2, textTokens: 120, textLengths: [120, 30], config: t5 },
+]

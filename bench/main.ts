@@ -14,12 +14,13 @@ import { readSafetensors } from '../lib/checkpoint/index.js'
 import { StarError } from '../lib/native/index.js'
 import { scope } from '../lib/tensor/index.js'
 import { type BenchCase, benchCases } from './cases.js'
-import { OurCase, type Outputs } from './ours.js'
+import { type Outputs, openCase, time } from './ours.js'
 import { benchPython, Peer } from './peer.js'
 
 /** Largest ‖ours − peer‖/‖peer‖ of each output. Tokens must be equal. */
 const tolerances: Record<string, number> = {
   logits: 2e-5,
+  states: 2e-5,
   image: 1e-4,
   loss: 1e-5,
   gradient_norm: 1e-5,
@@ -94,7 +95,7 @@ function compare(name: string, ours: Outputs, file: string): string {
 
 async function measure(bench: BenchCase, peer: Peer, rounds: number, log: (line: string) => void): Promise<Measured> {
   const folder = mkdtempSync(join(tmpdir(), 'star-bench-'))
-  const ours = new OurCase(bench)
+  const ours = openCase(bench)
   try {
     await peer.open(bench)
     const file = join(folder, 'peer.safetensors')
@@ -105,7 +106,7 @@ async function measure(bench: BenchCase, peer: Peer, rounds: number, log: (line:
     for (let round = -1; round < rounds; round++) {
       const order = round % 2 === 0 ? (['ours', 'peer'] as const) : (['peer', 'ours'] as const)
       for (const side of order) {
-        const ms = await (side === 'ours' ? ours : peer).time()
+        const ms = await (side === 'ours' ? time(ours) : peer.time())
         if (round >= 0) times[side].push(ms)
       }
     }

@@ -5,7 +5,8 @@ import { native } from '../lib/native/index.js'
 import { AdamW, noWeightDecay } from '../lib/optim/index.js'
 import { generate } from '../lib/sampling/index.js'
 import { backward, clearTape, keep, noGrad, scope, Tensor } from '../lib/tensor/index.js'
-import type { BenchCase } from './cases.js'
+import type { BenchCase, StarCase } from './cases.js'
+import { OurTextCase } from './our-text.js'
 import { fillByRule, signedTensor, uniform } from './rule.js'
 
 /** Named results of one run on the host. */
@@ -22,8 +23,27 @@ interface Text {
   mask: Tensor
 }
 
-export class OurCase {
-  readonly #case: BenchCase
+/** A case on our side. */
+export interface OurCase {
+  /** Runs the case once. */
+  run(): Promise<Outputs>
+  /** What both sides must agree on. */
+  check(): Promise<Outputs>
+  dispose(): void
+}
+
+export const openCase = (bench: BenchCase): OurCase =>
+  bench.kind === 'text' ? new OurTextCase(bench) : new OurStarCase(bench)
+
+/** Milliseconds of one run. */
+export async function time(ours: OurCase): Promise<number> {
+  const begin = performance.now()
+  await ours.run()
+  return performance.now() - begin
+}
+
+class OurStarCase implements OurCase {
+  readonly #case: StarCase
   readonly #star: StarTransformer
   readonly #tokenizer: Tokenizer | null = null
   readonly #input: Tensor | null = null
@@ -31,7 +51,7 @@ export class OurCase {
   readonly #uniforms: Tensor[] = []
   readonly #train: TrainState | null = null
 
-  constructor(bench: BenchCase) {
+  constructor(bench: StarCase) {
     this.#case = bench
     const { depth, width, patchNums, vocabSize, latentChannels, textWidth, kind, batch } = bench
     const length = patchNums.reduce((n, p) => n + p * p, 0)
@@ -64,18 +84,10 @@ export class OurCase {
     return out
   }
 
-  /** What both sides must agree on. */
   async check(): Promise<Outputs> {
     const out = await this.run()
     if (this.#train) out.second_loss = (await this.run()).loss
     return out
-  }
-
-  /** Milliseconds of one run. */
-  async time(): Promise<number> {
-    const begin = performance.now()
-    await this.run()
-    return performance.now() - begin
   }
 
   dispose(): void {
@@ -135,7 +147,7 @@ export class OurCase {
 }
 
 /** The batch's texts in `groups` equal parts: one, or the prompts and the empty prompts of a generation. */
-function texts(bench: BenchCase, groups: number): Text[] {
+function texts(bench: StarCase, groups: number): Text[] {
   const { batch, textTokens, textWidth, textLengths } = bench
   const rows = batch * groups
   return scope(() => {
@@ -154,7 +166,7 @@ function texts(bench: BenchCase, groups: number): Text[] {
   })
 }
 
-function trainState(star: StarTransformer, { batch, vocabSize }: BenchCase, length: number): TrainState {
+function trainState(star: StarTransformer, { batch, vocabSize }: StarCase, length: number): TrainState {
   const targets = Int32Array.from(uniform('targets', batch * length), (u) => Math.floor(u * vocabSize))
   const parameters = [...star.namedTensors()].filter((t) => t.trainable)
   return {

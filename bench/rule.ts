@@ -45,7 +45,9 @@ export function parameterRange(name: string, shape: Shape): [base: number, scale
   if (name === 'pos_start' || name === 'lvl_embed.weight') return [0, 0.5]
   if (name.endsWith('embedding.weight')) return [0, 1]
   if (shape.length === 1) return [0, 0.1]
-  return [0, Math.sqrt(3 / shape.slice(1).reduce((n, d) => n * d, 1))]
+  // T5 has no factor on the scores: its q is small instead.
+  const part = name.endsWith('SelfAttention.q.weight') ? 0.125 : 1
+  return [0, part * Math.sqrt(3 / shape.slice(1).reduce((n, d) => n * d, 1))]
 }
 
 /** Writes the values of the rule into a named tensor. */

@@ -1,5 +1,6 @@
-"""Holds the twin against the golden numbers, so that it is a fair peer: python bench/twin/check.py [test/golden]"""
+"""Holds the twin against the golden numbers, so that it is a fair peer: python bench/twin/check.py [test/golden [test/data]]"""
 
+import glob
 import json
 import sys
 
@@ -8,6 +9,7 @@ from safetensors import safe_open
 
 from rule import fill, signed, uniform
 from star import Star, generate
+from text import MODELS
 from vqvae import Tokenizer
 
 
@@ -24,7 +26,24 @@ def distance(got, want):
     return ((got - want).norm() / want.norm()).item()
 
 
-def main(folder="test/golden"):
+def check_text(folder):
+    _, want = read(f"{folder}/text-encoders.safetensors")
+    for name, part in (("clip", "clip/text_encoder"), ("t5", "t5")):
+        with open(f"{folder}/{part}/config.json") as file:
+            config = json.load(file)
+        model = MODELS[config["model_type"]](config)
+        weights = {}
+        for shard in sorted(glob.glob(f"{folder}/{part}/*.safetensors")):
+            weights.update(read(shard)[1])
+        model.load_state_dict({key: weights[key].float() for key in model.state_dict()})
+        ids = want[f"{name}.ids.3"].long()[None]
+        with torch.inference_mode():
+            states = model(ids, torch.ones_like(ids, dtype=torch.bool))[0]
+        print(f"{name} states", distance(states, want[f"{name}.states.3"]))
+
+
+def main(folder="test/golden", data="test/data"):
+    check_text(data)
     meta, want = read(f"{folder}/transformer.safetensors")
     config, prefix = json.loads(meta["config"]), meta["prefix"]
     table = json.loads(meta["parameters"])["base"]

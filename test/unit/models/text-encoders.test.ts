@@ -1,11 +1,11 @@
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readSafetensors, writeSafetensors } from '../../../lib/checkpoint/index.js'
+import { readSafetensors, writeSafetensors, writeTorch } from '../../../lib/checkpoint/index.js'
 import { loadTextEncoder } from '../../../lib/models/text/load.js'
 import { relativeBucket } from '../../../lib/models/text/t5.js'
 import { native, packageRoot } from '../../../lib/native/index.js'
-import { scope, type Tensor } from '../../../lib/tensor/index.js'
+import { scope, Tensor } from '../../../lib/tensor/index.js'
 import { relativeError, testDevice } from '../../support/golden.js'
 
 const data = join(packageRoot, 'test/data')
@@ -114,6 +114,20 @@ t.test('a CLIP model is found in its own folder, and with the names of newer fil
   const together = loadTextEncoder(folder, testDevice)
   t.equal(together.fingerprint(), own)
   together.dispose()
+})
+
+t.test('weights may be a PyTorch file, with the table of positions of older ones', async (t) => {
+  const folder = t.testdir()
+  cpSync(join(data, 'clip/text_encoder/config.json'), join(folder, 'config.json'))
+  cpSync(join(data, 'clip/tokenizer'), folder, { recursive: true })
+  const { tensors } = readSafetensors(join(data, 'clip/text_encoder/model.safetensors'))
+  const positions = Tensor.from(Int32Array.of(0, 1, 2), [1, 3])
+  const all = [...tensors, ['text_model.embeddings.position_ids', positions] as const]
+  writeTorch(join(folder, 'pytorch_model.bin'), all)
+  for (const [, tensor] of all) tensor.dispose()
+  const encoder = loadTextEncoder(folder, testDevice)
+  t.equal(encoder.fingerprint(), encoders.clip.fingerprint())
+  encoder.dispose()
 })
 
 t.test('buckets of distances are those of the reference', async (t) => {
