@@ -66,7 +66,7 @@ class AddedTokenSplitter {
 
   *split(text: string): Generator<string | number> {
     if (!this.#pattern) {
-      yield text
+      if (text) yield text
       return
     }
     // Odd places hold what the pattern found.

@@ -104,6 +104,25 @@ t.test('rules see clusters as wholes however long the text is', async (t) => {
   t.equal(t5.encode(`e${'\u0301'.repeat(500)}`, 999).at(-1), t5.endId)
 })
 
+t.test('the steps that other versions of tokenizer.json have give what the reference gives', async (t) => {
+  const json = t5Json()
+  const replace = { type: 'Replace', pattern: { Regex: ' {2,}' }, content: ' ' }
+  const trim = { type: 'Strip', strip_left: false, strip_right: true }
+  const folder = t.testdir({
+    'tokenizer.json': JSON.stringify({
+      ...json,
+      normalizer: { type: 'Sequence', normalizers: [json.normalizer, trim, replace] },
+      pre_tokenizer: { type: 'Metaspace', replacement: '▁', add_prefix_space: true },
+    }),
+  })
+  const other = loadTokenizer(folder, 't5')
+  // Nothing is left of these, not even the mark of a word's beginning.
+  for (const text of ['', ' ', '\t', '\u0007', '\ufffd', '▁'])
+    t.strictSame(other.encode(text, 9), [1], JSON.stringify(text))
+  t.strictSame(other.encode('a  red   cat ', 99), t5.encode('a red cat', 99))
+  t.strictSame(other.encode('cat</s>cat', 99), t5.encode('cat</s>cat', 99))
+})
+
 t.test('half a surrogate pair is read as a character that is none', async (t) => {
   for (const tokenizer of [clip, t5])
     t.strictSame(tokenizer.encode('a\ud83d b\udc00', 99), tokenizer.encode('a\ufffd b\ufffd', 99))
