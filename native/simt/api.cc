@@ -52,7 +52,7 @@ cudaError_t report_failure(const std::string& text) {
   return report(cudaErrorLaunchFailure);
 }
 
-cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::shared_ptr<const void> call,
+cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::shared_ptr<const void> call, size_t call_bytes,
                    void (*invoke)(const void* call)) {
   const dim3 grid = config.gridDim, block = config.blockDim;
   if (config.numAttrs != 0) return report(cudaErrorNotSupported);
@@ -69,7 +69,7 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::sh
   // Beside the dynamic memory of a kernel that asked for more than 48 KiB there may be static memory up to the device's limit.
   const size_t shared_limit = limit > kSharedDefault ? kSharedOptin : kSharedDefault;
   return submit(config.stream, [=, bytes = config.dynamicSmemBytes, call = std::move(call)] {
-    return run({invoke, call.get(), kernel}, grid, block, bytes, shared_limit);
+    return run({invoke, call.get(), call_bytes, kernel}, grid, block, bytes, shared_limit);
   });
 }
 

@@ -140,8 +140,8 @@ struct cudaLaunchConfig_t {
 };
 
 namespace star::simt {
-// `invoke(call)` runs one thread of the kernel.
-cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::shared_ptr<const void> call,
+// `invoke(call)` runs one thread of the kernel; `call` holds its arguments in so many bytes.
+cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::shared_ptr<const void> call, size_t call_bytes,
                    void (*invoke)(const void* call));
 }  // namespace star::simt
 
@@ -152,7 +152,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
     std::tuple<Parameters...> arguments;
   };
   auto call = std::make_shared<const Call>(Call{kernel, {std::forward<Arguments>(arguments)...}});
-  return star::simt::launch(*config, reinterpret_cast<const void*>(kernel), std::move(call), [](const void* data) {
+  return star::simt::launch(*config, reinterpret_cast<const void*>(kernel), std::move(call), sizeof(Call), [](const void* data) {
     const auto& call = *static_cast<const Call*>(data);
     std::apply(call.kernel, call.arguments);
   });

@@ -30,6 +30,7 @@ void fill_garbage(void* data, size_t bytes, bool other, uint64_t seed = 0, size_
 struct Kernel {
   void (*invoke)(const void* call) = nullptr;  // runs one thread
   const void* call = nullptr;
+  size_t call_bytes = 0;
   const void* address = nullptr;
 };
 

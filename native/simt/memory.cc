@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 #include "simt/grid.h"
 
@@ -78,6 +79,29 @@ void DeviceMemory::copy_marks(void* to, const void* from, size_t bytes) {
     }
   }
   mark_written(to, bytes);
+}
+
+std::vector<Allocation*> DeviceMemory::reachable(const void* data, size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  std::vector<Allocation*> found;
+  if (allocations_.empty()) return found;
+  const uintptr_t lowest = allocations_.begin()->first,
+                  span = allocations_.rbegin()->first + allocations_.rbegin()->second.bytes - lowest;
+  const uint64_t walk = ++walk_;
+  const auto scan = [&](const void* words, size_t size) {
+    for (size_t i = 0; i + sizeof(uintptr_t) <= size; i += sizeof(uintptr_t)) {
+      uintptr_t word;
+      std::memcpy(&word, static_cast<const char*>(words) + i, sizeof word);
+      if (word - lowest >= span) continue;
+      Allocation* allocation = find(reinterpret_cast<const void*>(word), 0);
+      if (!allocation || allocation->walk == walk) continue;
+      allocation->walk = walk;
+      found.push_back(allocation);
+    }
+  };
+  scan(data, bytes);
+  for (size_t i = 0; i < found.size(); ++i) scan(found[i]->data, found[i]->bytes);
+  return found;
 }
 
 uint64_t DeviceMemory::used() {

@@ -14,6 +14,7 @@ struct Allocation {
   char* data = nullptr;
   size_t bytes = 0;
   uint64_t number = 0;  // in the order of allocation
+  uint64_t walk = 0;    // the last one that came by (DeviceMemory::reachable)
   // One entry a byte: 1 where nobody has written yet. Empty: all was written. Kept in check mode only.
   std::vector<uint8_t> unwritten;
 };
@@ -31,15 +32,16 @@ class DeviceMemory {
   uint64_t used();
   uint64_t peak(bool reset);
 
-  // For the checks, which run while nobody else allocates.
-  std::map<uintptr_t, Allocation>& allocations() { return allocations_; }
+  // The allocations that code can reach which is given these bytes: those that a word of them points into, those that a word of
+  // these points into, and so on. What happens to look like an address counts as one. The list is good until something is freed.
+  std::vector<Allocation*> reachable(const void* data, size_t bytes);
 
  private:
   Allocation* find(const void* data, size_t bytes);
 
   std::mutex mutex_;
   std::map<uintptr_t, Allocation> allocations_;  // by address
-  uint64_t used_ = 0, peak_ = 0, number_ = 0;
+  uint64_t used_ = 0, peak_ = 0, number_ = 0, walk_ = 0;
 };
 
 }  // namespace star::simt

@@ -9,7 +9,6 @@
 #include "cuda/device/ptx.cuh"
 #include "cuda/device/reduce.cuh"
 #include "cuda/launch.h"
-#include "simt/sanitizer.h"
 #include "support.h"
 
 namespace star::test {
@@ -54,5 +53,17 @@ class Checks {
  private:
   std::string before_ = "0";
 };
+
+// What the launch reports, or nothing.
+template <class... Parameters, class... Arguments>
+std::string problem(bool checked, void (*kernel)(Parameters...), const LaunchShape& shape, Arguments... arguments) {
+  const Checks checks(checked);
+  try {
+    launch("test", kernel, shape, nullptr, arguments...);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
 
 }  // namespace star::test
