@@ -181,18 +181,21 @@ void Block::warp(WarpOperation operation, const char* name, void* argument, uint
   thread.state = State::InWarp;
   thread.name = name;
   thread.site = site;
+  thread.operation = operation;
+  thread.mask = mask;
   warp.arguments[lane] = argument;
-  warp.operations[lane] = operation;
-  warp.masks[lane] = mask;
+  if (warp.arrived == 0) {
+    warp.first = &thread;
+    warp.same = true;
+  } else {
+    const Thread& first = *warp.first;
+    warp.same =
+        warp.same && first.operation == operation && first.mask == mask && std::memcmp(&first.site, &site, sizeof site) == 0;
+  }
   warp.arrived |= 1u << lane;
   if (!(mask >> lane & 1)) fail(std::string(name) + " by a lane that its mask does not name");
   if ((warp.arrived & mask) == mask) {
-    const unsigned first = warp_ * kLanes;
-    for (unsigned l = 0; l < kLanes; ++l) {
-      if (!(mask >> l & 1)) continue;
-      if (warp.operations[l] != operation || warp.masks[l] != mask) fail(stalled_text());
-      check_same(threads_[first + l], name, site);
-    }
+    if (!warp.same) check_meeting(mask);
     operation(warp.arguments, mask);
     warp.arrived &= ~mask;
     warp.ready |= mask;
@@ -202,7 +205,19 @@ void Block::warp(WarpOperation operation, const char* name, void* argument, uint
   thread.state = State::Ready;
 }
 
+// The lanes of the mask have arrived, but some lanes differ in what they do: those of the mask must not.
+void Block::check_meeting(uint32_t mask) {
+  const Thread& self = threads_[current_];
+  for (unsigned l = 0; l < kLanes; ++l) {
+    if (!(mask >> l & 1)) continue;
+    const Thread& other = threads_[warp_ * kLanes + l];
+    if (other.operation != self.operation || other.mask != mask) fail(stalled_text());
+    check_same(other, self.name, self.site);
+  }
+}
+
 void Block::check_same(const Thread& other, const char* name, const Site& site) {
+  if (std::memcmp(&other.site, &site, sizeof site) == 0 && other.name == name) return;
   if (other.site.line() == site.line() && other.site.column() == site.column() &&
       (other.site.file_name() == site.file_name() || std::strcmp(other.site.file_name(), site.file_name()) == 0) &&
       std::strcmp(other.name, name) == 0)

@@ -74,15 +74,17 @@ class Block {
     State state = State::New;
     const char* name = "";  // of the operation it waits in
     Site site;
+    WarpOperation operation = nullptr;
+    uint32_t mask = 0;
     unsigned group = 0;  // of copies, the open one
     std::vector<Copy> copies;
   };
   struct Warp {
     uint32_t ready = 0;  // lanes that can go on
     uint32_t arrived = 0;
+    const Thread* first = nullptr;  // to arrive
+    bool same = true;               // all that arrived do the same at the same place
     void* arguments[kLanes];
-    WarpOperation operations[kLanes];
-    uint32_t masks[kLanes];
   };
   struct Shared {
     const SharedKey* key;
@@ -97,6 +99,7 @@ class Block {
   void make_current(unsigned thread);
   void suspend();
   void exit_thread();
+  void check_meeting(uint32_t mask);
   void check_same(const Thread& other, const char* name, const Site& site);
   std::string stalled_text() const;
   [[noreturn]] void give_up();
