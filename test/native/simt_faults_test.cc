@@ -193,6 +193,24 @@ __global__ void copies_kernel(const float4* x, float4* y, int fault) {
   }
 }
 
+// The second tile is on its way while the first one is read: with one buffer for both, it may overtake the reading.
+__global__ void prefetch_kernel(const float4* x, float4* y, int buffers) {
+  STAR_SHARED(float4, row, [2][64]);
+  const auto fetch = [&](int tile) {
+    cp_async_16(&row[tile % buffers][threadIdx.x], &x[tile * 64 + threadIdx.x], true);
+    cp_async_commit();
+  };
+  fetch(0);
+  cp_async_wait<0>();
+  __syncthreads();
+  fetch(1);
+  y[threadIdx.x] = row[0][63 - threadIdx.x];
+  __syncthreads();
+  cp_async_wait<0>();
+  __syncthreads();
+  y[64 + threadIdx.x] = row[1 % buffers][63 - threadIdx.x];
+}
+
 TEST(SimtFaults, AsynchronousCopies) {
   std::vector<float4> values(128);
   for (size_t i = 0; i < 128; ++i) values[i] = make_float4(static_cast<float>(i), 0.0f, 1.0f, 2.0f);
@@ -200,6 +218,8 @@ TEST(SimtFaults, AsynchronousCopies) {
   EXPECT_EQ(problem(true, copies_kernel, {1, 64}, x.data, y.data, 0), "");
   for (const int fault : {1, 2, 3, 4})
     EXPECT_TRUE(contains(problem(true, copies_kernel, {1, 64}, x.data, y.data, fault), "on when cp.async lands"));
+  EXPECT_EQ(problem(true, prefetch_kernel, {1, 64}, x.data, y.data, 2), "");
+  EXPECT_TRUE(contains(problem(true, prefetch_kernel, {1, 64}, x.data, y.data, 1), "on when cp.async lands"));
   // Without the checks the bytes do not arrive either.
   EXPECT_EQ(problem(false, copies_kernel, {1, 64}, x.data, y.data, 1), "");
   EXPECT_TRUE(std::isnan(y.values()[0].x));
