@@ -14,7 +14,6 @@ import { readConfigFile } from '../config/parse-config.js'
 import { fileError, makeFolder } from '../native/files.js'
 import { packageRoot, StarError } from '../native/index.js'
 import { Tensor } from '../tensor/index.js'
-import { readSafetensors } from './safetensors.js'
 import { writeSafetensors } from './safetensors-writer.js'
 
 export const modelFormat = 'star-model-1'
@@ -72,37 +71,6 @@ export function findModelFolder(nameOrFolder: string): string {
 /** Reads model.json. @throws ERR_FILE when it is missing, ERR_CONFIG when it is not what it should be */
 export function readModelConfig(folder: string): ModelConfig {
   return readConfigFile(modelConfigSchema, join(folder, configFile))
-}
-
-/**
- * Weights of one part by name; on the CPU they are the mapped file. The caller disposes them.
- * @throws ERR_FILE when the file is missing or damaged
- */
-export function readModelWeights(folder: string, part: ModelPart, device = 'cpu'): Map<string, Tensor> {
-  return readSafetensors(join(folder, weightsFile(part)), { device }).tensors
-}
-
-/** Runs `use` on the weights of a part and frees them afterwards; errors of shape name the file. */
-export function withModelWeights<T>(
-  folder: string,
-  part: ModelPart,
-  use: (weights: Map<string, Tensor>) => T,
-  device = 'cpu',
-): T {
-  const weights = readModelWeights(folder, part, device)
-  try {
-    return use(weights)
-  } catch (error) {
-    if (!(error instanceof StarError) || error.code !== 'ERR_SHAPE') throw error
-    const file = join(folder, weightsFile(part))
-    throw new StarError(
-      'ERR_SHAPE',
-      `${file} does not fit ${join(folder, configFile)}: ${error.message}. Take both from the same model`,
-      { cause: error },
-    )
-  } finally {
-    for (const tensor of weights.values()) tensor.dispose()
-  }
 }
 
 /** Anything with named tensors; every Module is. */

@@ -1,9 +1,8 @@
 /** A data set as transformers train on it: captions with their text states, and the token maps of a frozen tokenizer. */
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { findModelFolder, readModelConfig, withModelWeights } from '../checkpoint/index.js'
 import { ImageCaptionDataset } from '../data/index.js'
+import { type HubOptions, localModel, localTextEncoder } from '../models/local.js'
+import { findModel, loadPart } from '../models/source.js'
 import { loadTextEncoder } from '../models/text/load.js'
 import { Tokenizer } from '../models/tokenizer/index.js'
 import { noGrad, type Random, scope, Tensor } from '../tensor/index.js'
@@ -37,7 +36,7 @@ export interface TokenBatch {
 
 export interface TokenDataOptions {
   data: { packs: readonly string[]; resolution: number }
-  /** Folder or name of a model that holds the tokenizer. */
+  /** Name or folder of a model that holds the tokenizer, a checkpoint file of one, or one of Hugging Face. */
   tokenizer: string
   textEncoder: string
 }
@@ -54,11 +53,11 @@ export class TokenData {
   /** Opens images, token maps and text states; what takes long is cached in the run folder. */
   static async open(options: TokenDataOptions, run: RunFolder, context: TaskContext): Promise<TokenData> {
     const { device } = context
-    const folder = findModelFolder(options.tokenizer)
-    const tokenizer = new Tokenizer(readModelConfig(folder).tokenizer, { init: null, device })
+    const source = findModel((await localModel(options.tokenizer, {}, downloads(context))).path)
+    const tokenizer = new Tokenizer(source.tokenizer, { init: null, device })
     tokenizer.setTrainable(false)
-    withModelWeights(folder, 'tokenizer', (weights) => tokenizer.load(weights))
-    const weightsHash = shortHash([readFileSync(join(folder, 'tokenizer.safetensors'))])
+    loadPart(source, 'tokenizer', tokenizer)
+    const tokenizerHash = shortHash(identity(tokenizer))
     const open = async (split: 'train' | 'held-out'): Promise<TokenSplit> => {
       const data = await ImageCaptionDataset.open([...options.data.packs], {
         resolution: options.data.resolution,
@@ -67,7 +66,7 @@ export class TokenData {
         onProgress: (done, total) => context.onProgress('decoding images', done, total),
       })
       const ids = Array.from({ length: data.length }, (_, i) => data.id(i)).join('\0')
-      const file = `tokens-${shortHash([weightsHash, `${options.data.resolution}\0`, ids])}.safetensors`
+      const file = `tokens-${shortHash([tokenizerHash, `${options.data.resolution}\0`, ids])}.safetensors`
       const tokens = await tokenMaps(
         tokenizer,
         data,
@@ -145,14 +144,20 @@ export class TokenData {
   }
 }
 
+const downloads = ({ signal, onProgress }: TaskContext): HubOptions => ({
+  signal,
+  onProgress: ({ done, total }) => onProgress('downloading', done, total),
+})
+
 /** The encoder is freed before a model is made. */
 async function textStates(
   name: string,
   captions: readonly string[],
   run: RunFolder,
-  { device, signal, onProgress }: TaskContext,
+  context: TaskContext,
 ): Promise<TextStates> {
-  const encoder = loadTextEncoder(name, device)
+  const { device, signal, onProgress } = context
+  const encoder = loadTextEncoder(await localTextEncoder(name, downloads(context)), device)
   try {
     return await TextStates.build(
       encoder,
@@ -166,10 +171,19 @@ async function textStates(
   }
 }
 
-function shortHash(parts: readonly (string | Buffer)[]): string {
+function shortHash(parts: Iterable<string | Uint8Array>): string {
   const hash = createHash('sha256')
   for (const part of parts) hash.update(part)
   return hash.digest('hex').slice(0, 16)
+}
+
+/** What token maps depend on: all that the tokenizer was made of. */
+function* identity(tokenizer: Tokenizer): Generator<string | Uint8Array> {
+  yield JSON.stringify(tokenizer.config)
+  for (const { name, tensor } of tokenizer.namedTensors()) {
+    yield name
+    yield new Uint8Array(tensor.handle.read())
+  }
 }
 
 function joined(rows: readonly Int32Array[]): Int32Array {
