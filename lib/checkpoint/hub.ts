@@ -8,7 +8,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { ListFileEntry } from '@huggingface/hub'
 import { nearest } from '../config/nearest.js'
 import { fileError } from '../native/files.js'
-import { StarError } from '../native/index.js'
+import { quoted, StarError } from '../native/index.js'
 import { acceptBlob, RepoCache, sizeOf } from './hub-cache.js'
 
 export interface HubOptions {
@@ -237,7 +237,7 @@ async function fromServer(session: Session, wanted: Wanted): Promise<string> {
     if (!isSafe(path) || !isHash(hash))
       throw new StarError(
         'ERR_FILE',
-        `${reference.id} lists a file ${JSON.stringify(path)} with the hash "${hash}", which is not safe to store`,
+        `${reference.id} lists a file ${quoted(path)} with the hash ${quoted(hash)}, which is not safe to store`,
       )
   const paths = new Set(
     choose(

@@ -2,7 +2,7 @@
  * PyTorch checkpoints, opened without running anything from them: the zip archives that torch.save has written since 1.6,
  * and the older form, five pickles one after another with the storages behind them.
  */
-import { type NativeTensor, native, StarError } from '../native/index.js'
+import { type NativeTensor, native, plain, StarError } from '../native/index.js'
 import { type PickleValue, pickleGlobals, type UnpickleOptions, unpickle } from '../pickle/index.js'
 import { bytesOf, elementSizes } from './stored-tensor.js'
 import { storagesByKey, type TorchStorage, torchGlobals } from './torch-pickle.js'
@@ -76,9 +76,9 @@ function openArchive(file: string, map: NativeTensor): Omit<TorchFile, 'map'> {
   for (const storage of storages.values()) {
     const data = entries.get(`${folder}data/${storage.key}`)
     const bytes = storage.count * elementSizes[storage.dtype]
-    if (!data) throw fail(`the entry data/${storage.key.slice(0, 100)} is missing`)
+    if (!data) throw fail(`the entry data/${plain(storage.key)} is missing`)
     if (data.end - data.begin < bytes)
-      throw fail(`storage ${storage.key} takes ${bytes} bytes, its entry holds ${data.end - data.begin}`)
+      throw fail(`storage ${plain(storage.key)} takes ${bytes} bytes, its entry holds ${data.end - data.begin}`)
     begins.set(storage, data.begin)
   }
   return { root, begins }
@@ -115,17 +115,17 @@ function openLegacy(file: string, map: NativeTensor): Omit<TorchFile, 'map'> {
   for (const key of keys) {
     const storage = storages.get(key as string)
     if (!storage || begins.has(storage)) throw damaged(file, `its list of storages is not that of its tensors`)
-    if (position + 8 > size) throw damaged(file, `it ends before storage ${storage.key}, so it was cut off`)
+    if (position + 8 > size) throw damaged(file, `it ends before storage ${plain(storage.key)}, so it was cut off`)
     const [low, high] = new Uint32Array(bytesOf(map, position, position + 8))
     if (low + high * 2 ** 32 !== storage.count)
-      throw damaged(file, `storage ${storage.key} has two sizes, ${low + high * 2 ** 32} and ${storage.count}`)
+      throw damaged(file, `storage ${plain(storage.key)} has two sizes, ${low + high * 2 ** 32} and ${storage.count}`)
     position += 8
     begins.set(storage, position)
     position += storage.count * elementSizes[storage.dtype]
     if (position > size)
       throw damaged(
         file,
-        `storage ${storage.key} ends at byte ${position}, but the file has ${size}, so it was cut off`,
+        `storage ${plain(storage.key)} ends at byte ${position}, but the file has ${size}, so it was cut off`,
       )
   }
   if (begins.size !== storages.size) throw damaged(file, 'its list of storages lacks some of its tensors')

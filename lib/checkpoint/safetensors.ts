@@ -3,7 +3,7 @@
  * strings under `__metadata__`, then the tensors' bytes, row-major, without holes.
  */
 
-import { type NativeTensor, native, StarError } from '../native/index.js'
+import { type NativeTensor, native, plain, quoted, StarError } from '../native/index.js'
 import type { Tensor } from '../tensor/index.js'
 import {
   bytesOf,
@@ -46,14 +46,14 @@ function damaged(file: string, detail: string): StarError {
 const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 
 function parseEntry(file: string, name: string, value: unknown, dataStart: number, fileSize: number): TensorEntry {
-  const where = `tensor ${JSON.stringify(name)}`
+  const where = `tensor ${quoted(name)}`
   if (typeof value !== 'object' || value === null) throw damaged(file, `${where} has no description`)
   const { dtype, shape, data_offsets: offsets } = value as Record<string, unknown>
   if (typeof dtype !== 'string') throw damaged(file, `${where} has no dtype`)
   if (!isElementType(dtype))
     throw new StarError(
       'ERR_FILE',
-      `${file}: ${where} has dtype ${dtype}, which cannot be read (known: ${Object.keys(elementSizes).join(', ')}). Convert it to F32 first`,
+      `${file}: ${where} has dtype ${plain(dtype)}, which cannot be read (known: ${Object.keys(elementSizes).join(', ')}). Convert it to F32 first`,
     )
   if (!Array.isArray(shape) || !shape.every(isWhole))
     throw damaged(file, `the shape of ${where} is not a list of whole numbers`)
@@ -88,7 +88,7 @@ function parseHeader(file: string, header: Uint8Array, fileSize: number): Header
   try {
     parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(header))
   } catch (error) {
-    throw damaged(file, `its header is not JSON (${(error as Error).message.slice(0, 100)})`)
+    throw damaged(file, `its header is not JSON (${plain((error as Error).message)})`)
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
     throw damaged(file, 'its header is not a JSON object')
@@ -101,18 +101,15 @@ function parseHeader(file: string, header: Uint8Array, fileSize: number): Header
     }
     if (typeof value !== 'object' || value === null) throw damaged(file, '__metadata__ is not an object of strings')
     for (const [key, text] of Object.entries(value)) {
-      if (typeof text !== 'string') throw damaged(file, `the metadata ${JSON.stringify(key)} is not a string`)
+      if (typeof text !== 'string') throw damaged(file, `the metadata ${quoted(key)} is not a string`)
       Object.defineProperty(metadata, key, { value: text, enumerable: true, writable: true, configurable: true })
     }
   }
   let position = dataStart
   for (const entry of [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
-    if (entry.begin < position) throw damaged(file, `tensor ${JSON.stringify(entry.name)} overlaps the one before it`)
+    if (entry.begin < position) throw damaged(file, `tensor ${quoted(entry.name)} overlaps the one before it`)
     if (entry.begin > position)
-      throw damaged(
-        file,
-        `${entry.begin - position} bytes before tensor ${JSON.stringify(entry.name)} belong to no tensor`,
-      )
+      throw damaged(file, `${entry.begin - position} bytes before tensor ${quoted(entry.name)} belong to no tensor`)
     position = entry.end
   }
   if (position !== fileSize) throw damaged(file, `${fileSize - position} bytes at its end belong to no tensor`)

@@ -1,5 +1,5 @@
 /** Nested dictionaries of tensors as one flat list: names are the keys on the way, joined by dots. */
-import { StarError } from '../native/index.js'
+import { quoted, StarError } from '../native/index.js'
 import {
   isPickleKey,
   PickleGlobal,
@@ -71,7 +71,7 @@ class Flattener {
     else if (isPickleKey(value)) this.values.set(this.#name(path), value)
     else if (value instanceof Uint8Array) this.values.set(this.#name(path), Buffer.from(value).toString('latin1'))
     else if (value instanceof PickleObject)
-      this.#refuse(`it holds a ${value.kind} by itself, under "${this.#name(path)}"`)
+      this.#refuse(`it holds a ${value.kind} by itself, under ${quoted(this.#name(path))}`)
   }
 
   #key(key: PickleKey): string {
@@ -83,7 +83,7 @@ class Flattener {
   #name(path: readonly string[]): string {
     const name = path.join('.')
     if (name.length > maxName) this.#refuse(`a name in it has ${name.length} characters, at most ${maxName} are read`)
-    if (this.#names.has(name)) this.#refuse(`two values in it have the name ${JSON.stringify(name)}`)
+    if (this.#names.has(name)) this.#refuse(`two values in it have the name ${quoted(name)}`)
     this.#names.add(name)
     return name
   }
@@ -92,7 +92,7 @@ class Flattener {
     const { storage, offset, shape } = tensor
     const size = elementSizes[storage.dtype]
     const bytes = countOf(shape) * size
-    const where = `tensor ${JSON.stringify(name)} of shape (${shape.join(', ')})`
+    const where = `tensor ${quoted(name)} of shape (${shape.join(', ')})`
     if (bytes > Math.max(this.#fileSize, repetitionAllowance))
       this.#refuse(`${where} takes ${bytes} bytes, more than the ${this.#fileSize} of the file`)
     this.#bytes += bytes

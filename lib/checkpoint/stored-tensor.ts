@@ -1,5 +1,5 @@
 /** Tensors as files hold them: where their bytes lie in the mapped file, and how they become tensors of ours. */
-import { type NativeTensor, native, StarError } from '../native/index.js'
+import { type NativeTensor, native, quoted, StarError } from '../native/index.js'
 import { countOf, type DType, type HostArray, Tensor } from '../tensor/index.js'
 
 /** Bytes of one element, by the names that safetensors gives the types. */
@@ -68,7 +68,7 @@ function narrow<T extends BigInt64Array | BigUint64Array | Uint32Array>(stored: 
     if (value !== (value | 0))
       throw new StarError(
         'ERR_FILE',
-        `${stored.file}: tensor ${JSON.stringify(stored.name)} holds ${wide[i]} at index ${i}, which does not fit the i32 that ` +
+        `${stored.file}: tensor ${quoted(stored.name)} holds ${wide[i]} at index ${i}, which does not fit the i32 that ` +
           `${stored.dtype} is read as. Save it with smaller values or leave it out`,
       )
     out[i] = value

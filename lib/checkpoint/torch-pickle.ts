@@ -67,8 +67,8 @@ function rebuildTensor([storage, offset, size, stride]: readonly PickleValue[]):
   const strides = indices(stride)
   if (!(storage instanceof TorchStorage) || !isIndex(offset) || !shape || !strides || shape.length !== strides.length)
     return undefined
-  if (!(offset + reachOf(shape, strides) < storage.count) && countOf(shape) > 0) return undefined
-  return new TorchTensor(storage, offset, shape, strides)
+  if (countOf(shape) === 0) return new TorchTensor(storage, 0, shape, strides)
+  return offset + reachOf(shape, strides) < storage.count ? new TorchTensor(storage, offset, shape, strides) : undefined
 }
 
 const rebuildParameter = ([data]: readonly PickleValue[]): TorchTensor | undefined =>

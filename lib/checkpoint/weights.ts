@@ -5,7 +5,7 @@ import { z } from 'zod'
 import { nearest } from '../config/nearest.js'
 import { readConfigFile } from '../config/parse-config.js'
 import { fileError } from '../native/files.js'
-import { type NativeTensor, StarError } from '../native/index.js'
+import { type NativeTensor, plain, quoted, StarError } from '../native/index.js'
 import type { PickleKey } from '../pickle/index.js'
 import type { Tensor } from '../tensor/index.js'
 import { looksLikeTorch } from './pytorch.js'
@@ -64,7 +64,7 @@ export class Weights {
       const guess = nearest(name, this.names)
       throw new StarError(
         'ERR_FILE',
-        `${this.path} holds no tensor "${name}"${guess === undefined ? '' : `, did you mean "${guess}"?`} (it holds ${this.#stored.size})`,
+        `${this.path} holds no tensor "${name}"${guess === undefined ? '' : `, did you mean ${quoted(guess)}?`} (it holds ${this.#stored.size})`,
       )
     }
     return readStored(stored, device)
@@ -125,7 +125,7 @@ function openShards(index: string): Opened {
     const byName = new Map<string, StoredTensor>()
     for (const file of new Set(Object.values(places))) {
       if (file !== basename(file) || file === '..')
-        throw new StarError('ERR_FILE', `${index} names the file "${file}", expected one beside it`)
+        throw new StarError('ERR_FILE', `${index} names the file ${quoted(file)}, expected one beside it`)
       const shard = openFile(join(dirname(index), file))
       opened.maps.push(...shard.maps)
       opened.format = shard.format
@@ -136,7 +136,7 @@ function openShards(index: string): Opened {
       if (!stored)
         throw new StarError(
           'ERR_FILE',
-          `${index} says that ${file} holds the tensor "${name}", but it does not. Download both again`,
+          `${index} says that ${plain(file)} holds the tensor ${quoted(name)}, but it does not. Download both again`,
         )
       opened.tensors.push(stored)
     }
@@ -195,8 +195,8 @@ function select(path: string, opened: Opened, key: string): Opened {
     const guess = nearest(key, known)
     throw new StarError(
       'ERR_FILE',
-      `${path} holds no tensors below "${key}"${guess === undefined ? '' : `, did you mean "${guess}"?`} ` +
-        `At the top it has ${[...new Set(opened.tensors.map(({ name }) => name.split('.')[0]))].slice(0, 10).join(', ') || 'no tensors'}`,
+      `${path} holds no tensors below "${key}"${guess === undefined ? '' : `, did you mean ${quoted(guess)}?`} ` +
+        `At the top it has ${[...new Set(opened.tensors.map(({ name }) => plain(name.split('.')[0])))].slice(0, 10).join(', ') || 'no tensors'}`,
     )
   }
   return { ...opened, tensors, values: new Map(below(key, opened.values)) }

@@ -3,7 +3,7 @@
  * table of entries is read (APPNOTE.TXT 6.3, sections 4.3.7 to 4.3.16, zip64 included); zip libraries hand out streams or
  * copies of entries, not where they lie.
  */
-import type { NativeTensor } from '../native/index.js'
+import { type NativeTensor, quoted } from '../native/index.js'
 import { bytesOf } from './stored-tensor.js'
 
 export interface ZipEntry {
@@ -94,7 +94,7 @@ function contentBegin(map: NativeTensor, header: number, limit: number, name: Bu
   return header + localSize + local.readUInt16LE(26) + local.readUInt16LE(28)
 }
 
-const shown = (name: Buffer): string => JSON.stringify(name.toString('utf8').slice(0, 100))
+const shown = (name: Buffer): string => quoted(name.toString('utf8'))
 
 /**
  * The entries of an archive by name.

@@ -26,3 +26,14 @@ export class StarError extends Error {
     super(message, options)
   }
 }
+
+/** A text out of a file as a part of an error: one line, cut to a readable length, control characters as escapes. */
+export function plain(text: string, most = 100): string {
+  const cut = text.length > most ? `${text.slice(0, most)}…` : text
+  return JSON.stringify(cut)
+    .slice(1, -1)
+    .replaceAll(/\p{Cc}/gu, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+/** `plain` in quotes. */
+export const quoted = (text: string): string => `"${plain(text)}"`

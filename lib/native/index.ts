@@ -7,7 +7,7 @@ import type { NativeAddon } from './addon.js'
 import { StarError } from './error.js'
 
 export type { NativeAddon, NativeTensor } from './addon.js'
-export { type ErrorCode, StarError } from './error.js'
+export { type ErrorCode, plain, quoted, StarError } from './error.js'
 
 /** Folder of the package: the nearest one above this file that holds package.json. */
 export const packageRoot: string = (() => {

@@ -4,7 +4,7 @@
  * refused. Time and memory are bounded by the size of the pickle and by limits on its values, whatever it says.
  * The instructions are those of Python's pickletools.
  */
-import { StarError } from '../native/error.js'
+import { quoted, StarError } from '../native/error.js'
 import { PickleSource } from './source.js'
 import { isPickleKey, PickleGlobal, PickleTuple, type PickleValue } from './value.js'
 
@@ -117,7 +117,7 @@ class Machine {
 
   #global(module: string, name: string): void {
     const known = this.#options.globals.get(`${module} ${name}`)
-    if (!known) this.#refuse(`it names the Python object ${JSON.stringify(`${module}.${name}`.slice(0, 100))}`)
+    if (!known) this.#refuse(`it names the Python object ${quoted(`${module}.${name}`)}`)
     this.#push(known)
   }
 

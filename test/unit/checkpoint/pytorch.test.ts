@@ -1,8 +1,9 @@
-import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { closeSync, cpSync, openSync, readdirSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openWeights } from '../../../lib/checkpoint/index.js'
-import { native, StarError } from '../../../lib/native/index.js'
+import { native, packageRoot, StarError } from '../../../lib/native/index.js'
 import { goldenFolder } from '../../support/golden.js'
 import { archive, checkpoint, dict, int, latin1, tensor, text, u64 } from '../../support/torch-archive.js'
 
@@ -41,7 +42,7 @@ t.test('views of a storage: dense, transposed, with an offset, repeated, empty, 
   t.same(read({ shape: [2, 2, 2], strides: [0, 1, 3] }), [1, 4, 2, 5, 1, 4, 2, 5])
   t.same(read({ shape: [], strides: [], offset: 5 }), [6])
   t.same(read({ shape: [1, 2], strides: [99, 1], offset: 4 }), [5, 6], 'the step of a dimension of one means nothing')
-  t.same(read({ shape: [0, 4], strides: [4, 1], offset: 0 }), [])
+  t.same(read({ shape: [0, 4], strides: [4, 1], offset: 999 }), [], 'nor where an empty tensor lies')
 })
 
 t.test('every type, also with a step', async (t) => {
@@ -269,4 +270,16 @@ t.test('a file of gigabytes of nothing is refused without being read', async (t)
   closeSync(fd)
   truncateSync(file, 2 ** 33)
   t.throws(() => openWeights(file), { code: 'ERR_FILE', message: /cut off/ })
+})
+
+t.test('what was found by damaging files at random is still refused, and some seconds of more', async (t) => {
+  const corpus = join(packageRoot, 'test', 'data', 'damaged-weights')
+  const folder = join(t.testdir(), 'corpus')
+  cpSync(corpus, folder, { recursive: true })
+  const script = join(packageRoot, 'dist', 'test', 'support', 'fuzz-weights.js')
+  const output = execFileSync(process.execPath, [script, '5', folder, '1'], { encoding: 'utf8' })
+  const { count, kinds, maxRSS } = JSON.parse(output)
+  t.ok(count > 100)
+  t.ok(kinds.length >= readdirSync(corpus).length, `${kinds.length} kinds of answers`)
+  t.ok(maxRSS < 1e6, `at most ${maxRSS} kB of memory`)
 })
