@@ -1,6 +1,8 @@
 /** Public interface of star-t2i. */
+export { type Conversion, type ConvertOptions, convertWeights } from './checkpoint/convert.js'
 export { type GridOptions, ImageGrid, type ImageSettings, imageGrid, StarImage } from './image.js'
 export { type ModelInfo, modelInfo, type PartInfo } from './model-info.js'
+export type { HubProgress } from './models/local.js'
 export type { SourceOptions } from './models/source.js'
 export { type ErrorCode, StarError } from './native/index.js'
 export type { SampleVersion, SamplingOptions, SamplingSettings } from './sampling/index.js'

@@ -3,7 +3,8 @@
  * memory beyond a limit fails. One file for each kind of answer, the smallest, is kept as the corpus.
  * Arguments: seconds, corpus folder (read as seeds and written), first seed (default 1).
  */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openWeights } from '../../lib/checkpoint/index.js'
 import { StarError } from '../../lib/native/index.js'
@@ -15,7 +16,9 @@ const slowest = 20_000
 
 const [seconds, folder, seed = '1'] = process.argv.slice(2)
 mkdirSync(folder, { recursive: true })
-const path = join(folder, '..', `fuzz-${process.pid}.pth`)
+const scratch = mkdtempSync(join(tmpdir(), 'fuzz-'))
+process.on('exit', () => rmSync(scratch, { recursive: true, force: true }))
+const path = join(scratch, 'x.pth')
 const random = new Random(Number(seed))
 const below = (n: number): number => Math.floor(random.next() * n)
 const pick = <T>(items: readonly T[]): T => items[below(items.length)]
