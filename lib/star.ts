@@ -11,7 +11,7 @@ import { loadTextEncoder } from './models/text/load.js'
 import { imageSide, Tokenizer } from './models/tokenizer/index.js'
 import { StarError } from './native/index.js'
 import { imageNoise } from './sampling/image-noise.js'
-import { generate, type SamplingOptions, type SamplingSettings, samplingSchema } from './sampling/index.js'
+import { GraphPool, generate, type SamplingOptions, type SamplingSettings, samplingSchema } from './sampling/index.js'
 import { concat, keep, noGrad, resolveDevice, scope, slice, type Tensor, tellFallback } from './tensor/index.js'
 
 /** Longest prompt that is taken, in characters. The text encoder reads its first tokens only. */
@@ -89,6 +89,7 @@ interface Job {
 
 export class Star {
   #disposed = false
+  readonly #graphs = new GraphPool()
 
   private constructor(
     private readonly model: ModelInfo,
@@ -225,6 +226,7 @@ export class Star {
         transformer: this.transformer,
         quantizer: this.tokenizer.quantizer,
         samplerHead: this.samplerHead,
+        graphs: this.#graphs,
         text,
         empty,
         prompts: jobs.map((job) => distinct.indexOf(job.prompt)),
@@ -288,6 +290,7 @@ export class Star {
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
+    this.#graphs.dispose()
     this.tokenizer.dispose()
     this.transformer.dispose()
     this.samplerHead?.dispose()

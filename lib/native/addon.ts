@@ -59,6 +59,12 @@ interface DeviceOps {
   empty(shape: readonly number[], dtype: DType, device: string): NativeTensor
   copy(to: NativeTensor, from: NativeTensor): void
   synchronize(device: string): void
+  canCapture(device: string): boolean
+  beginCapture(device: string): void
+  /** The number of the graph; with `keep` false what was recorded is forgotten. */
+  endCapture(device: string, keep: boolean): number
+  launchGraph(device: string, graph: number): void
+  destroyGraph(device: string, graph: number): void
   memory(device: string): MemoryStats
   resetPeakMemory(device: string): void
   trimMemory(device: string): void

@@ -1,20 +1,21 @@
 /** The generation loop: from encoded prompts to f̂, scale by scale. */
 import { setImmediate } from 'node:timers/promises'
-import { type SamplerHead, ScaleDecoder, type StarTransformer, type TextInput } from '../models/star/index.js'
+import {
+  type DecoderOptions,
+  type SamplerHead,
+  ScaleDecoder,
+  type StarTransformer,
+  type TextInput,
+} from '../models/star/index.js'
 import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
-import { concat, draw, gumbelMix, keep, noGrad, reshape, scope, slice, Tensor } from '../tensor/index.js'
-import { guidanceStrength, guide } from './guidance.js'
+import { concat, keep, noGrad, scope, Tensor } from '../tensor/index.js'
+import type { GraphPool } from './graphs.js'
 import { type NoiseSource, seededNoise } from './noise.js'
-import {
-  progress,
-  type SamplingOptions,
-  type SamplingSettings,
-  samplingSettings,
-  smoothing,
-  tokenFilter,
-} from './settings.js'
-import { type StableStepEvent, stableTokens } from './stable.js'
+import { EagerRunner, type ScaleRunner } from './runner.js'
+import { sampleScale } from './scale.js'
+import { type SamplingOptions, type SamplingSettings, samplingSettings } from './settings.js'
+import type { StableStepEvent } from './stable.js'
 
 /** What a generation shows after each scale. Its tensors are valid until the callback (or its promise) is done. */
 export interface ScaleEvent {
@@ -43,6 +44,8 @@ export interface GenerateOptions {
   settings?: SamplingOptions
   /** Random numbers; default: made from settings.seed. */
   noise?: NoiseSource
+  /** Recorded scales of earlier generations of the same shape, used and added to on devices that can record. */
+  graphs?: GraphPool
   /** Makes images of f̂ for previews. */
   decode?: (fHat: Tensor) => Tensor
   onScale?: (event: ScaleEvent) => void | Promise<void>
@@ -62,9 +65,8 @@ export async function generate(options: GenerateOptions): Promise<Tensor> {
   checkModels(transformer, quantizer)
   const scales = transformer.levels.length
   const noise = options.noise ?? seededNoise(settings.seed, transformer.device)
-  const decoder = openDecoder(options, settings.cfg > 0)
-  let fHat: Tensor | null = null
-  let input: Tensor | null = null
+  const models = { transformer, quantizer, samplerHead, settings, onStep }
+  const runner = openRunner(options, settings)
   try {
     for (let k = 0; k < scales; k++) {
       if (k > 0) await setImmediate()
@@ -72,105 +74,30 @@ export async function generate(options: GenerateOptions): Promise<Tensor> {
         throw new StarError('ERR_ABORTED', `the generation was aborted before scale ${k + 1} of ${scales}`, {
           cause: signal.reason,
         })
-      const step: ScaleStep = sampleScale({
-        decoder,
-        transformer,
-        quantizer,
-        samplerHead,
-        settings,
-        noise,
-        onStep,
-        k,
-        fHat,
-        input,
-      })
-      fHat?.dispose()
-      input?.dispose()
-      fHat = keep(step.fHat)
-      input = step.next && keep(step.next)
-      const tokens = step.tokens && keep(step.tokens)
-      try {
-        await onScale?.({ scaleIndex: k, scales, fHat, tokens, preview: () => preview(step.fHat, decode) })
-      } finally {
-        tokens?.dispose()
-      }
+      const { fHat, tokens } = runner.run(k, noise, (input) => sampleScale(models, input))
+      await onScale?.({ scaleIndex: k, scales, fHat, tokens, preview: () => preview(fHat, decode) })
     }
-    const result = fHat!
-    fHat = null
-    return result
+    return runner.result()
   } finally {
-    decoder.dispose()
-    fHat?.dispose()
-    input?.dispose()
+    runner.release()
   }
 }
 
-interface ScaleStep {
-  fHat: Tensor
-  next: Tensor | null
-  tokens: Tensor | null
-}
-
-interface ScaleInput extends Pick<GenerateOptions, 'transformer' | 'quantizer' | 'samplerHead' | 'onStep'> {
-  decoder: ScaleDecoder
-  settings: SamplingSettings
-  noise: NoiseSource
-  k: number
-  fHat: Tensor | null
-  input: Tensor | null
-}
-
-/** One scale: features, guided logits, tokens or a soft mix, f̂ and the next input. */
-function sampleScale(given: ScaleInput): ScaleStep {
-  const { decoder, transformer, quantizer, samplerHead, settings, noise, k, fHat, input } = given
-  return noGrad(() =>
-    scope(() => {
-      const scales = transformer.levels.length
-      const guided = settings.cfg > 0
-      const features = decoder.step(k, input && guided ? concat([input, input], 0) : input)
-      const transformerLogits = () =>
-        guidedLogits(transformer, features, guided ? guidanceStrength(settings.cfg, k, scales) : null)
-      if (samplerHead && k >= settings.stableFrom && !settings.moreSmooth && settings.version !== 'old') {
-        const { pooled } = decoder
-        const codebook = quantizer.embedding.weight
-        const tokens = stableTokens({
-          head: samplerHead,
-          codebook,
-          features,
-          pooled,
-          settings,
-          noise,
-          k,
-          transformerLogits,
-          onStep: given.onStep,
-        })
-        return { ...quantizer.nextInput(k, fHat, quantizer.embedIndices(tokens)), tokens }
-      }
-      const logits = transformerLogits()
-      const [batch, length, vocab] = logits.shape
-      const rows = reshape(logits, [batch * length, vocab])
-      if (settings.moreSmooth) {
-        const codebook = quantizer.embedding.weight
-        const gumbel = noise.gumbel(batch * length, vocab)
-        // As in the published program, the soft mix is of all tokens: top-k and top-p concern drawn tokens only.
-        const mix = gumbelMix(rows, gumbel, codebook, { topK: 0, topP: 0, ...smoothing(progress(k, scales)) })
-        return { ...quantizer.nextInput(k, fHat, reshape(mix, [batch, length, codebook.dim(1)])), tokens: null }
-      }
-      const tokens = reshape(draw(rows, noise.draw(batch * length), tokenFilter(settings, k)).ids, [batch, length])
-      return { ...quantizer.nextInput(k, fHat, quantizer.embedIndices(tokens)), tokens }
-    }),
-  )
-}
-
-/** Logits of the prompts' half. At strength 0 the other half's logits are not needed. */
-function guidedLogits(transformer: StarTransformer, features: Tensor, strength: number | null): Tensor {
-  if (strength === null) return transformer.logits(features)
-  if (strength === 0) return transformer.logits(slice(features, 0, 0, features.dim(0) / 2))
-  return guide(transformer.logits(features), strength)
+/** A runner of recorded scales where that is possible; steps of stable sampling cannot be watched in a recording. */
+function openRunner(options: GenerateOptions, settings: SamplingSettings): ScaleRunner {
+  const { transformer, graphs, onStep } = options
+  return withTexts(options, settings.cfg > 0, (texts) => {
+    const recorded = onStep ? null : graphs?.borrow(transformer, texts, settings)
+    return recorded ?? new EagerRunner(new ScaleDecoder(transformer, texts))
+  })
 }
 
 /** The batch is [prompts…, ""…] under guidance. */
-function openDecoder({ transformer, text, empty, prompts }: GenerateOptions, guided: boolean): ScaleDecoder {
+function withTexts<T>(
+  { text, empty, prompts }: GenerateOptions,
+  guided: boolean,
+  use: (texts: DecoderOptions) => T,
+): T {
   const count = text.pooled.dim(0)
   const images = prompts ?? Array.from({ length: count }, (_, i) => i)
   const outside = images.find((i) => !Number.isInteger(i) || i < 0 || i >= count)
@@ -179,7 +106,7 @@ function openDecoder({ transformer, text, empty, prompts }: GenerateOptions, gui
       'ERR_ARGUMENT',
       `generate: prompts are [${images.join(', ')}], expected at least one index of the ${count} prompts`,
     )
-  if (!guided) return new ScaleDecoder(transformer, { text, rows: images })
+  if (!guided) return use({ text, rows: images })
   const empties = empty?.pooled.dim(0)
   if (!empty || (empties !== 1 && empties !== images.length) || empty.states.dim(1) !== text.states.dim(1))
     throw new StarError(
@@ -194,7 +121,7 @@ function openDecoder({ transformer, text, empty, prompts }: GenerateOptions, gui
         pooled: concat([text.pooled, empty.pooled], 0),
         mask: concatMasks(text, empty),
       }
-      return new ScaleDecoder(transformer, {
+      return use({
         text: all,
         rows: [...images, ...images.map((_, i) => count + (empties === 1 ? 0 : i))],
       })

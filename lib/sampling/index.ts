@@ -1,4 +1,5 @@
 export * from './generate.js'
+export { GraphPool } from './graphs.js'
 export * from './guidance.js'
 export * from './noise.js'
 export * from './settings.js'

@@ -1,4 +1,5 @@
 export * from './device.js'
+export * from './graph.js'
 export * from './ops/attention.js'
 export * from './ops/conv.js'
 export * from './ops/elementwise.js'

@@ -56,6 +56,25 @@ void define_devices(Napi::Object exports) {
     backend(call.string(0, "device")).synchronize();
     return call.info.Env().Undefined();
   });
+  define_op(exports, "canCapture", [](const Call& call) -> Napi::Value {
+    return Napi::Boolean::New(call.info.Env(), backend(call.string(0, "device")).can_capture());
+  });
+  define_op(exports, "beginCapture", [](const Call& call) -> Napi::Value {
+    backend(call.string(0, "device")).begin_capture();
+    return call.info.Env().Undefined();
+  });
+  define_op(exports, "endCapture", [](const Call& call) -> Napi::Value {  // (device, keep) → number of the graph
+    return Napi::Number::New(call.info.Env(),
+                             static_cast<double>(backend(call.string(0, "device")).end_capture(call.boolean(1, "keep"))));
+  });
+  define_op(exports, "launchGraph", [](const Call& call) -> Napi::Value {
+    backend(call.string(0, "device")).launch_graph(call.integer(1, "graph"));
+    return call.info.Env().Undefined();
+  });
+  define_op(exports, "destroyGraph", [](const Call& call) -> Napi::Value {
+    backend(call.string(0, "device")).destroy_graph(call.integer(1, "graph"));
+    return call.info.Env().Undefined();
+  });
   define_op(exports, "memory", [](const Call& call) -> Napi::Value {
     const MemoryStats stats = backend(call.string(0, "device")).memory();
     Napi::Object object = Napi::Object::New(call.info.Env());

@@ -40,6 +40,15 @@ class Backend {
   virtual void copy_to_host(void* to, const void* from, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
 
+  // Graphs: the work given between `begin_capture` and `end_capture` is recorded and not done; `launch_graph` does it, as often
+  // as wanted, with the same addresses and scalars. Memory that is allocated in between is released in between. `end_capture`
+  // gives a number of its own to each graph; with `keep` false it forgets what was recorded and gives 0.
+  virtual bool can_capture() const = 0;
+  virtual void begin_capture() = 0;
+  virtual int64_t end_capture(bool keep) = 0;
+  virtual void launch_graph(int64_t graph) = 0;
+  virtual void destroy_graph(int64_t graph) noexcept = 0;
+
   virtual void matmul(const MatmulArgs&) = 0;
   virtual void conv2d(const Conv2dArgs&) = 0;
   virtual void conv2d_backward_data(const Conv2dBackwardDataArgs&) = 0;

@@ -34,6 +34,14 @@ std::string CpuBackend::description() const {
          hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets());
 }
 
+namespace {
+[[noreturn]] void no_graphs() { fail(ErrorCode::Device, "the CPU records no graphs: run the work itself"); }
+}  // namespace
+
+void CpuBackend::begin_capture() { no_graphs(); }
+int64_t CpuBackend::end_capture(bool) { no_graphs(); }
+void CpuBackend::launch_graph(int64_t) { no_graphs(); }
+
 void CpuBackend::copy_from_host(void* to, const void* from, size_t bytes) { copy(to, from, bytes); }
 void CpuBackend::copy_to_host(void* to, const void* from, size_t bytes) { copy(to, from, bytes); }
 

@@ -26,6 +26,12 @@ class CpuBackend final : public Backend {
   void copy_to_host(void* to, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
 
+  bool can_capture() const override { return false; }
+  void begin_capture() override;
+  int64_t end_capture(bool keep) override;
+  void launch_graph(int64_t graph) override;
+  void destroy_graph(int64_t) noexcept override {}
+
   void matmul(const MatmulArgs&) override;
   void conv2d(const Conv2dArgs&) override;
   void conv2d_backward_data(const Conv2dBackwardDataArgs&) override;

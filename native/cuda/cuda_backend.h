@@ -5,6 +5,7 @@
 
 #include <cuda_runtime.h>
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -35,6 +36,12 @@ class CudaBackend final : public Backend {
   void copy_from_host(void* to, const void* from, size_t bytes) override;
   void copy_to_host(void* to, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
+
+  bool can_capture() const override { return true; }
+  void begin_capture() override;
+  int64_t end_capture(bool keep) override;
+  void launch_graph(int64_t graph) override;
+  void destroy_graph(int64_t graph) noexcept override;
 
   void matmul(const MatmulArgs&) override;
   void conv2d(const Conv2dArgs&) override;
@@ -91,6 +98,8 @@ class CudaBackend final : public Backend {
   int* fault_ = nullptr;  // device memory
   MemoryStats stats_;
   std::unique_ptr<CudaStaging> staging_;
+  std::map<int64_t, cudaGraphExec_t> graphs_;
+  int64_t last_graph_ = 0;
   std::shared_ptr<CudaGemm> gemm_;
   std::shared_ptr<CudaConv> conv_;
 };

@@ -11,6 +11,12 @@ export interface DecoderOptions {
   rows?: readonly number[]
 }
 
+interface PreparedText {
+  pooled: Tensor
+  start: Tensor
+  texts: (TextKeysValues | null)[]
+}
+
 /**
  * Runs the transformer scale by scale. Text keys and values are computed once per prompt, the caches hold all L tokens from
  * the start, and nothing waits for the host. `dispose` frees everything.
@@ -38,32 +44,66 @@ export class ScaleDecoder {
     this.batch = samples.length
     this.#model = model
     const { heads, width } = model.config
-    const device = model.device
+    const made = this.#prepare(text, samples)
+    this.pooled = made.pooled
+    this.#start = made.start
+    this.#texts = made.texts
+    const shape = [samples.length, model.length, heads, width / heads]
+    const cache = (): Tensor => keep(Tensor.empty(shape, { device: model.device }))
+    this.#caches = model.blocks.map(() => ({ k: cache(), v: cache(), length: 0 }))
+  }
+
+  /** What the prompts give: owned by the caller, the mask shared by all blocks. */
+  #prepare(text: TextInput, samples: readonly number[]): PreparedText {
+    const model = this.#model
     const made = noGrad(() =>
       scope(() => {
         const attended = model.attendedText(text, samples[0])
-        const ids = model.config.crossAttention === 'first-sample' ? null : rows
-        const mask = attended?.mask && ids ? gatherMask(attended.mask, ids) : (attended?.mask?.detach() ?? null)
+        const ids = model.config.crossAttention === 'first-sample' ? null : samples
         return {
           pooled: gatherRows(text.pooled, samples),
           start: gatherRows(model.startTokens(text.pooled), samples),
-          mask,
+          mask: attended?.mask ? (ids ? gatherMask(attended.mask, ids) : copyOf(attended.mask)) : null,
           texts: model.blocks.map((block) => {
             const own = attended && textKeysValues(block, attended)
             return own && (ids ? { k: gatherRows(own.k, ids), v: gatherRows(own.v, ids) } : { k: own.k, v: own.v })
           }),
-          caches: model.blocks.map(() => {
-            const shape = [samples.length, model.length, heads, width / heads]
-            return { k: Tensor.empty(shape, { device }), v: Tensor.empty(shape, { device }) }
-          }),
         }
       }),
     )
-    this.pooled = keep(made.pooled)
-    this.#start = keep(made.start)
     const mask = made.mask && keep(made.mask)
-    this.#texts = made.texts.map((t) => t && { k: keep(t.k), v: keep(t.v), mask })
-    this.#caches = made.caches.map((c) => ({ k: keep(c.k), v: keep(c.v), length: 0 }))
+    return {
+      pooled: keep(made.pooled),
+      start: keep(made.start),
+      texts: made.texts.map((t) => t && { k: keep(t.k), v: keep(t.v), mask }),
+    }
+  }
+
+  /** Starts again with other prompts of the same number, samples and length, in the same memory. */
+  rewind({ text, rows }: DecoderOptions): void {
+    const samples = rows ?? Array.from({ length: text.pooled.dim(0) }, (_, i) => i)
+    const made = this.#prepare(text, samples)
+    const pairs: [Tensor, Tensor][] = [
+      [this.pooled, made.pooled],
+      [this.#start, made.start],
+      ...this.#texts.flatMap((own, i): [Tensor, Tensor][] => {
+        const other = made.texts[i]
+        return own && other
+          ? [
+              [own.k, other.k],
+              [own.v, other.v],
+            ]
+          : []
+      }),
+    ]
+    const [mask, otherMask] = [maskOf(this.#texts), maskOf(made.texts)]
+    if (mask && otherMask) pairs.push([mask, otherMask])
+    for (const [own, other] of pairs) {
+      own.copyFrom(other)
+      other.dispose()
+    }
+    for (const cache of this.#caches) cache.length = 0
+    this.#next = 0
   }
 
   /**
@@ -107,6 +147,9 @@ export class ScaleDecoder {
   }
 }
 
+/** All blocks share one mask. */
+const maskOf = (texts: readonly (TextKeysValues | null)[]): Tensor | null => texts.find((t) => t !== null)?.mask ?? null
+
 /** x[ids] over the first dimension. */
 function gatherRows(x: Tensor, ids: readonly number[]): Tensor {
   const [rows, ...rest] = x.shape
@@ -115,6 +158,13 @@ function gatherRows(x: Tensor, ids: readonly number[]): Tensor {
     ids.length,
     ...rest,
   ])
+}
+
+/** The same values in memory of its own: what is rewound must not be the caller's. */
+function copyOf(x: Tensor): Tensor {
+  const copy = Tensor.empty(x.shape, { dtype: x.dtype, device: x.device })
+  copy.copyFrom(x)
+  return copy
 }
 
 /** mask[ids] of a u8 (rows, T) mask. */

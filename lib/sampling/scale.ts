@@ -1,0 +1,85 @@
+/** One scale of a generation: from the transformer's features to f̂. */
+import type { SamplerHead, ScaleDecoder, StarTransformer } from '../models/star/index.js'
+import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
+import { concat, draw, gumbelMix, noGrad, reshape, scope, slice, type Tensor } from '../tensor/index.js'
+import { guidanceStrength, guide } from './guidance.js'
+import type { NoiseSource } from './noise.js'
+import { progress, type SamplingSettings, smoothing, tokenFilter } from './settings.js'
+import { type StableStepEvent, stableTokens } from './stable.js'
+
+/** What a scale adds to a generation. */
+export interface ScaleStep {
+  fHat: Tensor
+  next: Tensor | null
+  tokens: Tensor | null
+}
+
+/** What is the same for all scales of a generation. */
+export interface ScaleModels {
+  transformer: StarTransformer
+  quantizer: MultiScaleQuantizer
+  samplerHead: SamplerHead | null
+  settings: SamplingSettings
+  onStep?: (event: StableStepEvent) => void
+}
+
+/** What a scale is made of. */
+export interface ScaleInput {
+  /** Scale index; the decoder takes scales in order. */
+  k: number
+  decoder: ScaleDecoder
+  noise: NoiseSource
+  /** f̂ before this scale, null at the first. */
+  fHat: Tensor | null
+  /** (B, p², Z): f̂ at the size of this scale, null at the first. */
+  input: Tensor | null
+}
+
+/** One scale: features, guided logits, tokens or a soft mix, f̂ and the next input. */
+export function sampleScale(models: ScaleModels, { k, decoder, noise, fHat, input }: ScaleInput): ScaleStep {
+  const { transformer, quantizer, samplerHead, settings, onStep } = models
+  return noGrad(() =>
+    scope(() => {
+      const scales = transformer.levels.length
+      const guided = settings.cfg > 0
+      const features = decoder.step(k, input && guided ? concat([input, input], 0) : input)
+      const transformerLogits = () =>
+        guidedLogits(transformer, features, guided ? guidanceStrength(settings.cfg, k, scales) : null)
+      if (samplerHead && k >= settings.stableFrom && !settings.moreSmooth && settings.version !== 'old') {
+        const { pooled } = decoder
+        const codebook = quantizer.embedding.weight
+        const tokens = stableTokens({
+          head: samplerHead,
+          codebook,
+          features,
+          pooled,
+          settings,
+          noise,
+          k,
+          transformerLogits,
+          onStep,
+        })
+        return { ...quantizer.nextInput(k, fHat, quantizer.embedIndices(tokens)), tokens }
+      }
+      const logits = transformerLogits()
+      const [batch, length, vocab] = logits.shape
+      const rows = reshape(logits, [batch * length, vocab])
+      if (settings.moreSmooth) {
+        const codebook = quantizer.embedding.weight
+        const gumbel = noise.gumbel(batch * length, vocab)
+        // As in the published program, the soft mix is of all tokens: top-k and top-p concern drawn tokens only.
+        const mix = gumbelMix(rows, gumbel, codebook, { topK: 0, topP: 0, ...smoothing(progress(k, scales)) })
+        return { ...quantizer.nextInput(k, fHat, reshape(mix, [batch, length, codebook.dim(1)])), tokens: null }
+      }
+      const tokens = reshape(draw(rows, noise.draw(batch * length), tokenFilter(settings, k)).ids, [batch, length])
+      return { ...quantizer.nextInput(k, fHat, quantizer.embedIndices(tokens)), tokens }
+    }),
+  )
+}
+
+/** Logits of the prompts' half. At strength 0 the other half's logits are not needed. */
+function guidedLogits(transformer: StarTransformer, features: Tensor, strength: number | null): Tensor {
+  if (strength === null) return transformer.logits(features)
+  if (strength === 0) return transformer.logits(slice(features, 0, 0, features.dim(0) / 2))
+  return guide(transformer.logits(features), strength)
+}

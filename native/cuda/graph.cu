@@ -1,0 +1,43 @@
+// CUDA graphs: work of the stream that is recorded once and launched as a whole afterwards, without the host's part of each
+// kernel launch. Allocations in between become nodes of the graph (stream-ordered allocator).
+#include "cuda/cuda_backend.h"
+#include "cuda/launch.h"
+
+namespace star {
+
+void CudaBackend::begin_capture() {
+  // Relaxed: other threads of the process may go on calling CUDA.
+  check_cuda(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed), "begin of a graph");
+}
+
+int64_t CudaBackend::end_capture(bool keep) {
+  cudaGraph_t graph = nullptr;
+  const cudaError_t ended = cudaStreamEndCapture(stream(), &graph);
+  if (!keep) {  // after an error: that error counts, whatever became of the recording
+    cudaGetLastError();
+    if (graph) cudaGraphDestroy(graph);
+    return 0;
+  }
+  check_cuda(ended, "end of a graph");
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t made = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  check_cuda(made, "end of a graph");
+  graphs_.emplace(++last_graph_, executable);
+  return last_graph_;
+}
+
+void CudaBackend::launch_graph(int64_t graph) {
+  const auto found = graphs_.find(graph);
+  if (found == graphs_.end()) fail(ErrorCode::Argument, "graph %lld was destroyed or never made", static_cast<long long>(graph));
+  check_cuda(cudaGraphLaunch(found->second, stream()), "launch of a graph");
+}
+
+void CudaBackend::destroy_graph(int64_t graph) noexcept {
+  const auto found = graphs_.find(graph);
+  if (found == graphs_.end()) return;
+  cudaGraphExecDestroy(found->second);
+  graphs_.erase(found);
+}
+
+}  // namespace star
