@@ -99,6 +99,12 @@ void CudaBackend::check_fault() {
     case kTargetIndex:
       fail(ErrorCode::Argument,
            "cross_entropy: a target lies outside the vocabulary (found after the fact: the device ran ahead)");
+    case kDrawLogits:
+      fail(ErrorCode::Argument,
+           "draw or gumbel_mix: the largest logit of a row is infinite or not a number, expected a finite one (found after the "
+           "fact: the device ran ahead)");
+    case kDrawUniform:
+      fail(ErrorCode::Argument, "draw: a uniform number is not below 1 (found after the fact: the device ran ahead)");
     default: fail(ErrorCode::Internal, "a kernel reported fault %d", fault);
   }
 }
