@@ -84,6 +84,8 @@ class GraphSession implements ScaleRunner {
   run(k: number, noise: NoiseSource, sample: (input: ScaleInput) => ScaleStep): ScaleStep {
     const before = k > 0 ? this.#scales[k - 1].out : null
     const input = { k, decoder: this.#decoder, fHat: before?.fHat ?? null, input: before?.next ?? null }
+    // Launches of earlier scales filled the caches without a step of the decoder.
+    this.#decoder.seek(k)
     const known = this.#scales[k]
     if (known) this.#replay(known, noise, () => sample({ ...input, noise: playback(known.draws) }))
     else {

@@ -102,8 +102,13 @@ export class ScaleDecoder {
       own.copyFrom(other)
       other.dispose()
     }
-    for (const cache of this.#caches) cache.length = 0
-    this.#next = 0
+    this.seek(0)
+  }
+
+  /** Makes `scale` the next one. The caches must hold the keys and values of those before it. */
+  seek(scale: number): void {
+    for (const cache of this.#caches) cache.length = this.#model.levels[scale].begin
+    this.#next = scale
   }
 
   /**
