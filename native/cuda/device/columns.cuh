@@ -29,6 +29,20 @@ struct ColumnPlace {
   }
 };
 
+// use(load(r), r) for r = begin, begin + step, … below end, with `batch` loads under way at a time.
+template <int batch, class Load, class Use>
+__device__ __forceinline__ void each_row(int64_t begin, int64_t end, int step, Load load, Use use) {
+  int64_t r = begin;
+  for (; r + (batch - 1) * step < end; r += batch * step) {
+    decltype(load(r)) values[batch];
+#pragma unroll
+    for (int b = 0; b < batch; ++b) values[b] = load(r + b * step);
+#pragma unroll
+    for (int b = 0; b < batch; ++b) use(values[b], r + b * step);
+  }
+  for (; r < end; r += step) use(load(r), r);
+}
+
 // Joins the values of threads in one column of the tile, row by row in a fixed order; row 0 receives the result. All threads of
 // the block call it.
 template <int n, class Join>

@@ -53,9 +53,24 @@ struct RowLayout {
         if (col < cols) f(part, col);
       }
     } else {
-#pragma unroll 2
       for (int64_t col = int64_t{thread()} * n; col < cols; col += threads * n) f(0, static_cast<int>(col));
     }
+  }
+
+  // use(load(col), col) for the first column of each vector of this thread, for rows that are swept once; `batch` loads are
+  // under way at a time.
+  template <int batch, class Load, class Use>
+  __device__ __forceinline__ static void sweep(int cols, Load load, Use use) {
+    constexpr int kStep = threads * n;
+    int64_t col = int64_t{thread()} * n;
+    for (; col + (batch - 1) * kStep < cols; col += batch * kStep) {
+      decltype(load(0)) values[batch];
+#pragma unroll
+      for (int b = 0; b < batch; ++b) values[b] = load(static_cast<int>(col) + b * kStep);
+#pragma unroll
+      for (int b = 0; b < batch; ++b) use(values[b], static_cast<int>(col) + b * kStep);
+    }
+    for (; col < cols; col += kStep) use(load(static_cast<int>(col)), static_cast<int>(col));
   }
 
   // Over all threads of the row.

@@ -76,11 +76,14 @@ struct LogitRows {
 
 template <class T, class Layout>
 __global__ __launch_bounds__(Layout::kBlock) void cross_entropy_kernel(float* losses, float* lse, int* argmax, LogitRows<T> a) {
+  constexpr int kN = Layout::kN;
   const int64_t row = Layout::row();
   if (row >= a.rows) return;
   const T* z = a.logits + row * a.vocab;
   LogitStatistics s;
-  Layout::each(a.vocab, [&](int, int col) { s.add(load_floats<Layout::kN>(z + col), col); });
+  Layout::template sweep<2>(
+      a.vocab, [&](int col) { return load_vector<kN>(z + col); },
+      [&](const Vector<T, kN>& raw, int col) { s.add(to_floats(raw), col); });
   s = warp_join(s);
   if constexpr (Layout::kRows == 1) {  // the row is a block's: its first warp joins what the warps have
     constexpr int kWarps = Layout::kBlock / kWarp;
@@ -120,11 +123,15 @@ __global__ __launch_bounds__(Layout::kBlock) void cross_entropy_backward_kernel(
   const int target = a.target(row);
   const float g = dlosses[row], log_total = lse[row];
   const float everywhere = a.smoothing / static_cast<float>(a.vocab), at_target = 1.0f - a.smoothing;
-  Layout::each(a.vocab, [&](int, int col) {
-    Floats<kN> z = load_floats<kN>(a.logits + row * a.vocab + col);
-    for (int j = 0; j < kN; ++j) z.v[j] = g * (expf(z.v[j] - log_total) - everywhere - (col + j == target ? at_target : 0.0f));
-    store_floats<kN>(dlogits + row * a.vocab + col, z);
-  });
+  const T* logits = a.logits + row * a.vocab;
+  Layout::template sweep<2>(
+      a.vocab, [&](int col) { return load_vector<kN>(logits + col); },
+      [&](const Vector<T, kN>& raw, int col) {
+        Floats<kN> z = to_floats(raw);
+        for (int j = 0; j < kN; ++j)
+          z.v[j] = g * (expf(z.v[j] - log_total) - everywhere - (col + j == target ? at_target : 0.0f));
+        store_floats<kN>(dlogits + row * a.vocab + col, z);
+      });
 }
 
 // ----------------------------------------------------------------------------------------------------------------------------

@@ -37,23 +37,24 @@ struct ChannelValues {
 // offsets and squares (samples, ranges, c): the mean over the range, from the channel's value at the range's first pixel, and
 // Σ (x − mean)². Distances from that value are small beside the values themselves, so nothing cancels far from zero.
 template <class T, int kN>
-__global__ __launch_bounds__(kColumnThreads) void group_norm_moments_kernel(float* offsets, float* squares, const T* x,
-                                                                            GroupNormShape s) {
+__global__ __launch_bounds__(kColumnThreads, 4) void group_norm_moments_kernel(float* offsets, float* squares, const T* x,
+                                                                               GroupNormShape s) {
   const ColumnPlace place(s.tile, kN, s.c);
   Floats<2 * kN> sums;  // Σ distance, Σ distance²
   for (int j = 0; j < 2 * kN; ++j) sums.v[j] = 0.0f;
   if (place.active) {
     const T* pixels = x + s.sample() * s.hw * s.c + place.col;
     const Floats<kN> first = load_floats<kN>(pixels + s.begin() * s.c);
-#pragma unroll 8
-    for (int64_t p = s.begin() + place.row; p < s.end(); p += s.tile.rows()) {
-      const Floats<kN> v = load_floats<kN>(pixels + p * s.c);
-      for (int j = 0; j < kN; ++j) {
-        const float distance = v.v[j] - first.v[j];
-        sums.v[j] += distance;
-        sums.v[kN + j] += distance * distance;
-      }
-    }
+    each_row<4>(
+        s.begin() + place.row, s.end(), s.tile.rows(), [&](int64_t p) { return load_vector<kN>(pixels + p * s.c); },
+        [&](const Vector<T, kN>& raw, int64_t) {
+          const Floats<kN> v = to_floats(raw);
+          for (int j = 0; j < kN; ++j) {
+            const float distance = v.v[j] - first.v[j];
+            sums.v[j] += distance;
+            sums.v[kN + j] += distance * distance;
+          }
+        });
   }
   join_tile_rows(sums, s.tile, place, JoinSum());
   if (!place.active || place.row != 0) return;
@@ -120,16 +121,23 @@ __global__ __launch_bounds__(kColumnThreads) void group_norm_kernel(T* y, const 
   const Floats<kN> offset = load_floats<kN>(bias + place.col);
   for (int j = 0; j < kN; ++j) slope.v[j] *= r.of_group.v[j];
   const int64_t sample = s.sample() * s.hw * s.c + place.col;
-#pragma unroll 4
-  for (int64_t p = s.begin() + place.row; p < s.end(); p += s.tile.rows()) {
-    Floats<kN> v = load_floats<kN>(x + sample + p * s.c);
-    for (int j = 0; j < kN; ++j) {
-      const float z = (v.v[j] - m.of_group.v[j]) * slope.v[j] + offset.v[j];
-      v.v[j] = kSilu ? silu(z) : z;
-    }
-    store_floats<kN>(y + sample + p * s.c, v);
-  }
+  each_row<4>(
+      s.begin() + place.row, s.end(), s.tile.rows(), [&](int64_t p) { return load_vector<kN>(x + sample + p * s.c); },
+      [&](const Vector<T, kN>& raw, int64_t p) {
+        Floats<kN> v = to_floats(raw);
+        for (int j = 0; j < kN; ++j) {
+          const float z = (v.v[j] - m.of_group.v[j]) * slope.v[j] + offset.v[j];
+          v.v[j] = kSilu ? silu(z) : z;
+        }
+        store_floats<kN>(y + sample + p * s.c, v);
+      });
 }
+
+// One vector of x and one of dy, as they lie in memory.
+template <class T, int n>
+struct Pair {
+  Vector<T, n> x, dy;
+};
 
 // What both sweeps of the backward know about a thread's channels: n = (x − mean)·rstd and dz, the gradient behind the affine
 // map.
@@ -164,15 +172,19 @@ __global__ __launch_bounds__(kColumnThreads, 2) void group_norm_gradient_sums_ke
     GroupNormChannels<T, kN, kSilu> channels;
     channels.load(mean, rstd, weight, bias, s, place.col);
     const int64_t sample = s.sample() * s.hw * s.c + place.col;
-#pragma unroll 2
-    for (int64_t p = s.begin() + place.row; p < s.end(); p += s.tile.rows()) {
-      const Floats<kN> v = load_floats<kN>(x + sample + p * s.c), g = load_floats<kN>(dy + sample + p * s.c);
-      for (int j = 0; j < kN; ++j) {
-        const float n = channels.normalized(v.v[j], j), dz = channels.gradient(g.v[j], n, j);
-        total.v[j] += dz;
-        total.v[kN + j] += dz * n;
-      }
-    }
+    each_row<2>(
+        s.begin() + place.row, s.end(), s.tile.rows(),
+        [&](int64_t p) -> Pair<T, kN> {
+          return {load_vector<kN>(x + sample + p * s.c), load_vector<kN>(dy + sample + p * s.c)};
+        },
+        [&](const Pair<T, kN>& raw, int64_t) {
+          const Floats<kN> v = to_floats(raw.x), g = to_floats(raw.dy);
+          for (int j = 0; j < kN; ++j) {
+            const float n = channels.normalized(v.v[j], j), dz = channels.gradient(g.v[j], n, j);
+            total.v[j] += dz;
+            total.v[kN + j] += dz * n;
+          }
+        });
   }
   join_tile_rows(total, s.tile, place, JoinSum());
   if (!place.active || place.row != 0) return;
@@ -216,16 +228,20 @@ __global__ __launch_bounds__(kColumnThreads) void group_norm_backward_kernel(T* 
   a.load(along, s, place.col);
   b.load(across, s, place.col);
   const int64_t sample = s.sample() * s.hw * s.c + place.col;
-#pragma unroll 2
-  for (int64_t p = s.begin() + place.row; p < s.end(); p += s.tile.rows()) {
-    const Floats<kN> v = load_floats<kN>(x + sample + p * s.c);
-    Floats<kN> g = load_floats<kN>(dy + sample + p * s.c);
-    for (int j = 0; j < kN; ++j) {
-      const float n = channels.normalized(v.v[j], j), dz = channels.gradient(g.v[j], n, j);
-      g.v[j] = channels.rstd.of_group.v[j] * (dz * channels.weight.v[j] - a.of_group.v[j] - n * b.of_group.v[j]);
-    }
-    store_floats<kN>(dx + sample + p * s.c, g);
-  }
+  each_row<2>(
+      s.begin() + place.row, s.end(), s.tile.rows(),
+      [&](int64_t p) -> Pair<T, kN> {
+        return {load_vector<kN>(x + sample + p * s.c), load_vector<kN>(dy + sample + p * s.c)};
+      },
+      [&](const Pair<T, kN>& raw, int64_t p) {
+        const Floats<kN> v = to_floats(raw.x);
+        Floats<kN> g = to_floats(raw.dy);
+        for (int j = 0; j < kN; ++j) {
+          const float n = channels.normalized(v.v[j], j), dz = channels.gradient(g.v[j], n, j);
+          g.v[j] = channels.rstd.of_group.v[j] * (dz * channels.weight.v[j] - a.of_group.v[j] - n * b.of_group.v[j]);
+        }
+        store_floats<kN>(dx + sample + p * s.c, g);
+      });
 }
 
 // ----------------------------------------------------------------------------------------------------------------------------

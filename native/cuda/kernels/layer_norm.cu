@@ -18,8 +18,8 @@ struct LayerNormRows {
 };
 
 template <class T, class Layout>
-__global__ __launch_bounds__(Layout::kBlock) void layer_norm_kernel(T* y, float* mean, float* rstd, LayerNormRows<T> a,
-                                                                    float eps) {
+__global__ __launch_bounds__(Layout::kBlock, 2) void layer_norm_kernel(T* y, float* mean, float* rstd, LayerNormRows<T> a,
+                                                                       float eps) {
   constexpr int kN = Layout::kN;
   const int64_t row = Layout::row();
   if (row >= a.rows) return;
@@ -126,11 +126,16 @@ __global__ __launch_bounds__(Layout::kBlock,
   const int64_t end = begin + chunks.per_chunk < chunks.uses ? begin + chunks.per_chunk : chunks.uses;
   const float count = static_cast<float>(a.cols);
   ColumnSums<T, Layout> scale_sums(dscale.partial_row(item, a.cols)), shift_sums(dshift.partial_row(item, a.cols));
+  RowValues<T, Layout> next_x, next_gradient;
+  const auto load_next = [&](int64_t row) {
+    next_x.load(a.x + row * a.cols, a.cols);
+    next_gradient.load(dy + row * a.cols, a.cols);
+  };
+  if (begin < end) load_next(m + begin * a.mod_rows);
   for (int64_t use = begin; use < end; ++use) {
     const int64_t row = m + use * a.mod_rows;
-    RowValues<T, Layout> x, gradient;
-    x.load(a.x + row * a.cols, a.cols);
-    gradient.load(dy + row * a.cols, a.cols);
+    const RowValues<T, Layout> x = next_x, gradient = next_gradient;
+    if (use + 1 < end) load_next(row + a.mod_rows);  // on its way while this row is worked on
     const float mu = mean[row], r = rstd[row];
     // g = dy·factor is the gradient in the normalised values.
     const auto times_factor = [&](Floats<kN>& g, int col) {

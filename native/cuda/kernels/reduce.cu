@@ -60,20 +60,24 @@ __global__ __launch_bounds__(Layout::kBlock) void reduce_rows_kernel(ReduceResul
   const int64_t m = item / pieces, begin = item % pieces * length;
   const int cols = static_cast<int>(count - begin < length ? count - begin : length);
   float total = join.kStart;
-  Layout::each(cols, [&](int, int col) {
-    const int64_t e = begin + col;
-    const int64_t at = mid == 1 ? e : (e / inner * mid + m) * inner + e % inner;
-    const Floats<kN> a = load_floats<kN>(x + at);
-    for (int j = 0; j < kN; ++j) total = join(total, Op::value(a.v[j]));
-  });
+  Layout::template sweep<4>(
+      cols,
+      [&](int col) {
+        const int64_t e = begin + col;
+        return load_vector<kN>(x + (mid == 1 ? e : (e / inner * mid + m) * inner + e % inner));
+      },
+      [&](const Vector<X, kN>& raw, int) {
+        const Floats<kN> a = to_floats(raw);
+        for (int j = 0; j < kN; ++j) total = join(total, Op::value(a.v[j]));
+      });
   total = Layout::join(total, join);
   if (Layout::thread() == 0) result.store(item, total);
 }
 
 // A block for each (batch, range of rows) and tile of columns of x (batch, rows, cols).
 template <class X, class Y, class Op, int kN>
-__global__ __launch_bounds__(kColumnThreads) void reduce_columns_kernel(ReduceResult<Y> result, const X* x, ColumnTile tile,
-                                                                        RowRanges ranges, int64_t rows, int64_t cols) {
+__global__ __launch_bounds__(kColumnThreads, 4) void reduce_columns_kernel(ReduceResult<Y> result, const X* x, ColumnTile tile,
+                                                                           RowRanges ranges, int64_t rows, int64_t cols) {
   const Joined<Op::kMax> join;
   const ColumnPlace place(tile, kN, cols);
   const int64_t range = blockIdx.x % ranges.count, batch = blockIdx.x / ranges.count;
@@ -81,11 +85,13 @@ __global__ __launch_bounds__(kColumnThreads) void reduce_columns_kernel(ReduceRe
   for (int j = 0; j < kN; ++j) total.v[j] = join.kStart;
   if (place.active) {
     const int64_t end = rows < (range + 1) * ranges.length ? rows : (range + 1) * ranges.length;
-#pragma unroll 8
-    for (int64_t r = range * ranges.length + place.row; r < end; r += tile.rows()) {
-      const Floats<kN> a = load_floats<kN>(x + (batch * rows + r) * cols + place.col);
-      for (int j = 0; j < kN; ++j) total.v[j] = join(total.v[j], Op::value(a.v[j]));
-    }
+    const X* matrix = x + batch * rows * cols + place.col;
+    each_row<4>(
+        range * ranges.length + place.row, end, tile.rows(), [&](int64_t r) { return load_vector<kN>(matrix + r * cols); },
+        [&](const Vector<X, kN>& raw, int64_t) {
+          const Floats<kN> a = to_floats(raw);
+          for (int j = 0; j < kN; ++j) total.v[j] = join(total.v[j], Op::value(a.v[j]));
+        });
   }
   join_tile_rows(total, tile, place, join);
   if (place.active && place.row == 0)
