@@ -6,13 +6,13 @@ import { imageGrid, Star } from '../lib/index.js'
 import { packageRoot } from '../lib/native/index.js'
 
 const prompts = [
-  'a red apple',
-  'a yellow star',
-  'a sleeping cat face',
-  'the flag of Japan',
-  'a slice of pizza',
-  'a blue heart',
-  'a rocket',
+  'a red heart',
+  'a green apple',
+  'a strawberry',
+  'a woman astronaut',
+  'a man health worker',
+  'a grinning cat',
+  'a yellow circle',
   'a smiling face with sunglasses',
 ]
 const model = 'emoji-64'
