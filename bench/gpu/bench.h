@@ -70,6 +70,7 @@ void add_norms(Cases& cases, const Model& model);
 void add_tokens(Cases& cases, const Model& model);
 void add_images(Cases& cases, const Model& model);
 void add_dense(Cases& cases, const Model& model);
+void add_elementwise(Cases& cases, const Model& model);
 void add_optimizer(Cases& cases, const Model& model);
 
 // Times by events of the backend's stream.

@@ -28,6 +28,7 @@ Cases all_cases(const std::vector<Model>& models) {
     add_tokens(cases, model);
     add_images(cases, model);
     add_dense(cases, model);
+    add_elementwise(cases, model);
   }
   add_optimizer(cases, models.front());
   return cases;

@@ -73,10 +73,20 @@ def layer_norm_backward(f, dtype):
     return backward(run(), inputs)
 
 
+def group_norm_parts(f, dtype, grad):
+    # NCHW as a view of NHWC: channels last in memory
+    x = values(f["n"], f["hw"], f["c"], dtype=dtype).transpose(1, 2).unsqueeze(3).requires_grad_(grad)
+    weight, bias = values(f["c"], dtype=dtype, grad=grad), values(f["c"], dtype=dtype, grad=grad)
+    return lambda: F.silu(F.group_norm(x, f["groups"], weight, bias, 1e-6)), [x, weight, bias]
+
+
 def group_norm(f, dtype):
-    x = values(f["n"], f["hw"], f["c"], dtype=dtype).transpose(1, 2).unsqueeze(3)  # NCHW, channels last in memory
-    weight, bias = values(f["c"], dtype=dtype), values(f["c"], dtype=dtype)
-    return lambda: F.silu(F.group_norm(x, f["groups"], weight, bias, 1e-6))
+    return group_norm_parts(f, dtype, False)[0]
+
+
+def group_norm_backward(f, dtype):
+    run, inputs = group_norm_parts(f, dtype, True)
+    return backward(run(), inputs)
 
 
 def embedding(f, dtype):
@@ -189,6 +199,36 @@ def permute(f, dtype):
     return lambda: x.transpose(1, 2).contiguous()
 
 
+def affine(f, dtype):
+    a, b = values(f["rows"], f["cols"], dtype=dtype), values(f["rows"], f["cols"], dtype=dtype)
+    return lambda: a + b
+
+
+def binary_bias(f, dtype):
+    a, b = values(f["rows"], f["cols"], dtype=dtype), values(f["cols"], dtype=dtype)
+    return lambda: a + b
+
+
+def unary_silu(f, dtype):
+    x = values(f["rows"], f["cols"], dtype=dtype)
+    return lambda: F.silu(x)
+
+
+def unary_silu_backward(f, dtype):
+    x = values(f["rows"], f["cols"], dtype=dtype, grad=True)
+    return backward(F.silu(x), [x])
+
+
+def reduce_rows(f, dtype):
+    x = values(f["rows"], f["cols"], dtype=dtype)
+    return lambda: x.sum(0)
+
+
+def softmax(f, dtype):
+    x = values(f["rows"], f["cols"], dtype=dtype)
+    return lambda: x.softmax(1)
+
+
 def finite(f, dtype):
     tensors = [values(n) for n in f["counts"]]
     found, one = torch.zeros(1, device="cuda"), torch.ones(1, device="cuda")
@@ -214,6 +254,7 @@ BUILD = {
     "layer_norm": layer_norm,
     "layer_norm_backward": layer_norm_backward,
     "group_norm": group_norm,
+    "group_norm_backward": group_norm_backward,
     "embedding": embedding,
     "nearest_row": nearest_row,
     "draw": draw,
@@ -233,6 +274,12 @@ BUILD = {
     "cast": cast,
     "random_normal": random_normal,
     "permute": permute,
+    "affine": affine,
+    "binary_bias": binary_bias,
+    "unary_silu": unary_silu,
+    "unary_silu_backward": unary_silu_backward,
+    "reduce_rows": reduce_rows,
+    "softmax": softmax,
     "finite": finite,
     "global_norm": global_norm,
     "adamw": adamw,

@@ -1,0 +1,90 @@
+// Ops that read each element once and do little with it, at the width of the transformer and of the tokenizer.
+#include "bench.h"
+
+namespace star::bench {
+namespace {
+
+constexpr DType kType = DType::BF16;
+
+// The gradient of GroupNorm with SiLU reads x and dy twice: for the sums, and for dx.
+void add_group_norm_backward(Cases& cases, const Model& m) {
+  const int64_t n = m.samples, hw = m.image * m.image, c = m.channels, groups = 32, count = n * hw * c;
+  Fields fields;
+  fields.add("n", n).add("hw", hw).add("c", c).add("groups", groups);
+  cases.push_back({"group_norm silu backward " + m.name, "group_norm_backward", kType, fields,
+                   5.0 * static_cast<double>(count) * size_of(kType), 0, [=](Arena& arena) -> std::function<void()> {
+                     GroupNormArgs f{};
+                     f.y = arena.empty(count, kType);
+                     f.mean = arena.empty(n * groups);
+                     f.rstd = arena.empty(n * groups);
+                     f.x = arena.values(count, kType);
+                     f.weight = arena.values(c, kType);
+                     f.bias = arena.values(c, kType);
+                     f.n = n;
+                     f.hw = hw;
+                     f.c = c;
+                     f.groups = groups;
+                     f.eps = 1e-6f;
+                     f.silu = true;
+                     arena.backend.group_norm(f);
+                     GroupNormBackwardArgs a{};
+                     a.dx = arena.empty(count, kType);
+                     a.dweight = arena.empty(c, kType);
+                     a.dbias = arena.empty(c, kType);
+                     a.dy = arena.values(count, kType);
+                     a.x = f.x;
+                     a.mean = f.mean;
+                     a.rstd = f.rstd;
+                     a.weight = f.weight;
+                     a.bias = f.bias;
+                     a.n = n;
+                     a.hw = hw;
+                     a.c = c;
+                     a.groups = groups;
+                     a.silu = true;
+                     return [a, &backend = arena.backend] { backend.group_norm_backward(a); };
+                   }});
+}
+
+}  // namespace
+
+void add_elementwise(Cases& cases, const Model& m) {
+  const int64_t rows = m.samples * m.tokens(), cols = m.width(), count = rows * cols;
+  const double bytes = static_cast<double>(count) * size_of(kType);
+  Fields fields;
+  fields.add("rows", rows).add("cols", cols);
+  cases.push_back(
+      {"affine residual " + m.name, "affine", kType, fields, 3 * bytes, 0, [=](Arena& arena) -> std::function<void()> {
+         const AffineArgs a{arena.empty(count, kType), arena.values(count, kType), arena.values(count, kType), 1, 1, 0, count};
+         return [a, &backend = arena.backend] { backend.affine(a); };
+       }});
+  cases.push_back(
+      {"binary add bias " + m.name, "binary_bias", kType, fields, 2 * bytes, 0, [=](Arena& arena) -> std::function<void()> {
+         const BinaryArgs a{
+             arena.empty(count, kType), arena.values(count, kType), arena.values(cols, kType), BinaryOp::Add, rows, cols, 1};
+         return [a, &backend = arena.backend] { backend.binary(a); };
+       }});
+  cases.push_back({"unary silu " + m.name, "unary_silu", kType, fields, 2 * bytes, 0, [=](Arena& arena) -> std::function<void()> {
+                     const UnaryArgs a{arena.empty(count, kType), arena.values(count, kType), UnaryOp::Silu, 0, 0, count};
+                     return [a, &backend = arena.backend] { backend.unary(a); };
+                   }});
+  cases.push_back(
+      {"unary silu backward " + m.name, "unary_silu_backward", kType, fields, 3 * bytes, 0,
+       [=](Arena& arena) -> std::function<void()> {
+         const UnaryBackwardArgs a{
+             arena.empty(count, kType), arena.values(count, kType), arena.values(count, kType), UnaryOp::Silu, 0, 0, count};
+         return [a, &backend = arena.backend] { backend.unary_backward(a); };
+       }});
+  // What the gradient of a bias is.
+  cases.push_back({"reduce rows " + m.name, "reduce_rows", kType, fields, bytes, 0, [=](Arena& arena) -> std::function<void()> {
+                     const ReduceArgs a{arena.empty(cols, kType), arena.values(count, kType), ReduceOp::Sum, 1, rows, cols, 1};
+                     return [a, &backend = arena.backend] { backend.reduce(a); };
+                   }});
+  cases.push_back({"softmax " + m.name, "softmax", kType, fields, 2 * bytes, 0, [=](Arena& arena) -> std::function<void()> {
+                     const SoftmaxArgs a{arena.empty(count, kType), arena.values(count, kType), rows, cols, 1};
+                     return [a, &backend = arena.backend] { backend.softmax(a); };
+                   }});
+  add_group_norm_backward(cases, m);
+}
+
+}  // namespace star::bench
