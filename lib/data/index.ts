@@ -1,6 +1,7 @@
 export * from './dataset.js'
 export * from './emoji.js'
 export * from './filters.js'
+export * from './loader.js'
 export * from './pack.js'
 export * from './png.js'
 export * from './preprocess.js'

@@ -11,9 +11,7 @@ import { scope, type Tensor } from '../tensor/index.js'
 export interface CheckpointState {
   /** Steps done. */
   step: number
-  /** Place in the order of samples. */
-  sampler: unknown
-  /** State of the task: random numbers, usage counts. */
+  /** State of the task: random numbers, the place in the data. */
   task: unknown
 }
 

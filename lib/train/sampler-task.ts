@@ -7,9 +7,9 @@ import { backward, concat, crossEntropy, mul, noGrad, Random, reshape, slice, Te
 import type { SamplerRunConfig } from './config.js'
 import type { RunFolder } from './run-folder.js'
 import type { Metrics, Task, TaskContext } from './task.js'
-import { type TokenBatch, TokenData } from './token-data.js'
+import { type TokenBatch, TokenData, type TokenSamples } from './token-data.js'
 
-class SamplerTask implements Task {
+class SamplerTask implements Task<TokenSamples> {
   readonly model: SamplerHead
   readonly #base: StarTransformer
   #random: Random
@@ -32,14 +32,16 @@ class SamplerTask implements Task {
   }
 
   get sampleCount(): number {
-    return this.data.train.data.length
+    return this.data.sampleCount
   }
 
-  forwardBackward(samples: readonly number[]): Metrics {
-    const { data, config } = this
-    const captions = data.captions(samples, this.#random, config.textDropout)
-    const batch = data.batch(data.train, samples, captions)
-    const known = this.#drawKnown(samples.length, this.#random)
+  next(count: number): Promise<TokenSamples> {
+    return this.data.next(count, this.#random, this.config.textDropout)
+  }
+
+  forwardBackward(samples: TokenSamples): Metrics {
+    const batch = this.data.batch(samples)
+    const known = this.#drawKnown(samples.ids.length, this.#random)
     const { logits, targets } = this.#forward(batch, known)
     const loss = samplerLoss(logits, targets, known, this.model.levels[this.model.levels.length - 1].end)
     const metrics = openMetrics(logits, targets, known)
@@ -48,7 +50,7 @@ class SamplerTask implements Task {
   }
 
   /** Loss and accuracy of open tokens of held-out images, under masks that are the same every time. */
-  validate(): Metrics {
+  validate(): Promise<Metrics> {
     const random = new Random(this.config.seed)
     return this.data.overHeldOut((batch) => {
       const known = this.#drawKnown(batch.targets.dim(0), random)
@@ -58,11 +60,13 @@ class SamplerTask implements Task {
   }
 
   state(): unknown {
-    return { random: this.#random.state() }
+    return { random: this.#random.state(), data: this.data.state() }
   }
 
   restore(state: unknown): void {
-    this.#random = Random.restore((state as { random: ReturnType<Random['state']> }).random)
+    const { random, data } = state as { random: ReturnType<Random['state']>; data: unknown }
+    this.#random = Random.restore(random)
+    this.data.restore(data)
   }
 
   exportTo(folder: string): void {
@@ -141,7 +145,11 @@ export async function openSamplerTask(config: SamplerRunConfig, run: RunFolder, 
       'ERR_CONFIG',
       `stableFrom is ${config.stableFrom}, expected the index of one of the model's ${transformer.patchNums.length} scales, the first being 0`,
     )
-  const data = await TokenData.open({ data: config.data, tokenizer: config.base, textEncoder }, run, context)
+  const data = await TokenData.open(
+    { data: config.data, tokenizer: config.base, textEncoder, seed: config.seed },
+    run,
+    context,
+  )
   const task = new SamplerTask(config, data, transformer, textEncoder)
   try {
     loadPart(source, 'transformer', task.base)

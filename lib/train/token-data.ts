@@ -1,13 +1,13 @@
 /** A data set as transformers train on it: captions with their text states, and the token maps of a frozen tokenizer. */
 import { createHash } from 'node:crypto'
-import { ImageCaptionDataset } from '../data/index.js'
+import { EpochSampler, ImageCaptionDataset, type SamplerState } from '../data/index.js'
 import { type HubOptions, localModel, localTextEncoder } from '../models/local.js'
 import { findModel, loadPart } from '../models/source.js'
 import { loadTextEncoder } from '../models/text/load.js'
 import { Tokenizer } from '../models/tokenizer/index.js'
 import { noGrad, type Random, scope, Tensor } from '../tensor/index.js'
 import type { RunFolder } from './run-folder.js'
-import type { TaskContext } from './task.js'
+import type { Batch, TaskContext } from './task.js'
 import { type TextBatch, TextStates } from './text-states.js'
 import { tokenMaps } from './token-maps.js'
 import { openHeldOut } from './tokenizer-task.js'
@@ -23,6 +23,12 @@ export interface TokenSplit {
   tokens: Int32Array
 }
 
+/** Training samples that were drawn, each with one caption. */
+export interface TokenSamples extends Batch {
+  indices: readonly number[]
+  captions: readonly string[]
+}
+
 /** What a forward pass by teacher forcing takes, and the tokens it should predict. */
 export interface TokenBatch {
   /** i32 (B, p²) of each scale. */
@@ -36,19 +42,26 @@ export interface TokenBatch {
 
 export interface TokenDataOptions {
   data: { packs: readonly string[]; resolution: number }
+  /** Of the order of samples. */
+  seed: number
   /** Name or folder of a model that holds the tokenizer, a checkpoint file of one, or one of Hugging Face. */
   tokenizer: string
   textEncoder: string
 }
 
 export class TokenData {
+  readonly #sampler: EpochSampler
+
   private constructor(
     readonly tokenizer: Tokenizer,
     readonly train: TokenSplit,
     readonly heldOut: TokenSplit | null,
     readonly text: TextStates,
     readonly device: string,
-  ) {}
+    seed: number,
+  ) {
+    this.#sampler = new EpochSampler({ length: train.data.length, seed })
+  }
 
   /** Opens images, token maps and text states; what takes long is cached in the run folder. */
   static async open(options: TokenDataOptions, run: RunFolder, context: TaskContext): Promise<TokenData> {
@@ -83,20 +96,41 @@ export class TokenData {
       split ? Array.from({ length: split.data.length }, (_, i) => split.data.captions(i)).flat() : [],
     )
     const text = await textStates(options.textEncoder, captions, run, context)
-    return new TokenData(tokenizer, train, heldOut, text, device)
+    return new TokenData(tokenizer, train, heldOut, text, device, options.seed)
   }
 
-  /** One caption of each training sample; a long one becomes "" with chance `dropout`. */
-  captions(samples: readonly number[], random: Random, dropout: number): string[] {
-    return samples.map((i) => {
-      const caption = this.train.data.caption(i, random)
+  /** Training samples of an epoch in this process. */
+  get sampleCount(): number {
+    return this.#sampler.share
+  }
+
+  /** The next training samples, each with one of its captions; a long one becomes "" with chance `dropout`. */
+  async next(count: number, random: Random, dropout: number): Promise<TokenSamples> {
+    const { data } = this.train
+    const indices = this.#sampler.next(count)
+    const captions = indices.map((i) => {
+      const caption = data.caption(i, random)
       const dropped = random.next() < dropout
       return dropped && caption.length > droppableLength ? '' : caption
     })
+    return { ids: indices.map((i) => data.id(i)), epoch: this.#sampler.epoch, indices, captions }
   }
 
-  /** The samples as tensors of the current scope. */
-  batch(split: TokenSplit, samples: readonly number[], captions: readonly string[]): TokenBatch {
+  /** The place in the training samples. */
+  state(): unknown {
+    return this.#sampler.state()
+  }
+
+  restore(state: unknown): void {
+    this.#sampler.restore(state as SamplerState)
+  }
+
+  /** Training samples as tensors of the current scope. */
+  batch({ indices, captions }: TokenSamples): TokenBatch {
+    return this.#tensors(this.train, indices, captions)
+  }
+
+  #tensors(split: TokenSplit, samples: readonly number[], captions: readonly string[]): TokenBatch {
     const { patchNums } = this.tokenizer.config
     const length = patchNums.reduce((n, p) => n + p * p, 0)
     const { device } = this
@@ -113,7 +147,7 @@ export class TokenData {
   }
 
   /** Mean over the held-out images, each with its first caption, of what `measure` finds in a batch; {} without such images. */
-  overHeldOut(measure: (batch: TokenBatch) => Record<string, number>): Record<string, number> {
+  async overHeldOut(measure: (batch: TokenBatch) => Record<string, number>): Promise<Record<string, number>> {
     const split = this.heldOut
     if (!split) return {}
     const means: Record<string, number> = {}
@@ -122,7 +156,7 @@ export class TokenData {
       const found = noGrad(() =>
         scope(() =>
           measure(
-            this.batch(
+            this.#tensors(
               split,
               samples,
               samples.map((i) => split.data.captions(i)[0]),

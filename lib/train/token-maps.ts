@@ -2,10 +2,9 @@
 import { existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { readSafetensors, writeSafetensors } from '../checkpoint/index.js'
-import type { ImageCaptionDataset } from '../data/index.js'
+import { type ImageCaptionDataset, toTensor } from '../data/index.js'
 import type { Tokenizer } from '../models/tokenizer/index.js'
 import { concat, noGrad, reshape, scope, Tensor } from '../tensor/index.js'
-import { imageBatch } from './image-batch.js'
 
 /**
  * Indices of all images, (N, L) row-major, L the tokens over all scales.
@@ -26,9 +25,10 @@ export async function tokenMaps(
   for (let begin = 0; begin < dataset.length; begin += chunk) {
     signal?.throwIfAborted()
     const samples = Array.from({ length: Math.min(chunk, dataset.length - begin) }, (_, i) => begin + i)
+    const pixels = await Promise.all(samples.map((i) => dataset.load(i)))
     const tokens = noGrad(() =>
       scope(() => {
-        const indices = tokenizer.tokenize(imageBatch(dataset, samples, device))
+        const indices = tokenizer.tokenize(toTensor(pixels, dataset.resolution, { device }))
         return concat(
           indices.map((map) => reshape(map, [samples.length, -1])),
           1,

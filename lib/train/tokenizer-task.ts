@@ -1,25 +1,34 @@
 /** Training of the image tokenizer: reconstruction and quantizer loss, a codebook kept alive. */
 import { writeModelFolder } from '../checkpoint/index.js'
-import { ImageCaptionDataset } from '../data/index.js'
+import { ImageCaptionDataset, Loader, type SamplerState, toTensor } from '../data/index.js'
 import { psnr, Tokenizer, tokenizerObjective } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
 import { backward, keep, noGrad, Random, scope, type Tensor } from '../tensor/index.js'
 import type { TokenizerRunConfig } from './config.js'
-import { imageBatch } from './image-batch.js'
 import type { RunFolder } from './run-folder.js'
-import type { Metrics, Task, TaskContext } from './task.js'
+import type { Batch, Metrics, Task, TaskContext } from './task.js'
 
 /** Images whose features make the first codebook. */
 const initialImages = 128
 
-class TokenizerTask implements Task {
+/** Training images as bytes (resolution, resolution, 3), and which are to be mirrored. */
+interface ImageBatch extends Batch {
+  pixels: readonly Uint8Array[]
+  mirrored: readonly boolean[]
+  /** With the first batch of a run: the images whose features make the codebook. */
+  initial: readonly Uint8Array[] | null
+}
+
+class TokenizerTask implements Task<ImageBatch> {
   readonly model: Tokenizer
   readonly #config: TokenizerRunConfig
   readonly #data: ImageCaptionDataset
   readonly #heldOut: ImageCaptionDataset | null
   readonly #device: string
+  readonly #loader: Loader
   #random: Random
   #vectors: Tensor | null = null
+  #initialized = false
 
   constructor(
     config: TokenizerRunConfig,
@@ -31,18 +40,26 @@ class TokenizerTask implements Task {
     this.#data = data
     this.#heldOut = heldOut
     this.#device = device
+    this.#loader = new Loader(data, { seed: config.seed })
     this.#random = new Random(config.seed)
     this.model = new Tokenizer(config.model, { init: this.#random, device })
   }
 
   get sampleCount(): number {
-    return this.#data.length
+    return this.#loader.share
   }
 
-  forwardBackward(samples: readonly number[], step: number): Metrics {
+  async next(count: number): Promise<ImageBatch> {
+    const { samples, epoch } = await this.#loader.next(count)
     const mirrored = samples.map(() => this.#random.next() < this.#config.data.flip)
-    const images = imageBatch(this.#data, samples, this.#device, mirrored)
-    if (step === 0) this.#initializeCodebook()
+    const initial = this.#initialized ? null : await this.#initialPixels()
+    this.#initialized = true
+    return { ids: samples.map(({ id }) => id), epoch, pixels: samples.map(({ pixels }) => pixels), mirrored, initial }
+  }
+
+  forwardBackward({ pixels, mirrored, initial }: ImageBatch, step: number): Metrics {
+    const images = this.#tensor(pixels, mirrored)
+    if (initial) scope(() => this.model.initializeCodebook(this.#tensor(initial), this.#random))
     const { loss, terms, indices, vectors } = tokenizerObjective(this.model, images, this.#config.loss)
     backward(loss)
     const { codebook } = this.model.quantizer
@@ -73,16 +90,17 @@ class TokenizerTask implements Task {
   }
 
   /** PSNR of held-out images after the round trip through tokens. */
-  validate(): Metrics {
+  async validate(): Promise<Metrics> {
     const data = this.#heldOut
     if (!data) return {}
     let squares = 0
     const chunk = 16
     for (let begin = 0; begin < data.length; begin += chunk) {
       const samples = Array.from({ length: Math.min(chunk, data.length - begin) }, (_, i) => begin + i)
+      const pixels = await Promise.all(samples.map((i) => data.load(i)))
       squares += noGrad(() =>
         scope(() => {
-          const images = imageBatch(data, samples, this.#device)
+          const images = this.#tensor(pixels)
           const given = this.model.reconstruct(images).floats()
           return images.floats().reduce((sum, v, i) => sum + (v - given[i]) ** 2, 0)
         }),
@@ -92,11 +110,14 @@ class TokenizerTask implements Task {
   }
 
   state(): unknown {
-    return { random: this.#random.state() }
+    return { random: this.#random.state(), data: this.#loader.state() }
   }
 
   restore(state: unknown): void {
-    this.#random = Random.restore((state as { random: ReturnType<Random['state']> }).random)
+    const { random, data } = state as { random: ReturnType<Random['state']>; data: SamplerState }
+    this.#random = Random.restore(random)
+    this.#loader.restore(data)
+    this.#initialized = true
   }
 
   exportTo(folder: string): void {
@@ -115,11 +136,14 @@ class TokenizerTask implements Task {
     return reviveEvery > 0 && step % reviveEvery === 0 && step <= reviveUntil * optimizer.steps
   }
 
-  #initializeCodebook(): void {
-    const samples = Array.from({ length: Math.min(initialImages, this.#data.length) }, () =>
-      this.#random.integer(this.#data.length),
-    )
-    scope(() => this.model.initializeCodebook(imageBatch(this.#data, samples, this.#device), this.#random))
+  #initialPixels(): Promise<Uint8Array[]> {
+    const { length } = this.#data
+    const samples = Array.from({ length: Math.min(initialImages, length) }, () => this.#random.integer(length))
+    return Promise.all(samples.map((i) => this.#data.load(i)))
+  }
+
+  #tensor(pixels: readonly Uint8Array[], flip?: readonly boolean[]): Tensor {
+    return toTensor(pixels, this.#data.resolution, { device: this.#device, flip })
   }
 }
 

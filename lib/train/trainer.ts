@@ -3,7 +3,6 @@
  * log, checkpoints, and resuming exactly where the last checkpoint was written.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { EpochSampler, type SamplerState } from '../data/index.js'
 import { StarError } from '../native/index.js'
 import { AdamW, Ema, noWeightDecay, scheduled } from '../optim/index.js'
 import { clearTape, resolveDevice, scope, tellFallback } from '../tensor/index.js'
@@ -43,7 +42,6 @@ export class Trainer implements AsyncIterable<TrainStep> {
   readonly #task: Task
   readonly #optimizer: AdamW
   readonly #ema: Ema | null
-  readonly #sampler: EpochSampler
   #step = 0
 
   private constructor(
@@ -63,7 +61,6 @@ export class Trainer implements AsyncIterable<TrainStep> {
       noDecay: noWeightDecay,
     })
     this.#ema = o.ema > 0 ? new Ema(parameters, o.ema) : null
-    this.#sampler = new EpochSampler({ length: task.sampleCount, seed: config.seed })
   }
 
   /**
@@ -115,7 +112,6 @@ export class Trainer implements AsyncIterable<TrainStep> {
       try {
         const state = loadCheckpoint(file, parts)
         this.#step = state.step
-        this.#sampler.restore(state.sampler as SamplerState)
         this.#task.restore(state.task)
         this.run.log(`resumed from step ${step}`)
         return
@@ -130,7 +126,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
   /** Writes a checkpoint of the current step and returns its file. */
   save(): string {
     const file = this.run.checkpointFile(this.#step)
-    const state = { step: this.#step, sampler: this.#sampler.state(), task: this.#task.state() }
+    const state = { step: this.#step, task: this.#task.state() }
     saveCheckpoint(file, { model: this.#task.model, optimizer: this.#optimizer, ema: this.#ema }, state, this.config)
     this.run.prune(this.config.work.keep)
     return file
@@ -138,7 +134,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
 
   /** Held-out figures with the averaged weights (the trained ones when no average is kept). */
   async validate(): Promise<Metrics> {
-    const run = () => this.#task.validate?.() ?? {}
+    const run = async () => (await this.#task.validate?.()) ?? {}
     return this.#ema ? this.#ema.swapped(run) : run()
   }
 
@@ -158,7 +154,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
         this.run.log(`stopped at step ${this.#step}; the same command goes on from here`)
         return
       }
-      const step = this.#runStep()
+      const step = await this.#runStep()
       const last = this.done
       if (this.#step % work.logEvery === 0 || last) this.run.metrics(flat(step))
       if ((work.validateEvery > 0 && this.#step % work.validateEvery === 0) || last) {
@@ -184,11 +180,10 @@ export class Trainer implements AsyncIterable<TrainStep> {
     }
   }
 
-  #runStep(): TrainStep {
+  async #runStep(): Promise<TrainStep> {
     const o = this.config.optimizer
     const begun = performance.now()
-    const samples = this.#sampler.next(o.batchSize)
-    const epoch = this.#sampler.epoch
+    const batch = await this.#task.next(o.batchSize)
     const { lr, weightDecay } = scheduled(o.schedule, {
       step: this.#step,
       steps: o.steps,
@@ -201,7 +196,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
     })
     try {
       const { metrics, gradNorm } = scope(() => {
-        const metrics = this.#task.forwardBackward(samples, this.#step)
+        const metrics = this.#task.forwardBackward(batch, this.#step)
         const { gradNorm } = this.#optimizer.step({ lr, weightDecay })
         return { metrics, gradNorm }
       })
@@ -214,11 +209,11 @@ export class Trainer implements AsyncIterable<TrainStep> {
       this.#step += 1
       this.#ema?.update(this.#step)
       this.#task.afterStep?.(this.#step)
-      const samplesPerSecond = (1000 * samples.length) / (performance.now() - begun)
+      const samplesPerSecond = (1000 * batch.ids.length) / (performance.now() - begun)
       return {
         step: this.#step,
         totalSteps: o.steps,
-        epoch,
+        epoch: batch.epoch,
         loss: metrics.loss,
         metrics,
         learningRate: lr,

@@ -6,9 +6,9 @@ import { backward, Random } from '../tensor/index.js'
 import type { TransformerRunConfig } from './config.js'
 import type { RunFolder } from './run-folder.js'
 import type { Metrics, Task, TaskContext } from './task.js'
-import { TokenData } from './token-data.js'
+import { TokenData, type TokenSamples } from './token-data.js'
 
-class TransformerTask implements Task {
+class TransformerTask implements Task<TokenSamples> {
   readonly model: StarTransformer
   #random: Random
 
@@ -25,13 +25,16 @@ class TransformerTask implements Task {
   }
 
   get sampleCount(): number {
-    return this.data.train.data.length
+    return this.data.sampleCount
   }
 
-  forwardBackward(samples: readonly number[]): Metrics {
+  next(count: number): Promise<TokenSamples> {
+    return this.data.next(count, this.#random, this.config.textDropout)
+  }
+
+  forwardBackward(samples: TokenSamples): Metrics {
     const { data, config, model } = this
-    const captions = data.captions(samples, this.#random, config.textDropout)
-    const { input, text, targets } = data.batch(data.train, samples, captions)
+    const { input, text, targets } = data.batch(samples)
     const logits = model.forward({ input, text, random: this.#random }) // (B, L, V)
     const loss = tokenLoss(logits, targets, { labelSmoothing: config.labelSmoothing })
     const metrics = flatMetrics(tokenMetrics(logits, targets, model.config.patchNums))
@@ -40,18 +43,20 @@ class TransformerTask implements Task {
   }
 
   /** Loss and accuracy on held-out images. */
-  validate(): Metrics {
+  validate(): Promise<Metrics> {
     return this.data.overHeldOut(({ input, text, targets }) =>
       flatMetrics(tokenMetrics(this.model.forward({ input, text }), targets, this.model.config.patchNums)),
     )
   }
 
   state(): unknown {
-    return { random: this.#random.state() }
+    return { random: this.#random.state(), data: this.data.state() }
   }
 
   restore(state: unknown): void {
-    this.#random = Random.restore((state as { random: ReturnType<Random['state']> }).random)
+    const { random, data } = state as { random: ReturnType<Random['state']>; data: unknown }
+    this.#random = Random.restore(random)
+    this.data.restore(data)
   }
 
   exportTo(folder: string): void {
