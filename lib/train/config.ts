@@ -1,111 +1,89 @@
-/** Configuration of a training run: one JSON file, checked key by key (`kind` says which trainer it is for). */
+/**
+ * Configuration of a training run: one JSON file, checked key by key (`kind` says which trainer it is for). Components that
+ * all kinds share are in `config/`.
+ */
 import { z } from 'zod'
 import { firstStableScale, starOptionsSchema } from '../models/star/index.js'
 import { tokenizerSchema } from '../models/tokenizer/index.js'
-import { schedulePattern } from '../optim/index.js'
-
-const dataSchema = z.strictObject({
-  /** LMDB packs or folders of packs. */
-  packs: z.array(z.string()).min(1),
-  /** Side of the square training images in pixels. */
-  resolution: z.int().min(8).max(4096),
-  /** Fraction of images mirrored left to right (tokenizer only: captions may speak of left and right). */
-  flip: z.number().min(0).max(1).default(0),
-})
-
-const optimizerSchema = z.strictObject({
-  batchSize: z.int().min(1),
-  steps: z.int().min(1),
-  /** Peak learning rate. */
-  learningRate: z.number().positive(),
-  /** cos, exp, lin, lin0, lin00, or lin and a number (reference: lib/optim/schedule.ts). */
-  schedule: z.string().regex(schedulePattern).default('lin0'),
-  /** Warm-up length in steps. */
-  warmupSteps: z.int().min(0).default(0),
-  /** Learning rate at the first step and after the last one, as parts of the peak. */
-  warmupStart: z.number().min(0).max(1).default(0.005),
-  endRatio: z.number().min(0).max(1).default(0.01),
-  betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.95]),
-  weightDecay: z.number().min(0).default(0.05),
-  weightDecayEnd: z.number().min(0).optional(),
-  /** Largest global gradient norm; 0 turns clipping off. */
-  clip: z.number().min(0).default(2),
-  /** Decay of the averaged weights that are validated and exported; 0 uses the trained weights themselves. */
-  ema: z.number().min(0).lt(1).default(0),
-})
-
-const scheduleOfWork = z.strictObject({
-  /** Steps between lines in metrics.jsonl. */
-  logEvery: z.int().min(1).default(10),
-  /** Steps between checkpoints. */
-  saveEvery: z.int().min(1).default(500),
-  /** Checkpoints kept, the newest. */
-  keep: z.int().min(1).default(2),
-  /** Steps between validations; 0 validates at the end only. */
-  validateEvery: z.int().min(0).default(0),
-})
+import { dataSchema } from './config/data.js'
+import { optimizerSchema } from './config/optimizer.js'
+import { workSchema } from './config/work.js'
 
 const common = {
-  runFolder: z.string().min(1),
-  seed: z.int().min(0).default(0),
+  runFolder: z.string().min(1).describe('folder of the run; a run goes on from the checkpoint it finds there'),
+  seed: z.int().min(0).default(0).describe('of first weights, order of images, captions and dropout'),
   data: dataSchema,
   optimizer: optimizerSchema,
-  work: scheduleOfWork.prefault({}),
+  work: workSchema.prefault({}),
 }
 
+const textDropout = z
+  .number()
+  .min(0)
+  .max(1)
+  .default(0.1)
+  .describe('chance that a prompt of more than 20 characters is replaced by "" (classifier-free guidance)')
+
 export const tokenizerRunSchema = z.strictObject({
-  kind: z.literal('tokenizer'),
+  kind: z.literal('tokenizer').describe('an image tokenizer is trained'),
   ...common,
   model: tokenizerSchema,
   loss: z
     .strictObject({
-      l1: z.number().min(0).default(1),
-      l2: z.number().min(0).default(1),
-      /** Weight of the edges' error at three resolutions. */
-      detail: z.number().min(0).default(1),
-      quantizer: z.number().min(0).default(1),
+      l1: z.number().min(0).default(1).describe('weight of the mean absolute error'),
+      l2: z.number().min(0).default(1).describe('weight of the mean squared error'),
+      detail: z.number().min(0).default(1).describe('weight of the edges’ error at three resolutions'),
+      quantizer: z.number().min(0).default(1).describe('weight of the quantizer’s loss'),
     })
     .prefault({}),
-  /** Steps between revivals of unused codebook rows (they are placed on vectors of the current batch); 0 never revives. */
-  reviveEvery: z.int().min(0).default(50),
-  /** Part of the steps after which no row is revived any more, so that the rest settles. */
-  reviveUntil: z.number().min(0).max(1).default(0.8),
+  reviveEvery: z
+    .int()
+    .min(0)
+    .default(50)
+    .describe(
+      'steps between revivals of unused codebook rows (they are placed on vectors of the current batch); 0 never revives',
+    ),
+  reviveUntil: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.8)
+    .describe('part of the steps after which no row is revived any more, so that the rest settles'),
 })
 
 export const transformerRunSchema = z.strictObject({
-  kind: z.literal('transformer'),
+  kind: z.literal('transformer').describe('a transformer is trained on the tokens of a tokenizer'),
   ...common,
-  /** Name given to the exported model. */
-  name: z.string().min(1),
-  /** Folder with a trained tokenizer: a tokenizer run's `model` folder, or any model folder. */
-  tokenizer: z.string().min(1),
-  /** `minilm-l6`, or a Hugging Face folder with a CLIP text model or a T5 model. */
-  textEncoder: z.string().min(1).default('minilm-l6'),
+  name: z.string().min(1).describe('name given to the exported model'),
+  tokenizer: z
+    .string()
+    .min(1)
+    .describe('folder with a trained tokenizer: a tokenizer run’s `model` folder, or any model folder'),
+  textEncoder: z
+    .string()
+    .min(1)
+    .default('minilm-l6')
+    .describe('minilm-l6, or a Hugging Face folder with a CLIP text model or a T5 model'),
   model: starOptionsSchema.omit({ patchNums: true, vocabSize: true, latentChannels: true, textWidth: true }),
-  labelSmoothing: z.number().min(0).lt(1).default(0),
-  /** Chance that a prompt of more than 20 characters is replaced by "" (classifier-free guidance). */
-  textDropout: z.number().min(0).max(1).default(0.1),
-  /** Sampling settings that the exported model uses where a caller names none. */
+  labelSmoothing: z.number().min(0).lt(1).default(0).describe('part of the target spread over all codes'),
+  textDropout,
   sampling: z
     .strictObject({
-      cfg: z.number().min(0).optional(),
-      topK: z.int().min(0).optional(),
-      topP: z.number().min(0).max(1).optional(),
+      cfg: z.number().min(0).optional().describe('guidance'),
+      topK: z.int().min(0).optional().describe('only the most probable tokens are drawn; 0: all'),
+      topP: z.number().min(0).max(1).optional().describe('only tokens within this cumulative probability are drawn'),
     })
-    .optional(),
+    .optional()
+    .describe('settings that the exported model uses where a caller names none'),
 })
 
 export const samplerRunSchema = z.strictObject({
-  kind: z.literal('sampler'),
+  kind: z.literal('sampler').describe('a sampler head is trained on a frozen model'),
   ...common,
-  /** Name given to the exported model: the base with its sampler head. */
-  name: z.string().min(1),
-  /** Name or folder of the trained model that the head stands on; its weights stay as they are. */
-  base: z.string().min(1),
-  /** Scale index from which on tokens are fixed in steps. */
-  stableFrom: z.int().min(0).default(firstStableScale),
-  /** Chance that a prompt of more than 20 characters is replaced by "" (classifier-free guidance). */
-  textDropout: z.number().min(0).max(1).default(0.1),
+  name: z.string().min(1).describe('name given to the exported model: the base with its sampler head'),
+  base: z.string().min(1).describe('name or folder of the trained model that the head stands on; its weights stay'),
+  stableFrom: z.int().min(0).default(firstStableScale).describe('scale index from which on tokens are fixed in steps'),
+  textDropout,
 })
 
 export const runSchema = z.discriminatedUnion('kind', [tokenizerRunSchema, transformerRunSchema, samplerRunSchema])

@@ -5,28 +5,37 @@ const count = z.int().positive()
 
 export const tokenizerSchema = z
   .strictObject({
-    /** Channels of the first level; every level has a multiple of it. */
-    baseChannels: count.default(160),
-    /** Channel multiplier of each level, finest first. Each level but the last halves the image. */
-    channelMultipliers: z.array(count).min(1).default([1, 1, 2, 2, 4]),
-    /** Residual blocks a level in the encoder; the decoder has one more. */
-    residualBlocks: count.default(2),
-    /** Spatial attention after each block of the coarsest level. */
-    levelAttention: z.boolean().default(true),
-    /** Spatial attention between the two blocks in the middle. */
-    middleAttention: z.boolean().default(true),
-    /** Number of codebook rows, V. */
-    vocabSize: count.default(4096),
-    /** Channels of the latent and of a codebook row, Z. */
-    latentChannels: count.default(32),
-    /** Sides p_k of the token maps, coarse to fine; the last one is the side of the latent. */
-    patchNums: z.array(count).min(1).default([1, 2, 3, 4, 5, 6, 8, 10, 13, 16]),
-    /** How many φ convolutions the scales share: a count, or one for each scale. */
-    phi: z.union([count, z.literal('per-scale')]).default(4),
-    /** Weight of the convolution inside φ(x) = (1 − ratio)·x + ratio·conv(x). */
-    phiRatio: z.number().min(0).max(1).default(0.5),
-    /** Weight β of the commitment term of the quantizer's loss. */
-    commitment: z.number().nonnegative().default(0.25),
+    baseChannels: count.default(160).describe('channels of the first level; every level has a multiple of it'),
+    channelMultipliers: z
+      .array(count)
+      .min(1)
+      .default([1, 1, 2, 2, 4])
+      .describe('channel multiplier of each level, finest first. Each level but the last halves the image'),
+    residualBlocks: count.default(2).describe('residual blocks a level in the encoder; the decoder has one more'),
+    levelAttention: z.boolean().default(true).describe('spatial attention after each block of the coarsest level'),
+    middleAttention: z.boolean().default(true).describe('spatial attention between the two blocks in the middle'),
+    vocabSize: count.default(4096).describe('number of codebook rows, V'),
+    latentChannels: count.default(32).describe('channels of the latent and of a codebook row, Z'),
+    patchNums: z
+      .array(count)
+      .min(1)
+      .default([1, 2, 3, 4, 5, 6, 8, 10, 13, 16])
+      .describe('sides p_k of the token maps, coarse to fine; the last one is the side of the latent'),
+    phi: z
+      .union([count, z.literal('per-scale')])
+      .default(4)
+      .describe('how many φ convolutions the scales share: a count, or one for each scale'),
+    phiRatio: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.5)
+      .describe('weight of the convolution inside φ(x) = (1 − ratio)·x + ratio·conv(x)'),
+    commitment: z
+      .number()
+      .nonnegative()
+      .default(0.25)
+      .describe('weight β of the commitment term of the quantizer’s loss'),
   })
   .refine((c) => c.channelMultipliers.every((m) => (m * c.baseChannels) % 32 === 0), {
     message:
