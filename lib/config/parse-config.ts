@@ -95,6 +95,7 @@ function describe(schema: unknown, json: unknown, issue: z.core.$ZodIssue, base:
     const choices = issue.errors.flatMap((errors) => errors.map(expectation))
     return [`${name} is ${shown(given)}, expected ${[...new Set(choices)].join(' or ') || 'one of the known forms'}`]
   }
+  if (issue.code === 'custom') return [path.length > 0 ? `${name}: ${issue.message}` : issue.message]
   if (given === undefined) return [`${name} is missing, expected ${expectation(issue)}`]
   return [`${name} is ${shown(given)}, expected ${expectation(issue)}`]
 }

@@ -4,6 +4,7 @@ import { ImageCaptionDataset, Loader, type SamplerState, toTensor } from '../dat
 import { psnr, Tokenizer, tokenizerObjective } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
 import { backward, keep, noGrad, Random, scope, type Tensor } from '../tensor/index.js'
+import { inSteps } from './config/optimizer.js'
 import type { TokenizerRunConfig } from './config.js'
 import type { RunFolder } from './run-folder.js'
 import type { Batch, Metrics, Task, TaskContext } from './task.js'
@@ -133,7 +134,8 @@ class TokenizerTask implements Task<ImageBatch> {
 
   #revives(step: number): boolean {
     const { reviveEvery, reviveUntil, optimizer } = this.#config
-    return reviveEvery > 0 && step % reviveEvery === 0 && step <= reviveUntil * optimizer.steps
+    const { steps } = inSteps(optimizer, this.sampleCount)
+    return reviveEvery > 0 && step % reviveEvery === 0 && step <= reviveUntil * steps
   }
 
   #initialPixels(): Promise<Uint8Array[]> {

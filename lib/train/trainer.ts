@@ -7,6 +7,7 @@ import { StarError } from '../native/index.js'
 import { AdamW, Ema, noWeightDecay, scheduled } from '../optim/index.js'
 import { clearTape, resolveDevice, scope, tellFallback } from '../tensor/index.js'
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js'
+import { inSteps, type OptimizerInSteps } from './config/optimizer.js'
 import { type RunConfig, runSchema } from './config.js'
 import { parseConfig, readConfigFile } from './parse-config.js'
 import { RunFolder } from './run-folder.js'
@@ -45,7 +46,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
   #step = 0
 
   private constructor(
-    readonly config: RunConfig,
+    /** The configuration, with lengths in steps. */
+    readonly config: RunConfig & { optimizer: OptimizerInSteps },
     readonly run: RunFolder,
     /** Device it trains on. */
     readonly device: string,
@@ -83,7 +85,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
       signal: options.signal,
     }
     const task = await openTask(parsed, run, context)
-    const trainer = new Trainer(parsed, run, device, task, options.signal)
+    const resolved = { ...parsed, optimizer: inSteps(parsed.optimizer, task.sampleCount) }
+    const trainer = new Trainer(resolved, run, device, task, options.signal)
     trainer.#resume()
     run.writeConfig(parsed)
     tellFallback(asked, device)

@@ -2,16 +2,18 @@
 import { z } from 'zod'
 import { schedulePattern } from '../../optim/index.js'
 
-export const optimizerSchema = z.strictObject({
+const keys = z.strictObject({
   batchSize: z.int().min(1).describe('images a step'),
-  steps: z.int().min(1).describe('length of the training in steps'),
+  steps: z.int().min(1).optional().describe('length of the training in steps; or give epochs'),
+  epochs: z.number().positive().optional().describe('length of the training in passes over all images; or give steps'),
   learningRate: z.number().positive().describe('peak learning rate'),
   schedule: z
     .string()
     .regex(schedulePattern)
     .default('lin0')
     .describe('curve of the learning rate: cos, exp, lin, lin0, lin00, or lin and a number'),
-  warmupSteps: z.int().min(0).default(0).describe('length of the warm-up in steps'),
+  warmupSteps: z.int().min(0).optional().describe('length of the warm-up in steps; default: none'),
+  warmupEpochs: z.number().min(0).optional().describe('length of the warm-up in epochs, in place of warmupSteps'),
   warmupStart: z.number().min(0).max(1).default(0.005).describe('learning rate at the first step over the peak'),
   endRatio: z.number().min(0).max(1).default(0.01).describe('learning rate after the last step over the peak'),
   betas: z
@@ -32,3 +34,36 @@ export const optimizerSchema = z.strictObject({
     .default(0)
     .describe('decay of the averaged weights that are validated and exported; 0 uses the trained weights themselves'),
 })
+
+/** The lengths are given in one unit each. */
+export const optimizerSchema = keys
+  .superRefine(({ steps, epochs, warmupSteps, warmupEpochs }, context) => {
+    const complain = (message: string): void => context.addIssue({ code: 'custom', message })
+    if (steps !== undefined && epochs !== undefined)
+      complain(`steps (${steps}) and epochs (${epochs}) are both given: keep one of them`)
+    if (steps === undefined && epochs === undefined)
+      complain('the length of the training is missing: give steps or epochs')
+    if (warmupSteps !== undefined && warmupEpochs !== undefined)
+      complain(`warmupSteps (${warmupSteps}) and warmupEpochs (${warmupEpochs}) are both given: keep one of them`)
+  })
+  .meta({ oneOf: [{ required: ['steps'] }, { required: ['epochs'] }] })
+
+export type OptimizerConfig = z.output<typeof optimizerSchema>
+
+/** The same with both lengths in steps. */
+export type OptimizerInSteps = OptimizerConfig & { steps: number; warmupSteps: number }
+
+/**
+ * Turns epochs into steps once the number of images is known: e epochs of n images in batches of b are ⌈e·n/b⌉ steps, a
+ * warm-up of w epochs is w·n/b steps, rounded.
+ */
+export function inSteps(optimizer: OptimizerConfig, images: number): OptimizerInSteps {
+  const { batchSize, epochs = 0, steps, warmupEpochs = 0, warmupSteps } = optimizer
+  const perEpoch = images / batchSize
+  return {
+    ...optimizer,
+    // A product such as 0.1·30 may exceed the whole number it stands for by a rounding error.
+    steps: steps ?? Math.max(1, Math.ceil(epochs * perEpoch - 1e-9)),
+    warmupSteps: warmupSteps ?? Math.round(warmupEpochs * perEpoch),
+  }
+}

@@ -1,0 +1,32 @@
+import t from 'tap'
+import { parseConfig } from '../../../lib/config/parse-config.js'
+import { inSteps, optimizerSchema } from '../../../lib/train/config/optimizer.js'
+
+const given = (keys: object) =>
+  parseConfig(optimizerSchema, { batchSize: 4, learningRate: 1, ...keys }, 'the configuration')
+const lengths = (keys: object, images: number): [number, number] => {
+  const { steps, warmupSteps } = inSteps(given(keys), images)
+  return [steps, warmupSteps]
+}
+
+t.test('epochs become steps', async (t) => {
+  t.same(lengths({ steps: 7 }, 100), [7, 0])
+  t.same(lengths({ steps: 7, warmupSteps: 3 }, 100), [7, 3])
+  t.same(lengths({ epochs: 2, warmupEpochs: 0.5 }, 100), [50, 13])
+  t.same(lengths({ epochs: 1 }, 101), [26, 0], 'the last batch is filled from the next epoch')
+  t.same(lengths({ epochs: 0.1 }, 120), [3, 0], 'no step more for a rounding error')
+  t.same(lengths({ epochs: 0.001 }, 3), [1, 0])
+  t.same(lengths({ steps: 70, warmupEpochs: 1 }, 10), [70, 3])
+})
+
+t.test('each length is given in one unit', async (t) => {
+  t.throws(() => given({}), {
+    code: 'ERR_CONFIG',
+    message: /^the configuration: the length of the training is missing: give steps or epochs\./,
+  })
+  t.throws(() => given({ steps: 1, epochs: 1 }), { message: /steps \(1\) and epochs \(1\) are both given/ })
+  t.throws(() => given({ steps: 1, warmupSteps: 0, warmupEpochs: 1 }), {
+    message: /warmupSteps \(0\) and warmupEpochs \(1\) are both given: keep one of them/,
+  })
+  t.throws(() => given({ epochs: 0 }), { message: /"epochs" is 0, expected number to be >0/ })
+})
