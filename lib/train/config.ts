@@ -3,7 +3,7 @@
  * all kinds share are in `config/`.
  */
 import { z } from 'zod'
-import { firstStableScale, starOptionsSchema } from '../models/star/index.js'
+import { firstStableScale, initScalesSchema, starOptionsSchema } from '../models/star/index.js'
 import { tokenizerSchema } from '../models/tokenizer/index.js'
 import { dataSchema } from './config/data.js'
 import { optimizerSchema } from './config/optimizer.js'
@@ -65,6 +65,7 @@ export const transformerRunSchema = z.strictObject({
     .default('minilm-l6')
     .describe('minilm-l6, or a Hugging Face folder with a CLIP text model or a T5 model'),
   model: starOptionsSchema.omit({ patchNums: true, vocabSize: true, latentChannels: true, textWidth: true }),
+  init: initScalesSchema.prefault({}),
   labelSmoothing: z.number().min(0).lt(1).default(0).describe('part of the target spread over all codes'),
   textDropout,
   sampling: z
@@ -83,6 +84,7 @@ export const samplerRunSchema = z.strictObject({
   name: z.string().min(1).describe('name given to the exported model: the base with its sampler head'),
   base: z.string().min(1).describe('name or folder of the trained model that the head stands on; its weights stay'),
   stableFrom: z.int().min(0).default(firstStableScale).describe('scale index from which on tokens are fixed in steps'),
+  init: initScalesSchema.prefault({}),
   textDropout,
 })
 

@@ -23,7 +23,7 @@ class SamplerTask implements Task<TokenSamples> {
     this.#random = new Random(config.seed)
     this.#base = new StarTransformer(base, { init: null, device: data.device })
     this.#base.setTrainable(false)
-    this.model = new SamplerHead(base, { init: this.#random, device: data.device })
+    this.model = new SamplerHead(base, { init: this.#random, device: data.device, scales: config.init })
   }
 
   /** The frozen transformer, to load its weights. */

@@ -20,7 +20,7 @@ class TransformerTask implements Task<TokenSamples> {
     const { patchNums, vocabSize, latentChannels } = data.tokenizer.config
     this.model = new StarTransformer(
       { ...config.model, patchNums, vocabSize, latentChannels, textWidth: data.text.width },
-      { init: this.#random, device: data.device },
+      { init: this.#random, device: data.device, scales: config.init },
     )
   }
 

@@ -67,8 +67,8 @@ export class SelfAttention extends Module {
     this.qBias = this.param('q_bias', zeros([width], init))
     this.vBias = this.param('v_bias', zeros([width], init))
     this.zeroKBias = this.buffer('zero_k_bias', zeros([width], init))
-    this.qkv = this.child('mat_qkv', new Linear(width, 3 * width, { ...init, std: baseStd(width), bias: false }))
-    this.proj = this.child('proj', new Linear(width, width, { ...init, std: branchStd(width, depth) }))
+    this.qkv = this.child('mat_qkv', new Linear(width, 3 * width, { ...init, std: baseStd(width, init), bias: false }))
+    this.proj = this.child('proj', new Linear(width, width, { ...init, std: branchStd(width, depth, init) }))
   }
 
   forward(x: Tensor, { rope, keyLimit, cache, groups }: SelfAttentionContext): Tensor {
@@ -139,7 +139,7 @@ export class CrossAttention extends Module {
   constructor(config: StarConfig, init: ModelInit) {
     super()
     const { width, textWidth, heads, attnL2Norm } = config
-    const std = baseStd(width)
+    const std = baseStd(width, init)
     this.#options = headOptions(config)
     this.logScale = attnL2Norm ? this.param('scale_mul_1H11', logScaleParameter(heads, init)) : null
     this.qBias = this.param('q_bias', zeros([width], init))

@@ -13,8 +13,8 @@ export class FeedForward extends Module {
   constructor({ width, depth, mlpRatio }: StarConfig, init: ModelInit) {
     super()
     const hidden = Math.round(width * mlpRatio)
-    this.fc1 = this.child('fc1', new Linear(width, hidden, { ...init, std: baseStd(width) }))
-    this.fc2 = this.child('fc2', new Linear(hidden, width, { ...init, std: branchStd(width, depth) }))
+    this.fc1 = this.child('fc1', new Linear(width, hidden, { ...init, std: baseStd(width, init) }))
+    this.fc2 = this.child('fc2', new Linear(hidden, width, { ...init, std: branchStd(width, depth, init) }))
   }
 
   forward(x: Tensor): Tensor {

@@ -1,28 +1,44 @@
 /** First values of the transformer's parameters: truncated normals of std √(1/3C), with the exceptions listed here. */
 
+import { z } from 'zod'
 import type { Shape } from '../../tensor/index.js'
 import { full, type Random, Tensor, zeros } from '../../tensor/index.js'
+
+/** How large first values are. The defaults are those of the published runs. */
+export const initScalesSchema = z.strictObject({
+  std: z.number().positive().optional().describe('standard deviation of linears and embeddings; default: √(1/3C)'),
+  head: z.number().positive().default(0.02).describe('factor on the weight of the head'),
+  modulation: z.number().min(0).default(0.5).describe('factor on the scales and shifts of shared AdaLN'),
+  gain: z.number().min(0).default(5e-5).describe('factor on the branch gains γ of shared AdaLN, which start near zero'),
+})
+
+export type InitScales = z.output<typeof initScalesSchema>
+
+const asPublished = initScalesSchema.parse({})
 
 /** What a part of the model needs to make its parameters. */
 export interface ModelInit {
   /** Source of the first values; null leaves zeros, for weights that are loaded afterwards. */
   init: Random | null
   device?: string
+  /** Sizes of the first values; default: as published. */
+  scales?: InitScales
 }
 
-/** Factor on the standard deviation of the head's weight. */
-export const headScale = 0.02
-/** Factors on ada_gss: of the branch gains γ, which start near zero, and of scales and shifts. */
-export const gainScale = 5e-5
-export const modulationScale = 0.5
 /** exp of the first value of a head's log scale under attnL2Norm. */
 const firstAttentionScale = 4
 
-/** Standard deviation √(1/3C) of linears and embeddings. */
-export const baseStd = (width: number): number => Math.sqrt(1 / (3 * width))
+/** Standard deviation of linears and embeddings: as given, or √(1/3C). */
+export const baseStd = (width: number, { scales = asPublished }: ModelInit): number =>
+  scales.std ?? Math.sqrt(1 / (3 * width))
 
 /** Standard deviation of the projection that ends a residual branch: the 2·depth branches add up to the variance of one. */
-export const branchStd = (width: number, depth: number): number => baseStd(width) / Math.sqrt(2 * depth)
+export const branchStd = (width: number, depth: number, init: ModelInit): number =>
+  baseStd(width, init) / Math.sqrt(2 * depth)
+
+/** Standard deviation of the weight that makes logits. */
+export const headStd = (width: number, init: ModelInit): number =>
+  baseStd(width, init) * (init.scales ?? asPublished).head
 
 /** A parameter that is no layer's weight. */
 export function normalParameter(shape: Shape, std: number, { init, device }: ModelInit): Tensor {
@@ -35,10 +51,10 @@ export function logScaleParameter(heads: number, { device }: ModelInit): Tensor 
 }
 
 /** ada_gss (1, 1, 6, C): rows γ1, γ2, s1, s2, b1, b2, normal with std 1/√C times the factors above. */
-export function modulationParameter(width: number, { init, device }: ModelInit): Tensor {
+export function modulationParameter(width: number, { init, device, scales = asPublished }: ModelInit): Tensor {
   if (!init) return zeros([1, 1, 6, width], { device })
   using normal = init.normal([6, width], { mean: 0, std: 1 / Math.sqrt(width) })
   const values = normal.floats()
-  const scaled = values.map((v, i) => v * (i < 2 * width ? gainScale : modulationScale))
+  const scaled = values.map((v, i) => v * (i < 2 * width ? scales.gain : scales.modulation))
   return Tensor.from(scaled, [1, 1, 6, width], { device })
 }

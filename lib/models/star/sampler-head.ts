@@ -7,7 +7,7 @@ import { Embedding, Linear, Module } from '../../nn/index.js'
 import { add, concat, keep, layerNorm, reshape, scope, slice, Tensor } from '../../tensor/index.js'
 import { Block } from './block.js'
 import { type Level, levels, type StarConfig, type StarConfigInput, starConfig } from './config.js'
-import { baseStd, headScale, type ModelInit, normalParameter } from './init.js'
+import { baseStd, headStd, type ModelInit, normalParameter } from './init.js'
 import { ropeTable } from './rope.js'
 
 /** Scale index from which on tokens are sampled in steps. */
@@ -51,9 +51,9 @@ export class SamplerHead extends Module {
   constructor(input: StarConfigInput, options: Partial<ModelInit> = {}) {
     super()
     const config = starConfig({ ...input, enableCross: false, sharedAdaLN: false })
-    const init: ModelInit = { init: options.init ?? null, device: options.device }
+    const init: ModelInit = { ...options, init: options.init ?? null }
     const { width, patchNums, vocabSize, latentChannels, textWidth, heads } = config
-    const std = baseStd(width)
+    const std = baseStd(width, init)
     const layer = { ...init, std }
     this.config = config
     this.levels = levels(patchNums)
@@ -63,7 +63,7 @@ export class SamplerHead extends Module {
     this.blocks = Array.from({ length: blockCount }, (_, i) =>
       this.child(`feat_extract_blocks.${i}`, new Block(config, 0, init)),
     )
-    this.headLogits = this.child('head_logits2', new Linear(width, vocabSize, { ...init, std: std * headScale }))
+    this.headLogits = this.child('head_logits2', new Linear(width, vocabSize, { ...init, std: headStd(width, init) }))
     this.encoderProj = this.child('encoder_proj2', new Linear(textWidth, width, layer))
     this.headProj = this.child('head_proj', new Linear(2 * width, width, layer))
     this.levelEmbed = this.child('lvl_embed_2', new Embedding(patchNums.length, width, layer))

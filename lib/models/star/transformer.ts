@@ -5,7 +5,7 @@ import { add, concat, keep, layerNorm, type Random, reshape, scope, silu, slice,
 import type { TextKeysValues } from './attention.js'
 import { Block, type BlockContext } from './block.js'
 import { dropPathRates, type Level, levels, type StarConfig, type StarConfigInput, starConfig } from './config.js'
-import { baseStd, headScale, type ModelInit, normalParameter } from './init.js'
+import { baseStd, headStd, type ModelInit, normalParameter } from './init.js'
 import { ropeTable } from './rope.js'
 
 /** Encoded prompts. The prompt "" is a text like any other; guidance needs it. */
@@ -31,7 +31,7 @@ class LevelModulation extends Module {
   readonly linear: Linear
   constructor(width: number, init: ModelInit) {
     super()
-    this.linear = this.child('1', new Linear(width, 6 * width, { ...init, std: baseStd(width) }))
+    this.linear = this.child('1', new Linear(width, 6 * width, { ...init, std: baseStd(width, init) }))
   }
   forward(x: Tensor): Tensor {
     return this.linear.forward(silu(x))
@@ -59,9 +59,9 @@ export class StarTransformer extends Module {
   constructor(input: StarConfigInput, options: Partial<ModelInit> = {}) {
     super()
     const config = starConfig(input)
-    const init: ModelInit = { init: options.init ?? null, device: options.device }
+    const init: ModelInit = { ...options, init: options.init ?? null }
     const { width, patchNums, vocabSize, latentChannels, textWidth } = config
-    const std = baseStd(width)
+    const std = baseStd(width, init)
     const layer = { ...init, std }
     this.config = config
     this.levels = levels(patchNums)
@@ -75,7 +75,7 @@ export class StarTransformer extends Module {
     this.levelProjection = config.sharedAdaLN ? this.child('lvl_embed_proj', new Linear(2 * width, width, layer)) : null
     this.levelModulation = config.sharedAdaLN ? this.child('lvl_embed_adaln', new LevelModulation(width, init)) : null
     this.blocks = dropPathRates(config).map((rate, i) => this.child(`blocks.${i}`, new Block(config, rate, init)))
-    this.headLogits = this.child('head_logits', new Linear(width, vocabSize, { ...init, std: std * headScale }))
+    this.headLogits = this.child('head_logits', new Linear(width, vocabSize, { ...init, std: headStd(width, init) }))
     this.encoderProj = this.child('encoder_proj', new Linear(textWidth, width, layer))
     this.#tables = new Tables(config, this.levels, options.device)
   }

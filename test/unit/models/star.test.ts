@@ -1,6 +1,7 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import {
   dropPathRates,
+  SamplerHead,
   ScaleDecoder,
   type StarConfigInput,
   StarTransformer,
@@ -9,6 +10,7 @@ import {
   tokenMetrics,
 } from '../../../lib/models/star/index.js'
 import { native, StarError } from '../../../lib/native/index.js'
+import type { Module } from '../../../lib/nn/index.js'
 import { backward, clearTape, noGrad, Random, scope, slice, Tensor } from '../../../lib/tensor/index.js'
 import { gradcheck, signed } from '../../support/gradcheck.js'
 import { tinyInput, tinyLength, tinyModel, tinySizes, tinyTargets, tinyText } from '../../support/tiny-star.js'
@@ -152,23 +154,46 @@ t.test('stochastic depth follows its source of random numbers', async (t) => {
   t.equal(dropPathRates({ depth: 24 })[23], 0.1)
 })
 
+const rms = (model: Module, name: string): number => {
+  const values = [...model.namedTensors()].find((n) => n.name === name)!.tensor.floats()
+  return Math.sqrt(values.reduce((s, v) => s + v * v, 0) / values.length)
+}
+/** What a normal cut at two standard deviations keeps of its spread. */
+const cut = 0.8796
+
+function near(t: Test, model: Module, name: string, expected: number): void {
+  const found = rms(model, name)
+  t.ok(Math.abs(found / expected - 1) < 0.1, `${name}: ${found}, expected ${expected}`)
+}
+
 t.test('first values have the spread that the depth asks for', async (t) => {
   using model = new StarTransformer({ ...tinySizes, width: 64, depth: 8 }, { init: new Random(1) })
-  const std = (name: string): number => {
-    const values = [...model.namedTensors()].find((n) => n.name === name)!.tensor.floats()
-    return Math.sqrt(values.reduce((s, v) => s + v * v, 0) / values.length)
-  }
-  const base = Math.sqrt(1 / (3 * 64)) * 0.8796 // a normal cut at two standard deviations
-  const near = (name: string, expected: number): void => {
-    t.ok(Math.abs(std(name) / expected - 1) < 0.1, `${name}: ${std(name)}, expected ${expected}`)
-  }
-  near('blocks.0.attn.mat_qkv.weight', base)
-  near('blocks.0.attn.proj.weight', base / 4)
-  near('blocks.3.ffn.fc2.weight', base / 4)
-  near('blocks.3.cross_attn.proj.weight', base)
-  near('head_logits.weight', base * 0.02)
-  t.equal(std('blocks.0.ffn.fc1.bias'), 0)
-  t.ok(Math.abs(std('blocks.0.attn.scale_mul_1H11') - Math.log(4)) < 1e-6)
+  const base = Math.sqrt(1 / (3 * 64)) * cut
+  near(t, model, 'blocks.0.attn.mat_qkv.weight', base)
+  near(t, model, 'blocks.0.attn.proj.weight', base / 4)
+  near(t, model, 'blocks.3.ffn.fc2.weight', base / 4)
+  near(t, model, 'blocks.3.cross_attn.proj.weight', base)
+  near(t, model, 'head_logits.weight', base * 0.02)
+  t.equal(rms(model, 'blocks.0.ffn.fc1.bias'), 0)
+  t.ok(Math.abs(rms(model, 'blocks.0.attn.scale_mul_1H11') - Math.log(4)) < 1e-6)
+})
+
+t.test('the sizes of first values can be set', async (t) => {
+  const scales = { std: 0.05, head: 0.5, modulation: 2, gain: 3 }
+  const sizes = { ...tinySizes, width: 64, depth: 8, sharedAdaLN: true }
+  using model = new StarTransformer(sizes, { init: new Random(1), scales })
+  near(t, model, 'blocks.0.attn.mat_qkv.weight', 0.05 * cut)
+  near(t, model, 'blocks.0.cross_attn.mat_q.weight', 0.05 * cut)
+  near(t, model, 'blocks.3.ffn.fc2.weight', (0.05 * cut) / 4)
+  near(t, model, 'lvl_embed_adaln.1.weight', 0.05 * cut)
+  near(t, model, 'head_logits.weight', 0.05 * 0.5 * cut)
+  const modulation = [...model.namedTensors()].find((n) => n.name === 'blocks.1.ada_gss')!.tensor.floats()
+  const spread = (values: Float32Array): number => Math.sqrt(values.reduce((s, v) => s + v * v, 0) / values.length)
+  t.ok(Math.abs(spread(modulation.subarray(0, 128)) / (3 / 8) - 1) < 0.2, 'gains')
+  t.ok(Math.abs(spread(modulation.subarray(128)) / (2 / 8) - 1) < 0.2, 'scales and shifts')
+  using head = new SamplerHead(sizes, { init: new Random(1), scales })
+  near(t, head, 'head_proj.weight', 0.05 * cut)
+  near(t, head, 'head_logits2.weight', 0.05 * 0.5 * cut)
 })
 
 t.test('metrics count right answers by scale', async (t) => {
