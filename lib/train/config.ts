@@ -17,6 +17,8 @@ const common = {
   work: workSchema.prefault({}),
 }
 
+const sides = z.array(z.int().min(1)).min(1)
+
 const textDropout = z
   .number()
   .min(0)
@@ -59,6 +61,9 @@ export const transformerRunSchema = z.strictObject({
     .string()
     .min(1)
     .describe('folder with a trained tokenizer: a tokenizer run’s `model` folder, or any model folder'),
+  patchNums: sides
+    .optional()
+    .describe('sides of the token maps, coarse to fine; default: those that the tokenizer was trained with'),
   textEncoder: z
     .string()
     .min(1)
@@ -82,7 +87,13 @@ export const samplerRunSchema = z.strictObject({
   kind: z.literal('sampler').describe('a sampler head is trained on a frozen model'),
   ...common,
   name: z.string().min(1).describe('name given to the exported model: the base with its sampler head'),
-  base: z.string().min(1).describe('name or folder of the trained model that the head stands on; its weights stay'),
+  base: z
+    .string()
+    .min(1)
+    .describe('the trained model that the head stands on: name, folder or checkpoint; its weights stay as they are'),
+  tokenizer: z.string().min(1).optional().describe('of a checkpoint as base: its tokenizer, where it is not beside it'),
+  textEncoder: z.string().min(1).optional().describe('of a checkpoint as base: the text encoder it was trained with'),
+  patchNums: sides.optional().describe('of a checkpoint as base: sides of its token maps, where it does not say them'),
   stableFrom: z.int().min(0).default(firstStableScale).describe('scale index from which on tokens are fixed in steps'),
   init: initScalesSchema.prefault({}),
   textDropout,

@@ -1,13 +1,14 @@
 /** Training of a sampler head on the features of a frozen transformer, as a masked model of each scale's tokens. */
-import { findModelFolder, readModelConfig, writeModelFolder } from '../checkpoint/index.js'
-import { findModel, loadPart } from '../models/source.js'
+import { writeModelFolder } from '../checkpoint/index.js'
+import { loadPart, type ModelSource } from '../models/source.js'
 import { SamplerHead, type StarConfig, StarTransformer, samplerLoss } from '../models/star/index.js'
+import { textEncoderReference } from '../models/text/load.js'
 import { StarError } from '../native/index.js'
 import { backward, concat, crossEntropy, mul, noGrad, Random, reshape, slice, Tensor } from '../tensor/index.js'
 import type { SamplerRunConfig } from './config.js'
 import type { RunFolder } from './run-folder.js'
 import type { Metrics, Task, TaskContext } from './task.js'
-import { type TokenBatch, TokenData, type TokenSamples } from './token-data.js'
+import { openSource, type TokenBatch, TokenData, type TokenSamples } from './token-data.js'
 
 class SamplerTask implements Task<TokenSamples> {
   readonly model: SamplerHead
@@ -18,6 +19,7 @@ class SamplerTask implements Task<TokenSamples> {
     private readonly config: SamplerRunConfig,
     private readonly data: TokenData,
     base: StarConfig,
+    private readonly source: ModelSource,
     private readonly textEncoder: string,
   ) {
     this.#random = new Random(config.seed)
@@ -70,14 +72,13 @@ class SamplerTask implements Task<TokenSamples> {
   }
 
   exportTo(folder: string): void {
-    const { sampling } = readModelConfig(findModelFolder(this.config.base))
     writeModelFolder(folder, {
       config: {
         name: this.config.name,
         tokenizer: this.data.tokenizer.config,
         transformer: this.#base.config,
-        textEncoder: this.textEncoder,
-        sampling: { ...sampling, stableFrom: this.config.stableFrom },
+        textEncoder: textEncoderReference(this.textEncoder),
+        sampling: { ...this.source.sampling, stableFrom: this.config.stableFrom },
       },
       tokenizer: this.data.tokenizer,
       transformer: this.#base,
@@ -136,21 +137,23 @@ function openMetrics(logits: Tensor, targets: Tensor, known: Float32Array): { Lo
 }
 
 export async function openSamplerTask(config: SamplerRunConfig, run: RunFolder, context: TaskContext): Promise<Task> {
-  const source = findModel(config.base)
+  const { base, tokenizer, patchNums } = config
+  const source = await openSource(base, { tokenizer, patchNums, textEncoder: config.textEncoder }, context)
   const { transformer, textEncoder, path } = source
   if (!transformer || !textEncoder)
-    throw new StarError('ERR_CONFIG', `base: ${path} holds no transformer with its text encoder: train one first`)
+    throw new StarError(
+      'ERR_CONFIG',
+      transformer
+        ? `base: ${path} does not say its text encoder: name the one it was trained with (textEncoder)`
+        : `base: ${path} holds no transformer: train one first`,
+    )
   if (config.stableFrom >= transformer.patchNums.length)
     throw new StarError(
       'ERR_CONFIG',
       `stableFrom is ${config.stableFrom}, expected the index of one of the model's ${transformer.patchNums.length} scales, the first being 0`,
     )
-  const data = await TokenData.open(
-    { data: config.data, tokenizer: config.base, textEncoder, seed: config.seed },
-    run,
-    context,
-  )
-  const task = new SamplerTask(config, data, transformer, textEncoder)
+  const data = await TokenData.open({ data: config.data, source, textEncoder, seed: config.seed }, run, context)
+  const task = new SamplerTask(config, data, transformer, source, textEncoder)
   try {
     loadPart(source, 'transformer', task.base)
   } catch (error) {

@@ -2,9 +2,10 @@
 import { createHash } from 'node:crypto'
 import { EpochSampler, ImageCaptionDataset, type SamplerState } from '../data/index.js'
 import { type HubOptions, localModel, localTextEncoder } from '../models/local.js'
-import { findModel, loadPart } from '../models/source.js'
+import { findModel, loadPart, type ModelSource, type SourceOptions } from '../models/source.js'
 import { loadTextEncoder } from '../models/text/load.js'
-import { Tokenizer } from '../models/tokenizer/index.js'
+import { imageSide, Tokenizer } from '../models/tokenizer/index.js'
+import { StarError } from '../native/index.js'
 import { noGrad, type Random, scope, Tensor } from '../tensor/index.js'
 import type { RunFolder } from './run-folder.js'
 import type { Batch, TaskContext } from './task.js'
@@ -44,9 +45,17 @@ export interface TokenDataOptions {
   data: { packs: readonly string[]; resolution: number }
   /** Of the order of samples. */
   seed: number
-  /** Name or folder of a model that holds the tokenizer, a checkpoint file of one, or one of Hugging Face. */
-  tokenizer: string
+  /** The model or checkpoint that holds the tokenizer. */
+  source: ModelSource
+  /** Sides of the token maps; default: those that the tokenizer was trained with. */
+  patchNums?: readonly number[]
   textEncoder: string
+}
+
+/** Finds a model by its name, folder, file or name on Hugging Face. @throws ERR_FILE when it is nowhere */
+export async function openSource(name: string, options: SourceOptions, context: TaskContext): Promise<ModelSource> {
+  const local = await localModel(name, options, downloads(context))
+  return findModel(local.path, local.options)
 }
 
 export class TokenData {
@@ -66,8 +75,16 @@ export class TokenData {
   /** Opens images, token maps and text states; what takes long is cached in the run folder. */
   static async open(options: TokenDataOptions, run: RunFolder, context: TaskContext): Promise<TokenData> {
     const { device } = context
-    const source = findModel((await localModel(options.tokenizer, {}, downloads(context))).path)
-    const tokenizer = new Tokenizer(source.tokenizer, { init: null, device })
+    const { source } = options
+    const config = { ...source.tokenizer, patchNums: [...(options.patchNums ?? source.tokenizer.patchNums)] }
+    const side = imageSide(config)
+    if (side !== options.data.resolution)
+      throw new StarError(
+        'ERR_CONFIG',
+        `"data.resolution" is ${options.data.resolution}, but token maps up to a side of ${config.patchNums.at(-1)} are those of ${side} pixels: ` +
+          'set one by the other (patchNums names the sides)',
+      )
+    const tokenizer = new Tokenizer(config, { init: null, device })
     tokenizer.setTrainable(false)
     loadPart(source, 'tokenizer', tokenizer)
     const tokenizerHash = shortHash(identity(tokenizer))

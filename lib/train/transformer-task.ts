@@ -6,7 +6,7 @@ import { backward, Random } from '../tensor/index.js'
 import type { TransformerRunConfig } from './config.js'
 import type { RunFolder } from './run-folder.js'
 import type { Metrics, Task, TaskContext } from './task.js'
-import { TokenData, type TokenSamples } from './token-data.js'
+import { openSource, TokenData, type TokenSamples } from './token-data.js'
 
 class TransformerTask implements Task<TokenSamples> {
   readonly model: StarTransformer
@@ -97,5 +97,6 @@ export async function openTransformerTask(
   run: RunFolder,
   context: TaskContext,
 ): Promise<Task> {
-  return new TransformerTask(config, await TokenData.open(config, run, context))
+  const source = await openSource(config.tokenizer, {}, context)
+  return new TransformerTask(config, await TokenData.open({ ...config, source }, run, context))
 }

@@ -1,7 +1,7 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import t from 'tap'
-import { readModelConfig } from '../../../lib/checkpoint/index.js'
+import { convertWeights, readModelConfig } from '../../../lib/checkpoint/index.js'
 import { native, packageRoot } from '../../../lib/native/index.js'
 import { Star } from '../../../lib/star.js'
 import { Trainer, type TrainStep } from '../../../lib/train/index.js'
@@ -76,6 +76,34 @@ t.test('training', async (t) => {
       code: 'ERR_CONFIG',
       message: /stableFrom is 4/,
     })
+  })
+
+  await t.test('parts come from checkpoints too, with the scales that the run names', async (t) => {
+    const files = join(folder, 'files')
+    mkdirSync(files)
+    const tokenizer = join(files, 'vae_ch160v4096z32.pth')
+    await convertWeights(join(tokenizerRun, 'model', 'tokenizer.safetensors'), tokenizer)
+    const own = tinyTransformerRun(join(folder, 'three-scales'), pack, tokenizer, 2)
+    t.equal((await run({ ...own, patchNums: [1, 4, 8] })).length, 2)
+    const { transformer } = readModelConfig(join(folder, 'three-scales', 'model'))
+    t.match(transformer, { patchNums: [1, 4, 8] })
+    await t.rejects(Trainer.open({ ...own, patchNums: [1, 4] }), {
+      code: 'ERR_CONFIG',
+      message: /"data.resolution" is 16, but token maps up to a side of 4 are those of 8 pixels/,
+    })
+
+    const base = join(files, 'ar-ckpt-last.safetensors')
+    copyFileSync(join(folder, 'plain', 'model', 'transformer.safetensors'), base)
+    const config = tinySamplerRun(join(folder, 'on-checkpoint'), pack, base, 2)
+    const patchNums = [1, 2, 4, 8]
+    await t.rejects(Trainer.open({ ...config, patchNums }), {
+      code: 'ERR_CONFIG',
+      message: /name the one .*textEncoder/,
+    })
+    t.equal((await run({ ...config, patchNums, textEncoder: 'minilm-l6' })).length, 2)
+    using star = await Star.load(join(folder, 'on-checkpoint', 'model'))
+    t.equal(star.textEncoder.name, 'minilm-l6')
+    t.ok(star.info().samplerHead)
   })
 
   for (const [kind, config] of [
