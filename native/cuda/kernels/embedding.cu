@@ -37,7 +37,7 @@ __global__ void embedding_kernel(Word* y, const Word* table, const int32_t* ids,
 // For each id of a tile: how many of the tile's ids before it are the same (ranks), and for each row how often the tile holds
 // it (counts (tiles, rows), zero before).
 __global__ void __launch_bounds__(kTile)
-    rank_kernel(int32_t* ranks, int32_t* counts, const int32_t* ids, int64_t count, int64_t rows, int* fault) {
+    embedding_rank_kernel(int32_t* ranks, int32_t* counts, const int32_t* ids, int64_t count, int64_t rows, int* fault) {
   struct alignas(16) Ids {
     int32_t v[kTile];
   };
@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(kTile)
 }
 
 // counts (tiles, rows) become the sums over the tiles before, `sizes` (rows) those over all tiles. One thread a row.
-__global__ void tiles_kernel(int32_t* counts, int32_t* sizes, int64_t rows, int64_t tiles) {
+__global__ void embedding_tiles_kernel(int32_t* counts, int32_t* sizes, int64_t rows, int64_t tiles) {
   const int64_t r = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (r >= rows) return;
   int32_t sum = 0;
@@ -79,7 +79,7 @@ __global__ void tiles_kernel(int32_t* counts, int32_t* sizes, int64_t rows, int6
 }
 
 // begins (rows + 1): Σ of the sizes before. One block.
-__global__ void __launch_bounds__(kTile) begins_kernel(int32_t* begins, const int32_t* sizes, int64_t rows) {
+__global__ void __launch_bounds__(kTile) embedding_begins_kernel(int32_t* begins, const int32_t* sizes, int64_t rows) {
   STAR_SHARED(int32_t, warps, [kTile / kWarp]);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   int32_t before = 0;
@@ -107,8 +107,8 @@ __global__ void __launch_bounds__(kTile) begins_kernel(int32_t* begins, const in
 }
 
 // positions (count): the i with ids[i] = 0 in rising order, then those with 1, …
-__global__ void place_kernel(int32_t* positions, const int32_t* ids, const int32_t* ranks, const int32_t* counts,
-                             const int32_t* begins, int64_t count, int64_t rows) {
+__global__ void embedding_place_kernel(int32_t* positions, const int32_t* ids, const int32_t* ranks, const int32_t* counts,
+                                       const int32_t* begins, int64_t count, int64_t rows) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= count) return;
   const int32_t id = ids[i];
@@ -117,7 +117,8 @@ __global__ void place_kernel(int32_t* positions, const int32_t* ids, const int32
 
 // One thread n elements of dtable (rows, cols).
 template <class T, int n>
-__global__ void sum_kernel(T* dtable, const T* dy, const int32_t* positions, const int32_t* begins, int64_t rows, int64_t cols) {
+__global__ void embedding_sum_kernel(T* dtable, const T* dy, const int32_t* positions, const int32_t* begins, int64_t rows,
+                                     int64_t cols) {
   const int64_t e = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * n;
   if (e >= rows * cols) return;
   const int64_t r = e / cols, c = e % cols;
@@ -170,18 +171,19 @@ void CudaBackend::embedding_backward(const EmbeddingBackwardArgs& a) {
   auto* counts = scratch.as<int32_t>();
   int32_t *sizes = counts + counters, *begins = sizes + a.rows, *ranks = begins + a.rows + 1, *positions = ranks + a.count;
   if (counters > 0) check_cuda(cudaMemsetAsync(counts, 0, counters * sizeof(int32_t), stream()), op);
-  launch(op, rank_kernel, {dim3(blocks_for(a.count, kTile)), dim3(kTile)}, stream(), ranks, counts, ids, a.count, a.rows,
-         fault());
-  launch(op, tiles_kernel, elementwise_shape(a.rows, 1), stream(), counts, sizes, a.rows, tiles);
-  launch(op, begins_kernel, {dim3(1), dim3(kTile)}, stream(), begins, sizes, a.rows);
-  launch(op, place_kernel, elementwise_shape(a.count, 1), stream(), positions, ids, ranks, counts, begins, a.count, a.rows);
+  launch(op, embedding_rank_kernel, {dim3(blocks_for(a.count, kTile)), dim3(kTile)}, stream(), ranks, counts, ids, a.count,
+         a.rows, fault());
+  launch(op, embedding_tiles_kernel, elementwise_shape(a.rows, 1), stream(), counts, sizes, a.rows, tiles);
+  launch(op, embedding_begins_kernel, {dim3(1), dim3(kTile)}, stream(), begins, sizes, a.rows);
+  launch(op, embedding_place_kernel, elementwise_shape(a.count, 1), stream(), positions, ids, ranks, counts, begins, a.count,
+         a.rows);
   dispatch_float(a.dy.dtype, op, [&](auto tag) {
     using T = decltype(tag);
     T* dtable = as<T>(a.dtable, op);
     const T* dy = as<T>(a.dy, op);
     with_vectors<T>(a.cols % kVector<T> == 0 && aligned(dtable, dy), [&](auto n) {
-      launch(op, sum_kernel<T, n>, elementwise_shape(a.rows * a.cols, n), stream(), dtable, dy, positions, begins, a.rows,
-             a.cols);
+      launch(op, embedding_sum_kernel<T, n>, elementwise_shape(a.rows * a.cols, n), stream(), dtable, dy, positions, begins,
+             a.rows, a.cols);
     });
   });
 }

@@ -17,7 +17,8 @@ constexpr int kThreads = 128;
 constexpr int kRowsOfWarp = kRows / (kThreads / kWarp);
 
 template <class T, bool staged, int n>
-__global__ void __launch_bounds__(kSelectThreads) filter_kernel(TokenCut* cuts, const T* logits, TokenFilter filter, int* fault) {
+__global__ void __launch_bounds__(kSelectThreads)
+    gumbel_filter_kernel(TokenCut* cuts, const T* logits, TokenFilter filter, int* fault) {
   SelectSpace* space;
   float top;
   const int64_t r = blockIdx.x;
@@ -47,7 +48,7 @@ struct Parts {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    part_kernel(Parts parts, const T* logits, const float* noise, const T* codebook, const TokenCut* cuts, MixSizes s) {
+    gumbel_part_kernel(Parts parts, const T* logits, const float* noise, const T* codebook, const TokenCut* cuts, MixSizes s) {
   struct alignas(16) Weights {
     float v[kRows][kTokens + 4];  // 4 more: rows lie in different banks
   };
@@ -149,7 +150,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // One thread an element of y (rows, cols).
 template <class T>
-__global__ void join_kernel(T* y, Parts parts, MixSizes s, int* fault) {
+__global__ void gumbel_join_kernel(T* y, Parts parts, MixSizes s, int* fault) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= s.rows * s.cols) return;
   const int64_t r = i / s.cols;
@@ -189,14 +190,14 @@ void CudaBackend::gumbel_mix(const GumbelMixArgs& a) {
     T* y = as<T>(a.y, "gumbel_mix");
     if (filtered)
       with_row<T>(logits, a.vocab, [&](auto staged, auto n) {
-        launch("gumbel_mix", filter_kernel<T, staged, n>, filter_shape<staged>(a.rows, a.vocab), stream(), cuts.as<TokenCut>(),
-               logits, token_filter(a.vocab, a.top_k, a.top_p), fault());
+        launch("gumbel_mix", gumbel_filter_kernel<T, staged, n>, filter_shape<staged>(a.rows, a.vocab), stream(),
+               cuts.as<TokenCut>(), logits, token_filter(a.vocab, a.top_k, a.top_p), fault());
       });
     const LaunchShape shape{dim3(blocks_for(a.rows, kRows), blocks_for(a.vocab, kPart), blocks_for(a.cols, kCols)),
                             dim3(kThreads)};
-    launch("gumbel_mix", part_kernel<T>, shape, stream(), partial, logits, noise, codebook,
+    launch("gumbel_mix", gumbel_part_kernel<T>, shape, stream(), partial, logits, noise, codebook,
            filtered ? cuts.as<TokenCut>() : nullptr, sizes);
-    launch("gumbel_mix", join_kernel<T>, elementwise_shape(a.rows * a.cols, 1), stream(), y, partial, sizes, fault());
+    launch("gumbel_mix", gumbel_join_kernel<T>, elementwise_shape(a.rows * a.cols, 1), stream(), y, partial, sizes, fault());
   });
 }
 

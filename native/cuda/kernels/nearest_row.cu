@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(kThreads, 2)
         norm = fmaf(value, value, norm);
       }
       norms[threadIdx.x] = norm;
-#pragma unroll 4
+#pragma unroll 2  // more unrolling would spill registers
       for (int k = 0; k < kDepth; ++k) {
         float a[8], b[8];
 #pragma unroll
@@ -134,8 +134,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 }
 
 // The nearest of the parts' nearest, the first on a tie: its codes are the lowest.
-__global__ void join_kernel(int32_t* ids, float* distance, const int32_t* part_ids, const float* part_distances, int64_t rows,
-                            int64_t parts) {
+__global__ void nearest_join_kernel(int32_t* ids, float* distance, const int32_t* part_ids, const float* part_distances,
+                                    int64_t rows, int64_t parts) {
   const int64_t r = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (r >= rows) return;
   float best = part_distances[r];
@@ -176,8 +176,8 @@ void CudaBackend::nearest_row(const NearestRowArgs& a) {
            x, codebook, a.rows, static_cast<int>(a.cols), static_cast<int>(a.vocab), static_cast<int>(tiles));
   });
   if (parts > 1)
-    launch("nearest_row", join_kernel, elementwise_shape(a.rows, 1), stream(), ids, distance, part_ids, part_distances, a.rows,
-           parts);
+    launch("nearest_row", nearest_join_kernel, elementwise_shape(a.rows, 1), stream(), ids, distance, part_ids, part_distances,
+           a.rows, parts);
 }
 
 }  // namespace star

@@ -14,8 +14,9 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int64_t kLongestSide = 32768;  // products of two sides fit 32 bits
 
-// Output i of a bicubic axis is Σ weight[k]·input[first + k], inputs clamped to the axis.
-struct CubicTaps {
+// What output i of an axis is made of. Bicubic: Σ weight[k]·input[first + k], inputs clamped to the axis. Area: weight[0] is that
+// of each input of its bin.
+struct Taps {
   int first;
   float weight[4];
 };
@@ -23,7 +24,7 @@ struct CubicTaps {
 // One axis: `in` and `out` are the forward's sizes, in the backward too.
 struct Axis {
   unsigned in, out;
-  const CubicTaps* taps;  // (out), bicubic only
+  const Taps* taps;  // (out), not for nearest
 };
 
 struct Span {
@@ -66,10 +67,9 @@ __device__ __forceinline__ float weight_of(const Axis& a, int to, int from) {
   if constexpr (kind == Resample::Nearest2x) {
     return 1.0f;
   } else if constexpr (kind == Resample::Area) {
-    const Span bins = bin(backward ? from : to, a.in, a.out);
-    return 1.0f / static_cast<float>(bins.end - bins.begin);
+    return a.taps[backward ? from : to].weight[0];
   } else if constexpr (backward) {
-    const CubicTaps taps = a.taps[from];
+    const Taps taps = a.taps[from];
     float weight = 0.0f;
 #pragma unroll
     for (int k = 0; k < 4; ++k) weight += clamp_to(taps.first + k, a.in) == to ? taps.weight[k] : 0.0f;
@@ -89,25 +89,30 @@ __device__ double cubic(double x) {
 }
 
 // Taps of the rows (h outputs), then of the columns.
-__global__ void taps_kernel(CubicTaps* taps, Axis rows, Axis columns) {
+template <Resample kind>
+__global__ void resample_taps_kernel(Taps* taps, Axis rows, Axis columns) {
   const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= rows.out + columns.out) return;
-  const bool row = i < rows.out;
-  const Axis& axis = row ? rows : columns;
-  const double center =
-      (static_cast<double>(row ? i : i - rows.out) + 0.5) * static_cast<double>(axis.in) / static_cast<double>(axis.out) - 0.5;
-  const double low = floor(center);
-  CubicTaps t;
-  t.first = static_cast<int>(low) - 1;
+  const Axis& axis = i < rows.out ? rows : columns;
+  const unsigned output = i < rows.out ? i : i - rows.out;
+  Taps t{};
+  if constexpr (kind == Resample::Area) {
+    const Span inputs = bin(output, axis.in, axis.out);
+    t.weight[0] = 1.0f / static_cast<float>(inputs.end - inputs.begin);
+  } else {
+    const double center = (output + 0.5) * static_cast<double>(axis.in) / static_cast<double>(axis.out) - 0.5;
+    const double low = floor(center);
+    t.first = static_cast<int>(low) - 1;
 #pragma unroll
-  for (int k = 0; k < 4; ++k) t.weight[k] = static_cast<float>(cubic(center - (low + static_cast<double>(k - 1))));
+    for (int k = 0; k < 4; ++k) t.weight[k] = static_cast<float>(cubic(center - (low + static_cast<double>(k - 1))));
+  }
   taps[i] = t;
 }
 
 // to (n, targets of rows, targets of columns, c) from `from` (n, sources of rows, sources of columns, c): blockIdx.x is a line of
 // targets, a thread takes n channels of a pixel.
 template <class T, Resample kind, bool backward, int n>
-__global__ void __launch_bounds__(kThreads) gather_kernel(T* to, const T* from, Axis rows, Axis columns, int c) {
+__global__ void __launch_bounds__(kThreads) resample_gather_kernel(T* to, const T* from, Axis rows, Axis columns, int c) {
   const unsigned target_rows = backward ? rows.in : rows.out, target_columns = backward ? columns.in : columns.out;
   const unsigned source_rows = backward ? rows.out : rows.in, source_columns = backward ? columns.out : columns.in;
   const int vectors = c / n;
@@ -128,6 +133,7 @@ __global__ void __launch_bounds__(kThreads) gather_kernel(T* to, const T* from, 
     const float row_weight = weight_of<kind, backward>(rows, y, sy);
     if (row_weight == 0.0f) continue;
     const T* line = image + static_cast<int64_t>(clamp_to(sy, source_rows)) * source_columns * c;
+#pragma unroll 2  // more would spill registers
     for (int sx = xs.begin; sx < xs.end; ++sx) {
       const float weight = row_weight * weight_of<kind, backward>(columns, x, sx);
       if (weight == 0.0f) continue;
@@ -148,15 +154,25 @@ struct Sizes {
   int64_t n, h, w, c, oh, ow;
 };
 
-template <class T, Resample kind, bool backward>
-void gather(CudaBackend& backend, const char* op, T* to, const T* from, const Sizes& s, const CubicTaps* taps) {
+template <Resample kind, bool backward>
+void gather(CudaBackend& backend, const char* op, Ref to, CRef from, const Sizes& s) {
+  constexpr bool tapped = kind != Resample::Nearest2x;
+  Scratch scratch(backend, tapped ? static_cast<size_t>(s.oh + s.ow) * sizeof(Taps) : 0);
+  Taps* taps = scratch.as<Taps>();
   const Axis rows{static_cast<unsigned>(s.h), static_cast<unsigned>(s.oh), taps};
-  const Axis columns{static_cast<unsigned>(s.w), static_cast<unsigned>(s.ow), taps ? taps + s.oh : nullptr};
+  const Axis columns{static_cast<unsigned>(s.w), static_cast<unsigned>(s.ow), taps + s.oh};
+  if constexpr (tapped)
+    launch(op, resample_taps_kernel<kind>, elementwise_shape(s.oh + s.ow, 1), backend.stream(), taps, rows, columns);
   const int64_t lines = s.n * (backward ? s.h : s.oh), columns_to = backward ? s.w : s.ow;
-  with_vectors<T>(s.c % kVector<T> == 0 && aligned(to, from), [&](auto n) {
-    launch(op, gather_kernel<T, kind, backward, n>,
-           {dim3(blocks_for(lines, 1), blocks_for(columns_to * (s.c / n), kThreads)), dim3(kThreads)}, backend.stream(), to, from,
-           rows, columns, static_cast<int>(s.c));
+  dispatch_float(from.dtype, op, [&](auto tag) {
+    using T = decltype(tag);
+    T* y = as<T>(to, op);
+    const T* x = as<T>(from, op);
+    with_vectors<T>(s.c % kVector<T> == 0 && aligned(y, x), [&](auto n) {
+      const LaunchShape shape{dim3(blocks_for(lines, 1), blocks_for(columns_to * (s.c / n), kThreads)), dim3(kThreads)};
+      launch(op, resample_gather_kernel<T, kind, backward, n>, shape, backend.stream(), y, x, rows, columns,
+             static_cast<int>(s.c));
+    });
   });
 }
 
@@ -166,22 +182,11 @@ void resample_as(CudaBackend& backend, const char* op, Ref to, CRef from, Resamp
     fail(ErrorCode::Shape, "%s: %lldx%lld to %lldx%lld of %lld channels, expected sides up to %lld", op,
          static_cast<long long>(s.h), static_cast<long long>(s.w), static_cast<long long>(s.oh), static_cast<long long>(s.ow),
          static_cast<long long>(s.c), static_cast<long long>(kLongestSide));
-  const bool bicubic = kind == Resample::Bicubic;
-  Scratch taps(backend, bicubic ? static_cast<size_t>(s.oh + s.ow) * sizeof(CubicTaps) : 0);
-  if (bicubic)
-    launch(op, taps_kernel, elementwise_shape(s.oh + s.ow, 1), backend.stream(), taps.as<CubicTaps>(),
-           Axis{static_cast<unsigned>(s.h), static_cast<unsigned>(s.oh), nullptr},
-           Axis{static_cast<unsigned>(s.w), static_cast<unsigned>(s.ow), nullptr});
-  dispatch_float(from.dtype, op, [&](auto tag) {
-    using T = decltype(tag);
-    T* y = as<T>(to, op);
-    const T* x = as<T>(from, op);
-    switch (kind) {
-      case Resample::Nearest2x: return gather<T, Resample::Nearest2x, backward>(backend, op, y, x, s, nullptr);
-      case Resample::Area: return gather<T, Resample::Area, backward>(backend, op, y, x, s, nullptr);
-      case Resample::Bicubic: return gather<T, Resample::Bicubic, backward>(backend, op, y, x, s, taps.as<CubicTaps>());
-    }
-  });
+  switch (kind) {
+    case Resample::Nearest2x: return gather<Resample::Nearest2x, backward>(backend, op, to, from, s);
+    case Resample::Area: return gather<Resample::Area, backward>(backend, op, to, from, s);
+    case Resample::Bicubic: return gather<Resample::Bicubic, backward>(backend, op, to, from, s);
+  }
 }
 
 }  // namespace
