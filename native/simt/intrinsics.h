@@ -22,6 +22,9 @@
 #define __tanf(x) tanf(x)
 #define __powf(x, y) powf(x, y)
 #define __sincosf(x, sine, cosine) sincosf(x, sine, cosine)
+// Of x half turns; macros, because newer C libraries have them.
+#define sinpi(x) sin(3.14159265358979323846 * (x))
+#define cospi(x) cos(3.14159265358979323846 * (x))
 inline float __fdividef(float x, float y) { return x / y; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }

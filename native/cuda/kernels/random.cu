@@ -60,10 +60,9 @@ __device__ __forceinline__ Vector<float, 4> values_of(const RandomNumbers& param
   if constexpr (kind == RandomKind::Normal) {  // words 0 and 1 make values 0 and 1, words 2 and 3 the others
 #pragma unroll
     for (int k = 0; k < 4; k += 2) {
-      constexpr double kTurn = 2.0 * 3.14159265358979323846;
-      const double radius = sqrt(-2.0 * log(open_uniform(words.w[k]))), angle = kTurn * open_uniform(words.w[k + 1]);
-      y.v[k] = static_cast<float>(a + b * radius * cos(angle));
-      y.v[k + 1] = static_cast<float>(a + b * radius * sin(angle));
+      const double radius = sqrt(-2.0 * log(open_uniform(words.w[k]))), half_turns = 2.0 * open_uniform(words.w[k + 1]);
+      y.v[k] = static_cast<float>(a + b * radius * cospi(half_turns));
+      y.v[k + 1] = static_cast<float>(a + b * radius * sinpi(half_turns));
     }
   } else {
 #pragma unroll

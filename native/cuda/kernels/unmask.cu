@@ -14,8 +14,9 @@ __device__ __forceinline__ uint32_t falling_key(float score) {
   return ~(bits ^ (bits >> 31 ? 0xffffffffu : 0x80000000u));
 }
 
-__global__ void __launch_bounds__(kSelectThreads) unmask_kernel(int32_t* ids, uint8_t* known, const int32_t* drawn,
-                                                                const float* score, int64_t length, int64_t fix, bool among_all) {
+__global__ void __launch_bounds__(kSelectThreads, 3)
+    unmask_kernel(int32_t* ids, uint8_t* known, const int32_t* drawn, const float* score, int64_t length, int64_t fix,
+                  bool among_all) {
   STAR_SHARED(SelectSpace, space, );
   const int64_t row = static_cast<int64_t>(blockIdx.x) * length;
   ids += row, known += row, drawn += row, score += row;
