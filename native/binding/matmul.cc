@@ -79,14 +79,7 @@ Napi::Value matmul_sum(const Call& call) {  // (a, b, transA, transB) → c (m, 
   return call.wrap(c);
 }
 
-MatmulArgs rows_times(const Tensor& x, const Tensor& w) {  // x (…, k) as one matrix of rows
-  MatmulArgs m{};
-  m.a = x.ref();
-  m.b = w.ref();
-  m.batch = 1;
-  m.m = x.shape.count(0, x.shape.rank() - 1);
-  return m;
-}
+int64_t rows_of(const Tensor& x) { return x.shape.count(0, x.shape.rank() - 1); }  // x (…, k) as one matrix of rows
 
 Shape with_last(const Shape& shape, int64_t last) {
   Shape out;
@@ -105,7 +98,11 @@ Napi::Value linear(const Call& call) {  // (x (…, k), w (n, k), bias | null, g
     call.wrong_shape("x has shape %s, expected (…, %lld) for a weight of shape %s", x.shape.str().c_str(),
                      static_cast<long long>(w.shape[1]), w.shape.str().c_str());
   if (bias) call.expect_shape(*bias, "bias", {w.shape[0]});
-  MatmulArgs m = rows_times(x, w);
+  MatmulArgs m{};
+  m.a = x.ref();
+  m.b = w.ref();
+  m.batch = 1;
+  m.m = rows_of(x);
   m.k = w.shape[1];
   m.n = w.shape[0];
   m.trans_b = true;
@@ -122,39 +119,33 @@ Napi::Value linear(const Call& call) {  // (x (…, k), w (n, k), bias | null, g
   return call.wrap({y, sum});
 }
 
-Napi::Value linear_backward_input(const Call& call) {  // (dy (…, n), w (n, k)) → dx (…, k)
+// (dy (…, n), w (n, k), sum (…, k) | null) → dx (…, k), times gelu'(sum) where sum is given
+Napi::Value linear_backward_input(const Call& call) {
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& w = call.tensor(1, "weight");
+  const Tensor* sum = call.optional_tensor(2, "sum");
   call.expect_rank(w, "weight", 2);
   if (dy.shape.rank() < 1 || dy.shape[-1] != w.shape[0])
     call.wrong_shape("dy has shape %s, expected (…, %lld)", dy.shape.str().c_str(), static_cast<long long>(w.shape[0]));
-  MatmulArgs m = rows_times(dy, w);
-  m.k = w.shape[0];
-  m.n = w.shape[1];
-  Tensor dx = Tensor::empty(dy.backend(), with_last(dy.shape, m.n), dy.dtype);
-  m.c = dx.ref();
-  dy.backend().matmul(m);
+  const Shape shape = with_last(dy.shape, w.shape[1]);
+  if (sum) call.expect_shape(*sum, "sum", shape);
+  Tensor dx = Tensor::empty(dy.backend(), shape, dy.dtype);
+  dy.backend().linear_backward_input({dx.ref(), dy.ref(), w.ref(), ref_or_none(sum), rows_of(dy), w.shape[0], w.shape[1]});
   return call.wrap(dx);
 }
 
-Napi::Value linear_backward_weight(const Call& call) {  // (dy (…, n), x (…, k)) → dw (n, k)
+// (dy (…, n), x (…, k), withBias) → [dw (n, k), dbias (n) | null]
+Napi::Value linear_backward_weight(const Call& call) {
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& x = call.tensor(1, "x");
   if (dy.shape.rank() < 1 || x.shape.rank() != dy.shape.rank() || !(with_last(x.shape, 0) == with_last(dy.shape, 0)))
     call.wrong_shape("dy has shape %s and x %s, expected the same but for the last dimension", dy.shape.str().c_str(),
                      x.shape.str().c_str());
-  MatmulArgs m{};
-  m.a = dy.ref();
-  m.b = x.ref();
-  m.batch = 1;
-  m.m = dy.shape[-1];
-  m.n = x.shape[-1];
-  m.k = x.shape.count(0, x.shape.rank() - 1);
-  m.trans_a = true;
-  Tensor dw = Tensor::empty(dy.backend(), {m.m, m.n}, dy.dtype);
-  m.c = dw.ref();
-  dy.backend().matmul(m);
-  return call.wrap(dw);
+  const int64_t n = dy.shape[-1], k = x.shape[-1];
+  Tensor dw = Tensor::empty(dy.backend(), {n, k}, dy.dtype), dbias;
+  if (call.boolean(2, "withBias")) dbias = Tensor::empty(dy.backend(), {n}, dy.dtype);
+  dy.backend().linear_backward_weight({dw.ref(), dbias.storage ? dbias.ref() : Ref{}, dy.ref(), x.ref(), rows_of(dy), n, k});
+  return call.wrap({dw, dbias});
 }
 
 }  // namespace

@@ -50,6 +50,8 @@ class Backend {
   virtual void destroy_graph(int64_t graph) noexcept = 0;
 
   virtual void matmul(const MatmulArgs&) = 0;
+  virtual void linear_backward_input(const LinearBackwardInputArgs&) = 0;
+  virtual void linear_backward_weight(const LinearBackwardWeightArgs&) = 0;
   virtual void conv2d(const Conv2dArgs&) = 0;
   virtual void conv2d_backward_data(const Conv2dBackwardDataArgs&) = 0;
   virtual void conv2d_backward_weight(const Conv2dBackwardWeightArgs&) = 0;

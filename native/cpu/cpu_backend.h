@@ -33,6 +33,8 @@ class CpuBackend final : public Backend {
   void destroy_graph(int64_t) noexcept override {}
 
   void matmul(const MatmulArgs&) override;
+  void linear_backward_input(const LinearBackwardInputArgs&) override;
+  void linear_backward_weight(const LinearBackwardWeightArgs&) override;
   void conv2d(const Conv2dArgs&) override;
   void conv2d_backward_data(const Conv2dBackwardDataArgs&) override;
   void conv2d_backward_weight(const Conv2dBackwardWeightArgs&) override;

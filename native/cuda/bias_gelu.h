@@ -15,4 +15,12 @@ struct BiasGeluArgs {  // sum = x + bias, y = gelu ? gelu(sum) : sum, each (rows
 };
 void bias_gelu(CudaBackend& backend, const char* op, const BiasGeluArgs& args);
 
+struct GeluBackwardArgs {  // dx = dy·gelu'(sum), elementwise
+  Ref dx;                  // T, one of f32, f16 and bf16; may be dy itself
+  CRef dy;                 // T or f32
+  CRef sum;                // T
+  int64_t count;
+};
+void gelu_backward(CudaBackend& backend, const char* op, const GeluBackwardArgs& args);
+
 }  // namespace star

@@ -1,4 +1,4 @@
-// The CUDA backend: kernels of our own (kernels/), cuBLASLt for matrix products (gemm.cu), cuDNN for convolutions (conv.cu).
+// The CUDA backend: kernels of our own (kernels/), cuBLASLt for matrix products (gemm.cu, matmul.cu), cuDNN for convolutions (conv.cu).
 // All work is given to one stream and nothing waits for it but copies to the host and `synchronize`.
 // The simt build compiles the same sources for the CPU (native/simt).
 #pragma once
@@ -13,7 +13,7 @@
 
 namespace star {
 
-struct CudaGemm;    // gemm.cu: handle, workspace, algorithm cache
+class CudaGemm;     // gemm.h: handle, workspace, algorithm cache
 struct CudaConv;    // conv.cu: handle, algorithm cache
 class CudaStaging;  // staging.h
 
@@ -44,6 +44,8 @@ class CudaBackend final : public Backend {
   void destroy_graph(int64_t graph) noexcept override;
 
   void matmul(const MatmulArgs&) override;
+  void linear_backward_input(const LinearBackwardInputArgs&) override;
+  void linear_backward_weight(const LinearBackwardWeightArgs&) override;
   void conv2d(const Conv2dArgs&) override;
   void conv2d_backward_data(const Conv2dBackwardDataArgs&) override;
   void conv2d_backward_weight(const Conv2dBackwardWeightArgs&) override;

@@ -29,7 +29,7 @@ struct cublasLtMatmulDescOpaque_t {
   cudaDataType_t scale;
   int32_t trans_a = CUBLAS_OP_N, trans_b = CUBLAS_OP_N;
   uint32_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-  const void* bias = nullptr;
+  void* bias = nullptr;
   void* aux = nullptr;
   int64_t aux_ld = 0, aux_stride = 0;
 };
@@ -74,7 +74,8 @@ struct Problem {
   cublasLtMatrixLayoutOpaque_t a, b, c, d;
   Element in, out;
   int64_t rows, cols, k;
-  bool bias, gelu, aux;
+  bool bias, gelu, aux;       // forward: a bias is read, aux is written
+  bool dgelu, bias_gradient;  // backward: aux is read, a bias gradient of `cols` elements is written
 };
 
 // The larger power of two, up to 256, that divides an address.
@@ -91,7 +92,7 @@ cublasStatus_t describe(const cublasLtMatmulDescOpaque_t* desc, const cublasLtMa
                         const cublasLtMatrixLayoutOpaque_t* b, const cublasLtMatrixLayoutOpaque_t* c,
                         const cublasLtMatrixLayoutOpaque_t* d, Problem& problem) {
   if (!desc || !a || !b || !c || !d || !valid(*a) || !valid(*b) || !valid(*c) || !valid(*d)) return CUBLAS_STATUS_INVALID_VALUE;
-  Problem p{*desc, *a, *b, *c, *d, {}, {}, 0, 0, 0, false, false, false};
+  Problem p{*desc, *a, *b, *c, *d, {}, {}, 0, 0, 0, false, false, false, false, false};
   Element b_type, c_type;
   if (!element_of(a->type, p.in) || !element_of(b->type, b_type) || !element_of(c->type, c_type) || !element_of(d->type, p.out))
     return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -116,11 +117,14 @@ cublasStatus_t describe(const cublasLtMatmulDescOpaque_t* desc, const cublasLtMa
     case CUBLASLT_EPILOGUE_GELU_BIAS: p.gelu = p.bias = true; break;
     case CUBLASLT_EPILOGUE_GELU_AUX: p.gelu = p.aux = true; break;
     case CUBLASLT_EPILOGUE_GELU_AUX_BIAS: p.gelu = p.aux = p.bias = true; break;
+    case CUBLASLT_EPILOGUE_DGELU: p.dgelu = true; break;
+    case CUBLASLT_EPILOGUE_BGRADB: p.bias_gradient = true; break;
     default: return CUBLAS_STATUS_INVALID_VALUE;
   }
-  if (p.bias && !desc->bias) return CUBLAS_STATUS_INVALID_VALUE;
-  if (p.aux && (!desc->aux || desc->aux_ld < p.rows || desc->aux_ld % 8 != 0 || desc->aux_stride % 8 != 0 ||
-                (d->batch > 1 && desc->aux_stride < desc->aux_ld * p.cols)))
+  if ((p.bias || p.bias_gradient) && !desc->bias) return CUBLAS_STATUS_INVALID_VALUE;
+  if (p.bias_gradient && d->batch > 1) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if ((p.aux || p.dgelu) && (!desc->aux || desc->aux_ld < p.rows || desc->aux_ld % 8 != 0 || desc->aux_stride % 8 != 0 ||
+                             (d->batch > 1 && desc->aux_stride < desc->aux_ld * p.cols)))
     return CUBLAS_STATUS_INVALID_VALUE;
   // Epilogues come with the kernels that store 16 bytes at a time.
   if (desc->epilogue != CUBLASLT_EPILOGUE_DEFAULT && static_cast<size_t>(d->ld) * star::simt::element_size(p.out) % 16 != 0)
@@ -139,8 +143,8 @@ uint64_t fingerprint(const Problem& p) {
   mix(static_cast<uint64_t>(p.desc.trans_a));
   mix(static_cast<uint64_t>(p.desc.trans_b));
   mix(p.desc.epilogue);
-  mix(p.aux ? static_cast<uint64_t>(p.desc.aux_ld) : 0);
-  mix(p.aux ? static_cast<uint64_t>(p.desc.aux_stride) : 0);
+  mix(static_cast<uint64_t>(p.desc.aux_ld));
+  mix(static_cast<uint64_t>(p.desc.aux_stride));
   return hash;
 }
 
@@ -185,6 +189,10 @@ void multiply(const Problem& p, const void* a, const void* b, float* to) {
 float gelu(float x) {  // tanh form
   return 0.5f * x * (1.0f + std::tanh(0.7978845608028654f * (x + 0.044715f * x * x * x)));
 }
+float gelu_slope(float x) {
+  const float t = std::tanh(0.7978845608028654f * (x + 0.044715f * x * x * x));
+  return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.7978845608028654f * (1.0f + 3.0f * 0.044715f * x * x);
+}
 
 void finish(const Problem& p, float alpha, float beta, const float* product, const void* c, void* d) {
   using star::simt::load_element;
@@ -195,10 +203,23 @@ void finish(const Problem& p, float alpha, float beta, const float* product, con
         float x = alpha * product[(i * p.cols + col) * p.rows + row];
         if (beta != 0.0f) x += beta * load_element(c, p.out, static_cast<size_t>(i * p.c.batch_stride + col * p.c.ld + row));
         if (p.bias) x += load_element(p.desc.bias, p.out, static_cast<size_t>(row));
-        if (p.aux) store_element(p.desc.aux, p.out, static_cast<size_t>(i * p.desc.aux_stride + col * p.desc.aux_ld + row), x);
+        const auto aux = static_cast<size_t>(i * p.desc.aux_stride + col * p.desc.aux_ld + row);
+        if (p.aux) store_element(p.desc.aux, p.out, aux, x);
         if (p.gelu) x = gelu(x);
+        if (p.dgelu) x *= gelu_slope(load_element(p.desc.aux, p.out, aux));
         store_element(d, p.out, static_cast<size_t>(i * p.d.batch_stride + col * p.d.ld + row), x);
       }
+}
+
+// The sum of op(B) over k, one element a column of D.
+void sum_b(const Problem& p, const void* b) {
+  const bool transposed = p.desc.trans_b == CUBLAS_OP_T;
+  for (int64_t col = 0; col < p.cols; ++col) {
+    float sum = 0.0f;
+    for (int64_t i = 0; i < p.k; ++i)
+      sum += star::simt::load_element(b, p.in, static_cast<size_t>(transposed ? i * p.b.ld + col : col * p.b.ld + i));
+    store_element(p.desc.bias, p.out, static_cast<size_t>(col), sum);
+  }
 }
 
 // Where a GPU would fault.
@@ -209,7 +230,8 @@ bool in_device_memory(const Problem& p, float beta, const void* a, const void* b
   return memory.contains(a, extent(p.a, p.in)) && memory.contains(b, extent(p.b, p.in)) &&
          memory.contains(d, extent(p.d, p.out)) && (beta == 0.0f || memory.contains(c, extent(p.c, p.out))) &&
          (!p.bias || memory.contains(p.desc.bias, static_cast<size_t>(p.rows) * size)) &&
-         (!p.aux || memory.contains(p.desc.aux, aux * size));
+         (!p.bias_gradient || memory.contains(p.desc.bias, static_cast<size_t>(p.cols) * size)) &&
+         (!(p.aux || p.dgelu) || memory.contains(p.desc.aux, aux * size));
 }
 
 void mark_written(const Problem& p, void* data, int64_t ld, int64_t stride) {
@@ -224,7 +246,9 @@ cudaError_t run(const Problem& p, float alpha, float beta, const void* a, const 
   if (!in_device_memory(p, beta, a, b, c, d)) return cudaErrorLaunchFailure;
   try {
     const bool dense = p.d.ld == p.rows && (p.d.batch == 1 || p.d.batch_stride == p.rows * p.cols);
-    if (p.out == Element::F32 && dense && alpha == 1.0f && beta == 0.0f && p.desc.epilogue == CUBLASLT_EPILOGUE_DEFAULT) {
+    if (p.bias_gradient) sum_b(p, b);
+    const bool plain = p.desc.epilogue == CUBLASLT_EPILOGUE_DEFAULT || p.bias_gradient;
+    if (p.out == Element::F32 && dense && alpha == 1.0f && beta == 0.0f && plain) {
       multiply(p, a, b, static_cast<float*>(d));
     } else {
       std::vector<float> product(static_cast<size_t>(p.d.batch * p.rows * p.cols));
@@ -238,6 +262,8 @@ cudaError_t run(const Problem& p, float alpha, float beta, const void* a, const 
   }
   mark_written(p, d, p.d.ld, p.d.batch_stride);
   if (p.aux) mark_written(p, p.desc.aux, p.desc.aux_ld, p.desc.aux_stride);
+  if (p.bias_gradient)
+    star::simt::DeviceMemory::instance().mark_written(p.desc.bias, static_cast<size_t>(p.cols) * star::simt::element_size(p.out));
   return cudaSuccess;
 }
 
@@ -360,8 +386,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
                             preference->align_b,
                             preference->align_c,
                             preference->align_d,
-                            p.bias ? alignment(p.desc.bias) : 1,
-                            p.aux ? alignment(p.desc.aux) : 1};
+                            alignment(p.desc.bias),
+                            alignment(p.desc.aux)};
   results[0] = {};
   std::memcpy(&results[0].algo, &algorithm, sizeof algorithm);
   results[0].workspaceSize = algorithm.workspace;
@@ -385,8 +411,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
   std::memcpy(&chosen, algo, sizeof chosen);
   if (chosen.magic != kMagic || chosen.problem != fingerprint(p)) return CUBLAS_STATUS_INVALID_VALUE;
   if (!aligned(a_data, chosen.align_a) || !aligned(b_data, chosen.align_b) || !aligned(c_data, chosen.align_c) ||
-      !aligned(d_data, chosen.align_d) || (p.bias && !aligned(p.desc.bias, chosen.align_bias)) ||
-      (p.aux && !aligned(p.desc.aux, chosen.align_aux)))
+      !aligned(d_data, chosen.align_d) || !aligned(p.desc.bias, chosen.align_bias) || !aligned(p.desc.aux, chosen.align_aux))
     return CUBLAS_STATUS_INVALID_VALUE;
   if (chosen.workspace > 0 && (!workspace || workspace_bytes < chosen.workspace || !aligned(workspace, kWorkspaceAlignment)))
     return CUBLAS_STATUS_INVALID_VALUE;

@@ -80,6 +80,22 @@ TEST(SimtCublasLt, TheProductAsDocumented) {
   for (const __half y : p.d_data.values()) EXPECT_EQ(__half2float(y), 17.0f);  // gelu(17) = 17
 }
 
+TEST(SimtCublasLt, GradientsAsDocumented) {
+  Product p;
+  p.set<uint32_t>(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DGELU);
+  const Buffer<__half> zeros{std::vector<__half>(Product::kRows * Product::kCols, __float2half_rn(0.0f))};
+  p.set<void*>(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, zeros.data);
+  ASSERT_EQ(p.search(), CUBLAS_STATUS_SUCCESS);
+  ASSERT_EQ(p.run(), CUBLAS_STATUS_SUCCESS);
+  for (const __half y : p.d_data.values()) EXPECT_EQ(__half2float(y), 128 * 0.125f * 0.5f);  // gelu'(0) = 1/2
+  p.set<uint32_t>(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BGRADB);
+  ASSERT_EQ(p.search(), CUBLAS_STATUS_SUCCESS);
+  ASSERT_EQ(p.run(), CUBLAS_STATUS_SUCCESS);
+  for (const __half y : p.d_data.values()) EXPECT_EQ(__half2float(y), 128 * 0.125f);
+  const auto sums = p.bias.values();  // a column of b each; the rest stays as it was
+  for (size_t i = 0; i < sums.size(); ++i) EXPECT_EQ(__half2float(sums[i]), i < Product::kCols ? 128 * 0.25f : 1.0f);
+}
+
 TEST(SimtCublasLt, TheHeuristicRefuses) {
   const auto expect = [](cublasStatus_t status, const char* what, const std::function<void(Product&)>& spoil) {
     Product p;
@@ -93,6 +109,14 @@ TEST(SimtCublasLt, TheHeuristicRefuses) {
   expect(invalid, "aux ld too small", [](Product& p) { p.set<int64_t>(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, 8); });
   expect(invalid, "no aux", [](Product& p) { p.set<void*>(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, nullptr); });
   expect(invalid, "no bias", [](Product& p) { p.set<void*>(CUBLASLT_MATMUL_DESC_BIAS_POINTER, nullptr); });
+  expect(invalid, "no input of gelu", [](Product& p) {
+    p.set<uint32_t>(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DGELU);
+    p.set<void*>(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, nullptr);
+  });
+  expect(invalid, "no place for the bias gradient", [](Product& p) {
+    p.set<uint32_t>(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BGRADB);
+    p.set<void*>(CUBLASLT_MATMUL_DESC_BIAS_POINTER, nullptr);
+  });
   expect(invalid, "an unknown epilogue", [](Product& p) { p.set<uint32_t>(CUBLASLT_MATMUL_DESC_EPILOGUE, 3); });
   expect(invalid, "other inner dimensions", [](Product& p) { p.set<int32_t>(CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_T); });
   expect(invalid, "ld below the rows", [](Product& p) { p.set<int64_t>(p.a, CUBLASLT_MATRIX_LAYOUT_LD, 15); });

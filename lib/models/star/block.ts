@@ -1,6 +1,6 @@
 /** A transformer block: self-attention, cross-attention to the text, feed-forward, each a residual branch. */
 import { Linear, Module } from '../../nn/index.js'
-import { add, embedding, layerNorm, mul, type Random, reshape, slice, Tensor } from '../../tensor/index.js'
+import { add, embedding, feedForward, layerNorm, mul, type Random, reshape, slice, Tensor } from '../../tensor/index.js'
 import { CrossAttention, SelfAttention, type SelfAttentionContext, type TextKeysValues } from './attention.js'
 import type { CrossAttentionMode, StarConfig } from './config.js'
 import { baseStd, branchStd, type ModelInit, modulationParameter } from './init.js'
@@ -18,7 +18,7 @@ export class FeedForward extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.fc2.forward(this.fc1.forward(x, { gelu: true }))
+    return feedForward(x, { w1: this.fc1.weight, b1: this.fc1.bias, w2: this.fc2.weight, b2: this.fc2.bias })
   }
 }
 

@@ -13,6 +13,8 @@ export interface MatmulOps {
     gelu: boolean,
     keepSum: boolean,
   ): [NativeTensor, NativeTensor | null]
-  linearBackwardInput(dy: NativeTensor, weight: NativeTensor): NativeTensor
-  linearBackwardWeight(dy: NativeTensor, x: NativeTensor): NativeTensor
+  /** dx, times gelu'(sum) where x is gelu(sum). */
+  linearBackwardInput(dy: NativeTensor, weight: NativeTensor, sum: NativeTensor | null): NativeTensor
+  /** [dweight, dbias or null]. */
+  linearBackwardWeight(dy: NativeTensor, x: NativeTensor, withBias: boolean): [NativeTensor, NativeTensor | null]
 }

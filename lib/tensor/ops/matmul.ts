@@ -63,15 +63,72 @@ export function linear(x: Tensor, w: Tensor, bias: Tensor | null = null, options
     inputs: [x, w, bias],
     outputs: [output],
     save: [x, w, sum && new Tensor(sum)],
-    backward: ([x, w, sum], [dy], needs) => {
+    backward: ([x, w, sum], [dy], [needsX, needsW, needsBias]) => {
       const grad = sum ? new Tensor(native.unaryBackward(dy!.handle, sum.handle, 'gelu', 0, 0)) : dy!
-      const n = w.shape[0]
       return [
-        needs[0] ? new Tensor(native.linearBackwardInput(grad.handle, w.handle)) : null,
-        needs[1] ? new Tensor(native.linearBackwardWeight(grad.handle, x.handle)) : null,
-        needs[2] ? new Tensor(native.reduce(grad.handle, 'sum', grad.count / Math.max(1, n), n, 1, 1)) : null,
+        needsX ? new Tensor(native.linearBackwardInput(grad.handle, w.handle, null)) : null,
+        ...weightGradients(grad, x, needsW, needsBias),
       ]
     },
   })
+  return output
+}
+
+/** [dw, dbias] of y = x·wᵀ + bias. */
+function weightGradients(
+  dy: Tensor,
+  x: Tensor,
+  needsWeight = false,
+  needsBias = false,
+): [Tensor | null, Tensor | null] {
+  if (needsWeight) {
+    const [dw, dbias] = native.linearBackwardWeight(dy.handle, x.handle, needsBias)
+    return [new Tensor(dw), dbias && new Tensor(dbias)]
+  }
+  const n = dy.shape.at(-1)!
+  return [null, needsBias ? new Tensor(native.reduce(dy.handle, 'sum', dy.count / Math.max(1, n), n, 1, 1)) : null]
+}
+
+export interface FeedForwardWeights {
+  /** (H, K) */
+  w1: Tensor
+  /** (H), or null */
+  b1: Tensor | null
+  /** (N, H) */
+  w2: Tensor
+  /** (N), or null */
+  b2: Tensor | null
+}
+
+/**
+ * y = gelu(x·w1ᵀ + b1)·w2ᵀ + b2, gelu in its tanh form: two linear layers as one op, so that the backward multiplies with
+ * gelu's derivative within the matrix product.
+ * @param x (…, K)
+ * @returns (…, N)
+ * @throws ERR_SHAPE when the shapes do not fit each other
+ */
+export function feedForward(x: Tensor, { w1, b1, w2, b2 }: FeedForwardWeights): Tensor {
+  const differentiable = needsGrad(x, w1, b1, w2, b2)
+  const [first, sum] = native.linear(x.handle, w1.handle, b1?.handle ?? null, true, differentiable)
+  const hidden = new Tensor(first)
+  const output = new Tensor(native.linear(hidden.handle, w2.handle, b2?.handle ?? null, false, false)[0])
+  const kept = sum && new Tensor(sum)
+  record({
+    name: 'feedForward',
+    inputs: [x, w1, b1, w2, b2],
+    outputs: [output],
+    save: [x, w1, w2, hidden, kept],
+    backward: ([x, w1, w2, hidden, sum], [dy], [needsX, needsW1, needsB1, needsW2, needsB2]) => {
+      const [dw2, db2] = weightGradients(dy!, hidden, needsW2, needsB2)
+      if (!needsX && !needsW1 && !needsB1) return [null, null, null, dw2, db2]
+      const dsum = new Tensor(native.linearBackwardInput(dy!.handle, w2.handle, sum.handle))
+      const [dw1, db1] = weightGradients(dsum, x, needsW1, needsB1)
+      const dx = needsX ? new Tensor(native.linearBackwardInput(dsum.handle, w1.handle, null)) : null
+      return [dx, dw1, db1, dw2, db2]
+    },
+  })
+  // From here on the tape's references alone keep these two.
+  hidden.dispose()
+  kept?.dispose()
   return output
 }

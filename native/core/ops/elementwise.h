@@ -47,7 +47,7 @@ struct UnaryArgs {
   int64_t count;
 };
 struct UnaryBackwardArgs {  // dx = dy · f'(x)
-  Ref dx;
+  Ref dx;                   // may be dy itself
   CRef dy, x;
   UnaryOp op;
   float p0, p1;

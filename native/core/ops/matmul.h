@@ -20,4 +20,17 @@ struct MatmulArgs {
   Activation activation;
 };
 
+// The gradients of a linear layer y = x·wᵀ + bias, y (rows, n), x (rows, k), w (n, k), bias (n).
+struct LinearBackwardInputArgs {  // dx = dy·w; with x = gelu(sum), dx = (dy·w)·gelu'(sum): the gradient of what gelu was given
+  Ref dx;                         // (rows, k)
+  CRef dy, w;
+  CRef sum;  // optional (rows, k), with gelu's tanh form
+  int64_t rows, n, k;
+};
+struct LinearBackwardWeightArgs {  // dw = dyᵀ·x, dbias (optional) = Σ over rows of dy
+  Ref dw, dbias;
+  CRef dy, x;
+  int64_t rows, n, k;
+};
+
 }  // namespace star

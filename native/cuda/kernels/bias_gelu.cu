@@ -1,4 +1,5 @@
-// Adds a bias to rows and applies gelu (tanh form): y = gelu(x + bias), with x + bias kept where the gradient wants it.
+// Adds a bias to rows and applies gelu (tanh form): y = gelu(x + bias), with x + bias kept where the gradient wants it; and the
+// gradient of gelu.
 #include <algorithm>
 #include <type_traits>
 
@@ -37,7 +38,38 @@ __global__ void bias_gelu_kernel(T* y, T* __restrict__ sum, const X* x, const T*
   }
 }
 
+template <class T, class X, int width>
+__global__ void gelu_backward_kernel(T* dx, const X* dy, const T* __restrict__ sum, int64_t count) {
+  const int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * width;
+  if (i + width <= count) {
+    const Vector<X, width> in = load_vector<width>(dy + i);
+    const Vector<T, width> s = load_vector<width>(sum + i);
+    Vector<T, width> out;
+#pragma unroll
+    for (int k = 0; k < width; ++k) out.v[k] = from_float<T>(to_float(in.v[k]) * gelu_slope(to_float(s.v[k])));
+    store_vector<width>(dx + i, out);
+  } else {
+    for (int64_t j = i; j < count; ++j) dx[j] = from_float<T>(to_float(dy[j]) * gelu_slope(to_float(sum[j])));
+  }
+}
+
 // -----------------------------------------------------------------------------------------------------------------------------
+
+// Calls f with a value of T and one of X, the types of the result and of what a library wrote.
+template <class F>
+void dispatch_pair(DType result, DType product, const char* op, F&& f) {
+  dispatch_float(result, op, [&](auto tag) {
+    using T = decltype(tag);
+    if constexpr (!std::is_same_v<T, float>) {
+      if (product == DType::F32) return f(tag, float{});
+    }
+    f(tag, tag);
+  });
+}
+
+// Elements of 16 bytes in the wider of the two types.
+template <class T, class X>
+constexpr int kWidth = 16 / static_cast<int>(std::max(sizeof(T), sizeof(X)));
 
 template <class T, class X, int width>
 void launch_bias_gelu(CudaBackend& backend, const char* op, const BiasGeluArgs& args) {
@@ -53,25 +85,28 @@ void launch_bias_gelu(CudaBackend& backend, const char* op, const BiasGeluArgs& 
          args.rows, args.n);
 }
 
-template <class T, class X>
-void choose_width(CudaBackend& backend, const char* op, const BiasGeluArgs& args) {
-  constexpr int width = 16 / static_cast<int>(std::max(sizeof(T), sizeof(X)));  // loads of 16 bytes
-  if (args.n % width == 0 && aligned(args.y.data, args.sum.data, args.x.data))
-    launch_bias_gelu<T, X, width>(backend, op, args);
-  else
-    launch_bias_gelu<T, X, 1>(backend, op, args);
-}
-
 }  // namespace
 
 void bias_gelu(CudaBackend& backend, const char* op, const BiasGeluArgs& args) {
   if (args.rows == 0 || args.n == 0) return;
-  dispatch_float(args.y.dtype, op, [&](auto tag) {
-    using T = decltype(tag);
-    if constexpr (!std::is_same_v<T, float>) {
-      if (args.x.dtype == DType::F32) return choose_width<T, float>(backend, op, args);
-    }
-    choose_width<T, T>(backend, op, args);
+  dispatch_pair(args.y.dtype, args.x.dtype, op, [&](auto result, auto product) {
+    using T = decltype(result);
+    using X = decltype(product);
+    if (args.n % kWidth<T, X> == 0 && aligned(args.y.data, args.sum.data, args.x.data))
+      launch_bias_gelu<T, X, kWidth<T, X>>(backend, op, args);
+    else
+      launch_bias_gelu<T, X, 1>(backend, op, args);
+  });
+}
+
+void gelu_backward(CudaBackend& backend, const char* op, const GeluBackwardArgs& args) {
+  dispatch_pair(args.dx.dtype, args.dy.dtype, op, [&](auto result, auto product) {
+    using T = decltype(result);
+    using X = decltype(product);
+    const bool vectors = aligned(args.dx.data, args.dy.data, args.sum.data);
+    const auto kernel = vectors ? gelu_backward_kernel<T, X, kWidth<T, X>> : gelu_backward_kernel<T, X, 1>;
+    launch(op, kernel, elementwise_shape(args.count, vectors ? kWidth<T, X> : 1), backend.stream(), as<T>(args.dx, op),
+           as<X>(args.dy, op), as<T>(args.sum, op), args.count);
   });
 }
 

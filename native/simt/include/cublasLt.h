@@ -1,4 +1,4 @@
-// Stand-in for <cublasLt.h> of CUDA 13: the part of the interface that cuda/gemm.cu uses, same names, values and meaning.
+// Stand-in for <cublasLt.h> of CUDA 13: the part of the interface that cuda/gemm.cu and cuda/matmul.cu use, same names, values and meaning.
 // Reference: cuBLAS documentation, section "Using the cuBLASLt API".
 #pragma once
 
@@ -47,7 +47,9 @@ typedef enum {
   CUBLASLT_EPILOGUE_GELU = 32,
   CUBLASLT_EPILOGUE_GELU_AUX = 32 | 128,
   CUBLASLT_EPILOGUE_GELU_BIAS = 32 | 4,
-  CUBLASLT_EPILOGUE_GELU_AUX_BIAS = 32 | 128 | 4
+  CUBLASLT_EPILOGUE_GELU_AUX_BIAS = 32 | 128 | 4,
+  CUBLASLT_EPILOGUE_DGELU = 64 | 128,
+  CUBLASLT_EPILOGUE_BGRADB = 512
 } cublasLtEpilogue_t;
 
 typedef enum {

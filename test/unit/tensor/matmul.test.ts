@@ -1,5 +1,15 @@
 import t from 'tap'
-import { gelu, linear, matmul, noGrad, type Shape, scope, Tensor, zeros } from '../../../lib/tensor/index.js'
+import {
+  feedForward,
+  gelu,
+  linear,
+  matmul,
+  noGrad,
+  type Shape,
+  scope,
+  Tensor,
+  zeros,
+} from '../../../lib/tensor/index.js'
 import { relativeError } from '../../support/compare.js'
 import { gradcheck, signed } from '../../support/gradcheck.js'
 
@@ -159,6 +169,26 @@ t.test('linear gradients', async (t) => {
           t.ok(error < 1e-3, `(${shape}) ${JSON.stringify(options)} bias ${withBias}: ${error}`)
         }
       }
+})
+
+t.test('feedForward is two linear layers with gelu between them', async (t) => {
+  for (const shape of [[5, 6], [2, 3, 6], [6], [0, 6]])
+    for (const withBias of [true, false]) {
+      const [x, w1, w2] = [signed(shape, 1), signed([8, 6], 2), signed([4, 8], 3)]
+      const [b1, b2] = withBias ? [signed([8], 4), signed([4], 5)] : [null, null]
+      const layers = noGrad(() => linear(linear(x, w1, b1, { gelu: true }), w2, b2).floats())
+      t.strictSame(noGrad(() => feedForward(x, { w1, b1, w2, b2 })).floats(), layers, `(${shape}) bias ${withBias}`)
+      const inputs = [x, w1, w2, b1, b2].filter((input) => input !== null)
+      for (const only of [null, ...inputs]) {
+        for (const input of inputs) input.requiresGrad = only === null || only === input
+        const error = gradcheck((x, w1, w2, b1 = null!, b2 = null!) => feedForward(x, { w1, b1, w2, b2 }), inputs, {
+          step: 3e-3,
+        })
+        t.ok(error < 1e-3, `(${shape}) bias ${withBias}, input ${only ? inputs.indexOf(only) : 'all'}: ${error}`)
+      }
+    }
+  const wrong = { w1: signed([8, 6]), b1: null, w2: signed([4, 7]), b2: null }
+  t.throws(() => feedForward(signed([2, 6]), wrong), { code: 'ERR_SHAPE', message: /linear: x has shape \(2, 8\)/ })
 })
 
 t.test('linear of no rows and of rows of no elements', async (t) => {
