@@ -164,7 +164,7 @@ export function backwardFrom(roots: readonly (readonly [Tensor, Tensor | null])[
       for (const [root, seed] of roots) {
         const edge = edgeOf(root)
         if (!edge) continue
-        scope(() => accumulate(edge, seed ?? new Tensor(native.full(root.shape, 'f32', root.device, 1)), !seed))
+        scope(() => accumulate(edge, seed ?? new Tensor(native.full(root.shape, root.dtype, root.device, 1)), !seed))
       }
       for (let node = nodes.at(-1); node; node = nodes.at(-1)) {
         if (node.grads.some((g) => g !== null)) step(node)

@@ -25,7 +25,6 @@ void check_size(const Call& call, Resample kind, int64_t h, int64_t w, int64_t o
 Napi::Value resample(const Call& call) {  // (x (n, h, w, c), kind, oh, ow) → y (n, oh, ow, c)
   const Tensor& x = call.tensor(0, "x");
   call.expect_rank(x, "x", 4);
-  call.expect_dtype(x, "x", DType::F32);
   const Resample kind = kind_of(call, 1);
   const int64_t oh = call.integer(2, "oh"), ow = call.integer(3, "ow");
   check_size(call, kind, x.shape[1], x.shape[2], oh, ow);
@@ -37,7 +36,6 @@ Napi::Value resample(const Call& call) {  // (x (n, h, w, c), kind, oh, ow) → 
 Napi::Value resample_backward(const Call& call) {  // (dy (n, oh, ow, c), kind, h, w) → dx (n, h, w, c)
   const Tensor& dy = call.tensor(0, "dy");
   call.expect_rank(dy, "dy", 4);
-  call.expect_dtype(dy, "dy", DType::F32);
   const Resample kind = kind_of(call, 1);
   const int64_t h = call.integer(2, "h"), w = call.integer(3, "w");
   check_size(call, kind, h, w, dy.shape[1], dy.shape[2]);

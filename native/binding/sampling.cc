@@ -59,7 +59,7 @@ Napi::Value gumbel_mix(const Call& call) {
   call.expect_shape(codebook, "codebook", {logits.shape[1], codebook.shape[1]});
   const double temperature = call.number(6, "temperature");
   if (!(temperature > 0)) fail(ErrorCode::Argument, "gumbelMix: temperature is %g, expected a number above 0", temperature);
-  Tensor y = Tensor::empty(logits.backend(), {logits.shape[0], codebook.shape[1]}, DType::F32);
+  Tensor y = Tensor::empty(logits.backend(), {logits.shape[0], codebook.shape[1]}, logits.dtype);
   logits.backend().gumbel_mix({y.ref(), logits.ref(), noise.ref(), codebook.ref(), logits.shape[0], logits.shape[1],
                                codebook.shape[1], call.integer(3, "topK"), static_cast<float>(call.number(4, "topP")),
                                static_cast<float>(call.number(5, "factor")), static_cast<float>(temperature)});

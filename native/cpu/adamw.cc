@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/half.h"
 #include "cpu/parallel.h"
 
 #ifndef STAR_CPU_ADAMW_FACTORS
@@ -113,6 +114,14 @@ std::vector<Piece> pieces_of(size_t tensors, Count&& count) {
   return pieces;
 }
 
+// A piece of a tensor as f32, which 16-bit tensors are copied to.
+const float* floats_of(CpuBackend& backend, const CRef& x, int64_t begin, int64_t end) {
+  if (!is_half(x.dtype)) return x.f32() + begin;
+  thread_local std::vector<float> floats(kGrain);
+  backend.cast({{floats.data(), DType::F32}, {static_cast<const char*>(x.data) + begin * 2, x.dtype}, end - begin});
+  return floats.data();
+}
+
 }  // namespace
 
 void CpuBackend::global_norm(const GlobalNormArgs& a) {
@@ -120,7 +129,8 @@ void CpuBackend::global_norm(const GlobalNormArgs& a) {
   std::vector<double> sums(pieces.size());
   parallel_chunks(static_cast<int64_t>(pieces.size()), 1, [&](int64_t i, int64_t, int64_t) {
     const Piece& piece = pieces[i];
-    sums[i] = HWY_DYNAMIC_DISPATCH(sum_squares)(a.tensors[piece.tensor].f32() + piece.begin, piece.end - piece.begin);
+    sums[i] = HWY_DYNAMIC_DISPATCH(sum_squares)(floats_of(*this, a.tensors[piece.tensor], piece.begin, piece.end),
+                                                piece.end - piece.begin);
   });
   double sum = 0.0;
   for (double s : sums) sum += s;
@@ -132,7 +142,8 @@ void CpuBackend::finite(const FiniteArgs& a) {
   std::vector<uint8_t> finite(pieces.size());
   parallel_chunks(static_cast<int64_t>(pieces.size()), 1, [&](int64_t i, int64_t, int64_t) {
     const Piece& piece = pieces[i];
-    finite[i] = HWY_DYNAMIC_DISPATCH(all_finite)(a.tensors[piece.tensor].f32() + piece.begin, piece.end - piece.begin);
+    finite[i] = HWY_DYNAMIC_DISPATCH(all_finite)(floats_of(*this, a.tensors[piece.tensor], piece.begin, piece.end),
+                                                 piece.end - piece.begin);
   });
   a.finite.i32()[0] = std::all_of(finite.begin(), finite.end(), [](uint8_t yes) { return yes != 0; });
 }
@@ -156,8 +167,8 @@ void CpuBackend::adamw(const AdamWArgs& a) {
                                static_cast<float>(1.0 / std::sqrt(correction2)),
                                a.eps};
     HWY_DYNAMIC_DISPATCH(adamw_range)
-    (t.param.f32() + piece.begin, t.m.f32() + piece.begin, t.v.f32() + piece.begin, t.grad.f32() + piece.begin, factors,
-     piece.end - piece.begin);
+    (t.param.f32() + piece.begin, t.m.f32() + piece.begin, t.v.f32() + piece.begin,
+     floats_of(*this, t.grad, piece.begin, piece.end), factors, piece.end - piece.begin);
   });
 }
 

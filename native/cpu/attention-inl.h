@@ -12,7 +12,7 @@
 #include <cstring>
 #include <limits>
 
-#include "cpu/vector-inl.h"
+#include "cpu/half-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace star {
@@ -75,28 +75,37 @@ HWY_INLINE void product_rows(float* c, int64_t c_row, const float* a, int64_t a_
   if (j < columns) product_tile<1, kInto>(c + j, c_row, a, a_row, kStep, b + j, b_row, depth, factor);
 }
 
-// Copies `rows` rows of `dim` floats to rows of `width`, times `factor`, and fills up with zeros to `padded_rows`.
-HWY_INLINE void pack_rows(float* to, int64_t width, const float* from, int64_t from_row, int64_t rows, int64_t padded_rows,
+// Copies `rows` rows of `dim` elements to rows of `width`, times `factor`, and fills up with zeros to `padded_rows`.
+template <class T>
+HWY_INLINE void pack_rows(float* to, int64_t width, const T* from, int64_t from_row, int64_t rows, int64_t padded_rows,
                           int64_t dim, float factor) {
   const F32 d;
   const V32 scale = set(factor);
   for (int64_t r = 0; r < rows; ++r) {
+    float* out = to + r * width;
+    const float* row = as_floats(from + r * from_row, out, dim);
     int64_t c = 0;
-    for (; c + kLanes <= dim; c += kLanes)
-      hn::Store(hn::Mul(scale, hn::LoadU(d, from + r * from_row + c)), d, to + r * width + c);
-    if (c < dim) hn::Store(hn::Mul(scale, load_first(from + r * from_row + c, dim - c)), d, to + r * width + c);
+    for (; c + kLanes <= dim; c += kLanes) hn::Store(hn::Mul(scale, hn::LoadU(d, row + c)), d, out + c);
+    if (c < dim) hn::Store(hn::Mul(scale, load_first(row + c, dim - c)), d, out + c);
   }
   std::memset(to + rows * width, 0, static_cast<size_t>((padded_rows - rows) * width) * sizeof(float));
 }
 
 // Tiles of kKeys rows, each transposed: to[tile][c][j] = from[tile·kKeys + j][c], zeros behind the last row.
-HWY_INLINE void pack_transposed(float* to, const float* from, int64_t from_row, int64_t rows, int64_t dim) {
+template <class T>
+HWY_INLINE void pack_transposed(float* to, const T* from, int64_t from_row, int64_t rows, int64_t dim) {
+  constexpr int64_t kPart = 64;
+  float buffer[kPart];
   for (int64_t begin = 0; begin < rows; begin += kKeys, to += dim * kKeys) {
     const int64_t count = std::min(kKeys, rows - begin);
     if (count < kKeys) std::memset(to, 0, static_cast<size_t>(dim * kKeys) * sizeof(float));
     for (int64_t j = 0; j < count; ++j) {
-      const float* row = from + (begin + j) * from_row;
-      for (int64_t c = 0; c < dim; ++c) to[c * kKeys + j] = row[c];
+      const T* row = from + (begin + j) * from_row;
+      for (int64_t part = 0; part < dim; part += kPart) {
+        const int64_t end = std::min(dim, part + kPart);
+        const float* floats = as_floats(row + part, buffer, end - part);
+        for (int64_t c = part; c < end; ++c) to[c * kKeys + j] = floats[c - part];
+      }
     }
   }
 }

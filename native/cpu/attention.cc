@@ -51,11 +51,15 @@ HWY_INLINE void soften(float* scores, int64_t width, GroupState& state) {
   }
 }
 
-void attention_piece(const AttentionArgs& a, const AttentionPiece& piece, Scratch& scratch) {
+template <class T>
+void attention_piece_of(const AttentionArgs& a, const AttentionPiece& piece, Scratch& scratch) {
   const F32 d;
   const int64_t dim = a.head_dim, width = padded_dim(dim), stride = a.heads * dim;
   const int64_t key_tiles = (a.lk + kKeys - 1) / kKeys, padded_keys = key_tiles * kKeys;
   const int64_t groups = kQueries / kGroup;
+  const auto all_q = static_cast<const T*>(a.q.data), all_k = static_cast<const T*>(a.k.data),
+             all_v = static_cast<const T*>(a.v.data);
+  const auto all_out = static_cast<T*>(a.out.data);
   float* kt =
       scratch.floats("attention", static_cast<size_t>(padded_keys * (dim + width + 1) + kQueries * (2 * width) + kGroup * kKeys));
   float* v = kt + padded_keys * dim;
@@ -65,8 +69,8 @@ void attention_piece(const AttentionArgs& a, const AttentionPiece& piece, Scratc
   float* mask = scores + kGroup * kKeys;
 
   const int64_t kv_offset = piece.b * a.kv_capacity * stride + piece.h * dim;
-  pack_transposed(kt, a.k.f32() + kv_offset, stride, a.lk, dim);
-  pack_rows(v, width, a.v.f32() + kv_offset, stride, a.lk, a.lk, dim, 1.0f);
+  pack_transposed(kt, all_k + kv_offset, stride, a.lk, dim);
+  pack_rows(v, width, all_v + kv_offset, stride, a.lk, a.lk, dim, 1.0f);
   if (a.key_mask) {
     const uint8_t* seen = a.key_mask.u8() + piece.b * a.lk;
     for (int64_t j = 0; j < a.lk; ++j) mask[j] = seen[j] ? 0.0f : -kInfinity;
@@ -77,7 +81,7 @@ void attention_piece(const AttentionArgs& a, const AttentionPiece& piece, Scratc
   for (int64_t tile = piece.begin; tile < piece.end; ++tile) {
     const int64_t first = tile * kQueries, rows = std::min(kQueries, a.lq - first);
     const int64_t q_offset = (piece.b * a.lq + first) * stride + piece.h * dim;
-    pack_rows(q, width, a.q.f32() + q_offset, stride, rows, round_up(rows, kGroup), dim, a.scale * kLog2e);
+    pack_rows(q, width, all_q + q_offset, stride, rows, round_up(rows, kGroup), dim, a.scale * kLog2e);
     GroupState state[kQueries / kGroup];
     int64_t group_limit[kQueries / kGroup] = {}, tile_limit = 0;
     for (int64_t g = 0; g * kGroup < rows; ++g) {
@@ -108,12 +112,16 @@ void attention_piece(const AttentionArgs& a, const AttentionPiece& piece, Scratc
       const V32 factor = set(sum > 0.0f ? 1.0f / sum : sum);  // a sum that is not a number stays one
       float* row = out + i * width;
       for (int64_t c = 0; c < width; c += kLanes) hn::Store(hn::Mul(factor, hn::Load(d, row + c)), d, row + c);
-      std::memcpy(a.out.f32() + q_offset + i * stride, row, static_cast<size_t>(dim) * sizeof(float));
+      narrow_range(all_out + q_offset + i * stride, row, dim);
       if (a.lse)
         a.lse.f32()[(piece.b * a.heads + piece.h) * a.lq + first + i] =
             kLn2 * (state[i / kGroup].top[i % kGroup] + std::log2(sum));
     }
   }
+}
+
+void attention_piece(const AttentionArgs& a, const AttentionPiece& piece, Scratch& scratch) {
+  with_float_type(a.q.dtype, "attention", [&](auto tag) { attention_piece_of<decltype(tag)>(a, piece, scratch); });
 }
 
 int64_t attention_queries() { return kQueries; }
@@ -131,6 +139,7 @@ HWY_EXPORT(attention_queries);
 }  // namespace
 
 void CpuBackend::attention(const AttentionArgs& a) {
+  for (const CRef& ref : {CRef(a.out), a.k, a.v}) expect_like_others(ref, a.q.dtype, "attention");
   const int64_t queries = HWY_DYNAMIC_DISPATCH(attention_queries)();
   const bool parallel = a.batch * a.heads * a.lq * a.lk * a.head_dim >= kSharedProducts;
   const AttentionPlan plan(a.batch, a.heads, (a.lq + queries - 1) / queries, parallel ? omp_get_max_threads() : 1);

@@ -103,35 +103,48 @@ HWY_INLINE void backward_tile(const HeadBackward& s, int64_t first, int64_t key,
   }
 }
 
-void unpack_rows(float* to, int64_t to_row, const float* from, int64_t width, int64_t rows, int64_t dim, float factor) {
-  for (int64_t r = 0; r < rows; ++r)
-    map1(to + r * to_row, from + r * width, dim, [f = set(factor)](V32 x) { return hn::Mul(f, x); });
+// Rows of `from` times `factor`; where the result is 16 bits wide, `from` itself is scaled.
+template <class T>
+void unpack_rows(T* to, int64_t to_row, float* from, int64_t width, int64_t rows, int64_t dim, float factor) {
+  const auto scaled = [f = set(factor)](V32 x) { return hn::Mul(f, x); };
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = from + r * width;
+    if constexpr (std::is_same_v<T, float>) {
+      map1(to + r * to_row, row, dim, scaled);
+    } else {
+      map1(row, row, dim, scaled);
+      narrow_range(to + r * to_row, row, dim);
+    }
+  }
 }
 
-void attention_backward_piece(const AttentionBackwardArgs& a, const AttentionPiece& piece, Wanted wanted, Scratch& scratch) {
+template <class T>
+void attention_backward_piece_of(const AttentionBackwardArgs& a, const AttentionPiece& piece, Wanted wanted, Scratch& scratch) {
   const int64_t dim = a.head_dim, stride = a.heads * dim;
   const int64_t padded_queries = round_up(a.lq, kGroup), key_tiles = (a.lk + kKeys - 1) / kKeys;
   HeadBackward s(
       scratch.floats("attention_backward", static_cast<size_t>(HeadBackward::floats(dim, padded_queries, key_tiles * kKeys))),
       dim, a.lq, padded_queries, key_tiles * kKeys);
+  const auto in = [](const CRef& ref, int64_t offset) { return static_cast<const T*>(ref.data) + offset; };
+  const auto to = [](const Ref& ref, int64_t offset) { return static_cast<T*>(ref.data) + offset; };
   s.limits = a.key_limit ? a.key_limit.i32() : nullptr;
   s.lk = a.lk;
   const int64_t q_offset = piece.b * a.lq * stride + piece.h * dim, k_offset = piece.b * a.lk * stride + piece.h * dim;
-  pack_transposed(s.kt, a.k.f32() + k_offset, stride, a.lk, dim);
-  pack_transposed(s.vt, a.v.f32() + k_offset, stride, a.lk, dim);
-  pack_rows(s.k, s.width, a.k.f32() + k_offset, stride, a.lk, a.lk, dim, 1.0f);
-  pack_rows(s.q, s.width, a.q.f32() + q_offset, stride, a.lq, padded_queries, dim, a.scale * kLog2e);
-  pack_rows(s.dout, s.width, a.dout.f32() + q_offset, stride, a.lq, padded_queries, dim, 1.0f);
+  pack_transposed(s.kt, in(a.k, k_offset), stride, a.lk, dim);
+  pack_transposed(s.vt, in(a.v, k_offset), stride, a.lk, dim);
+  pack_rows(s.k, s.width, in(a.k, k_offset), stride, a.lk, a.lk, dim, 1.0f);
+  pack_rows(s.q, s.width, in(a.q, q_offset), stride, a.lq, padded_queries, dim, a.scale * kLog2e);
+  pack_rows(s.dout, s.width, in(a.dout, q_offset), stride, a.lq, padded_queries, dim, 1.0f);
   std::memset(s.dq, 0, static_cast<size_t>(padded_queries * s.width) * sizeof(float));
   const float* lse = a.lse.f32() + (piece.b * a.heads + piece.h) * a.lq;
-  const float* out = a.out.f32() + q_offset;
+  const T* out = in(a.out, q_offset);
   for (int64_t i = 0; i < padded_queries; ++i) {
     // An infinite sum makes all probabilities of a query 0: one that sees no key, or fills up the last group.
     s.lse[i] = i < a.lq && lse[i] != -kInfinity ? lse[i] * kLog2e : kInfinity;
-    s.delta[i] =
-        i < a.lq
-            ? static_cast<float>(sum2(s.dout + i * s.width, out + i * stride, dim, [](V32 x, V32 y) { return hn::Mul(x, y); }))
-            : 0.0f;
+    s.delta[i] = 0.0f;
+    if (i >= a.lq) continue;
+    const float* row = as_floats(out + i * stride, s.dk, dim);  // dk is free until keys are visited
+    s.delta[i] = static_cast<float>(sum2(s.dout + i * s.width, row, dim, [](V32 x, V32 y) { return hn::Mul(x, y); }));
   }
   if (a.key_mask) {
     const uint8_t* seen = a.key_mask.u8() + piece.b * a.lk;
@@ -149,12 +162,17 @@ void attention_backward_piece(const AttentionBackwardArgs& a, const AttentionPie
       backward_tile(s, first, key, static_cast<bool>(a.key_mask), wanted);
     if (part_of_queries) continue;
     const int64_t count = std::min(kKeys, a.lk - key);
-    unpack_rows(a.dk.f32() + k_offset + key * stride, stride, s.dk, s.width, count, dim, kLn2);
-    unpack_rows(a.dv.f32() + k_offset + key * stride, stride, s.dv, s.width, count, dim, 1.0f);
+    unpack_rows(to(a.dk, k_offset + key * stride), stride, s.dk, s.width, count, dim, kLn2);
+    unpack_rows(to(a.dv, k_offset + key * stride), stride, s.dv, s.width, count, dim, 1.0f);
   }
   if (!part_of_keys)
-    unpack_rows(a.dq.f32() + q_offset + first_query * stride, stride, s.dq + first_query * s.width, s.width,
+    unpack_rows(to(a.dq, q_offset + first_query * stride), stride, s.dq + first_query * s.width, s.width,
                 last_query - first_query, dim, a.scale);
+}
+
+void attention_backward_piece(const AttentionBackwardArgs& a, const AttentionPiece& piece, Wanted wanted, Scratch& scratch) {
+  with_float_type(a.q.dtype, "attention_backward",
+                  [&](auto tag) { attention_backward_piece_of<decltype(tag)>(a, piece, wanted, scratch); });
 }
 
 int64_t attention_tile() {
@@ -175,6 +193,8 @@ HWY_EXPORT(attention_tile);
 }  // namespace
 
 void CpuBackend::attention_backward(const AttentionBackwardArgs& a) {
+  for (const CRef& ref : {CRef(a.dq), CRef(a.dk), CRef(a.dv), a.dout, a.out, a.k, a.v})
+    expect_like_others(ref, a.q.dtype, "attention_backward");
   const int64_t tile = HWY_DYNAMIC_DISPATCH(attention_tile)();
   const bool parallel = a.batch * a.heads * a.lq * a.lk * a.head_dim >= kSharedProducts;
   const int64_t threads = parallel ? omp_get_max_threads() : 1;

@@ -1,4 +1,4 @@
-// Fills and conversions between element types. The loops are plain: the compiler makes vectors of them for each instruction set.
+// Fills and conversions between element types. Most loops are plain: the compiler makes vectors of them for each instruction set.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/cast.cc"
 #include <hwy/foreach_target.h>
@@ -10,35 +10,18 @@
 
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/half-inl.h"
 #include "cpu/parallel.h"
-
-#ifndef STAR_CPU_CAST_TYPES_
-#define STAR_CPU_CAST_TYPES_
-namespace star {
-struct Bf16 {
-  uint16_t bits;
-};
-using Half = _Float16;
-}  // namespace star
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace star {
 namespace HWY_NAMESPACE {
 
 HWY_INLINE float widen(float x) { return x; }
-HWY_INLINE float widen(Half x) { return static_cast<float>(x); }
-HWY_INLINE float widen(Bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
 HWY_INLINE float widen(uint8_t x) { return static_cast<float>(x); }
 HWY_INLINE int32_t widen(int32_t x) { return x; }  // exact towards u8; rounds once towards the floating types
 
 HWY_INLINE void narrow(float x, float* y) { *y = x; }
-HWY_INLINE void narrow(float x, Half* y) { *y = static_cast<Half>(x); }
-HWY_INLINE void narrow(float x, Bf16* y) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;  // to nearest, ties to even
-  y->bits = static_cast<uint16_t>(x != x ? (bits >> 16) | 0x40 : rounded);
-}
 HWY_INLINE void narrow(float x, int32_t* y) {  // towards zero; NaN becomes 0
   *y = x >= 2147483648.0f ? INT32_MAX : x <= -2147483648.0f ? INT32_MIN : x == x ? static_cast<int32_t>(x) : 0;
 }
@@ -53,7 +36,12 @@ template <class To, class From>
 void cast_of(void* y, const void* x, int64_t begin, int64_t end) {
   To* to = static_cast<To*>(y);
   const From* from = static_cast<const From*>(x);
-  for (int64_t i = begin; i < end; ++i) narrow(widen(from[i]), to + i);
+  if constexpr (std::is_same_v<To, float> && sizeof(From) == 2)
+    widen_range(to + begin, from + begin, end - begin);
+  else if constexpr (std::is_same_v<From, float> && sizeof(To) == 2)
+    narrow_range(to + begin, from + begin, end - begin);
+  else
+    for (int64_t i = begin; i < end; ++i) narrow(widen(from[i]), to + i);
 }
 
 template <class From>

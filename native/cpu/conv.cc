@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/dnnl_support.h"
+#include "cpu/widen.h"
 
 namespace star {
 
@@ -153,6 +154,7 @@ void run_reorder(CachingAllocator& allocator, const ConvPlan& plan, const dnnl::
 }  // namespace
 
 void CpuBackend::conv2d(const Conv2dArgs& args) {
+  if (is_half(args.x.dtype)) return widened(*this, "conv2d", args.x.dtype, args, &CpuBackend::conv2d);
   const float *x = args.x.f32(), *weight = args.weight.f32();
   if (args.s.n == 0) return;
   dnnl_guard("conv2d", [&] {
@@ -175,6 +177,8 @@ void CpuBackend::conv2d(const Conv2dArgs& args) {
 }
 
 void CpuBackend::conv2d_backward_data(const Conv2dBackwardDataArgs& args) {
+  if (is_half(args.dy.dtype))
+    return widened(*this, "conv2d_backward_data", args.dy.dtype, args, &CpuBackend::conv2d_backward_data);
   const float *dy = args.dy.f32(), *weight = args.weight.f32();
   if (args.s.n == 0) return;
   dnnl_guard("conv2d_backward_data", [&] {
@@ -195,6 +199,8 @@ void CpuBackend::conv2d_backward_data(const Conv2dBackwardDataArgs& args) {
 }
 
 void CpuBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs& args) {
+  if (is_half(args.x.dtype))
+    return widened(*this, "conv2d_backward_weight", args.x.dtype, args, &CpuBackend::conv2d_backward_weight);
   const float *x = args.x.f32(), *dy = args.dy.f32();
   const ConvShape& s = args.s;
   if (s.n == 0) {

@@ -13,6 +13,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
 #include "cpu/vector-inl.h"
+#include "cpu/widen.h"
 
 #ifndef STAR_CPU_ROW_STATISTICS
 #define STAR_CPU_ROW_STATISTICS
@@ -62,7 +63,7 @@ RowStatistics row_statistics(const float* z, int64_t count) {
       s.argmax = static_cast<int32_t>(i);
     }
   }
-  const V32 shift = set(s.max);
+  const V32 shift = set(std::max(s.max, -3.402823466e38f));  // a row of −∞ alone has no exponentials, and the sum −∞
   s.exp_sum = static_cast<float>(sum2(z, z, count, [shift](V32 v, V32) { return exp_below(hn::Sub(v, shift)); }));
   return s;
 }
@@ -97,6 +98,7 @@ int64_t row_grain(int64_t vocab) { return std::max<int64_t>(1, 16384 / std::max<
 }  // namespace
 
 void CpuBackend::cross_entropy(const CrossEntropyArgs& a) {
+  if (is_half(a.logits.dtype)) return widened(*this, "cross_entropy", a.logits.dtype, a, &CpuBackend::cross_entropy);
   float* losses = a.losses.f32();
   float* lse = a.lse.f32();
   int32_t* argmax = a.argmax ? a.argmax.i32() : nullptr;
@@ -118,6 +120,10 @@ void CpuBackend::cross_entropy(const CrossEntropyArgs& a) {
 }
 
 void CpuBackend::cross_entropy_backward(const CrossEntropyBackwardArgs& a) {
+  if (is_half(a.logits.dtype)) {
+    check_targets("cross_entropy_backward", a.targets.i32(), a.rows, a.vocab);  // here, where positions count from the first row
+    return widened(*this, "cross_entropy_backward", a.logits.dtype, a, &CpuBackend::cross_entropy_backward);
+  }
   float* dlogits = a.dlogits.f32();
   const float* dlosses = a.dlosses.f32();
   const float* logits = a.logits.f32();

@@ -11,6 +11,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
 #include "cpu/vector-inl.h"
+#include "cpu/widen.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace star {
@@ -84,6 +85,7 @@ constexpr int64_t kGrain = 16384;
 }  // namespace
 
 void CpuBackend::affine(const AffineArgs& args) {
+  if (is_half(args.a.dtype)) return widened(*this, "affine", args.a.dtype, args, &CpuBackend::affine);
   float* y = args.y.f32();
   const float* a = args.a.f32();
   const float* b = args.b ? args.b.f32() : nullptr;
@@ -94,6 +96,7 @@ void CpuBackend::affine(const AffineArgs& args) {
 }
 
 void CpuBackend::binary(const BinaryArgs& args) {
+  if (is_half(args.a.dtype)) return widened(*this, "binary", args.a.dtype, args, &CpuBackend::binary);
   float* y = args.y.f32();
   const float* a = args.a.f32();
   const float* b = args.b.f32();

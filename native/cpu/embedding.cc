@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
+#include "cpu/widen.h"
 
 namespace star {
 
@@ -21,6 +22,7 @@ void CpuBackend::embedding(const EmbeddingArgs& a) {
 }
 
 void CpuBackend::embedding_backward(const EmbeddingBackwardArgs& a) {
+  if (is_half(a.dy.dtype)) return widened(*this, "embedding_backward", a.dy.dtype, a, &CpuBackend::embedding_backward);
   float* dtable = a.dtable.f32();
   const float* dy = a.dy.f32();
   const int32_t* ids = a.ids.i32();

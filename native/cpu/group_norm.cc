@@ -13,6 +13,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
 #include "cpu/vector-inl.h"
+#include "cpu/widen.h"
 
 #ifndef STAR_CPU_GROUP_NORM_TABLES_
 #define STAR_CPU_GROUP_NORM_TABLES_
@@ -30,36 +31,50 @@ namespace star {
 namespace HWY_NAMESPACE {
 
 // Σ (x − x₀) and Σ (x − x₀)² over pixels for each channel, x₀ being the first pixel: near the mean, so nothing cancels.
+// Sums of kRun pixels are added up, so that no sum has many terms to round.
 void channel_sums(float* sums, float* squares, const float* x, int64_t pixels, int64_t c) {
   const F32 d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  constexpr int64_t kRun = 128;
   int64_t k = 0;
   for (; k + 2 * lanes <= c; k += 2 * lanes) {
     const V32 xa = hn::LoadU(d, x + k), xb = hn::LoadU(d, x + k + lanes);
-    V32 sa = hn::Zero(d), sb = sa, qa = sa, qb = sa;
-    for (int64_t p = 1; p < pixels; ++p) {
-      const V32 a = hn::Sub(hn::LoadU(d, x + p * c + k), xa), b = hn::Sub(hn::LoadU(d, x + p * c + k + lanes), xb);
-      sa = hn::Add(sa, a);
-      sb = hn::Add(sb, b);
-      qa = hn::MulAdd(a, a, qa);
-      qb = hn::MulAdd(b, b, qb);
+    V32 sum_a = hn::Zero(d), sum_b = sum_a, squares_a = sum_a, squares_b = sum_a;
+    for (int64_t begin = 1; begin < pixels; begin += kRun) {
+      V32 sa = hn::Zero(d), sb = sa, qa = sa, qb = sa;
+      for (int64_t p = begin; p < std::min(pixels, begin + kRun); ++p) {
+        const V32 a = hn::Sub(hn::LoadU(d, x + p * c + k), xa), b = hn::Sub(hn::LoadU(d, x + p * c + k + lanes), xb);
+        sa = hn::Add(sa, a);
+        sb = hn::Add(sb, b);
+        qa = hn::MulAdd(a, a, qa);
+        qb = hn::MulAdd(b, b, qb);
+      }
+      sum_a = hn::Add(sum_a, sa);
+      sum_b = hn::Add(sum_b, sb);
+      squares_a = hn::Add(squares_a, qa);
+      squares_b = hn::Add(squares_b, qb);
     }
-    hn::StoreU(sa, d, sums + k);
-    hn::StoreU(sb, d, sums + k + lanes);
-    hn::StoreU(qa, d, squares + k);
-    hn::StoreU(qb, d, squares + k + lanes);
+    hn::StoreU(sum_a, d, sums + k);
+    hn::StoreU(sum_b, d, sums + k + lanes);
+    hn::StoreU(squares_a, d, squares + k);
+    hn::StoreU(squares_b, d, squares + k + lanes);
   }
   for (; k < c; k += lanes) {
     const int64_t left = std::min(c - k, lanes);
     const V32 x0 = load_first(x + k, left);
-    V32 s = hn::Zero(d), q = s;
-    for (int64_t p = 1; p < pixels; ++p) {
-      const V32 a = hn::Sub(load_first(x + p * c + k, left), x0);
-      s = hn::Add(s, a);
-      q = hn::MulAdd(a, a, q);
+    V32 sum = hn::Zero(d), square_sum = sum;
+    for (int64_t begin = 1; begin < pixels; begin += kRun) {
+      V32 s = hn::Zero(d), q = s;
+      for (int64_t p = begin; p < std::min(pixels, begin + kRun); ++p) {
+        const V32 a = hn::Sub(load_first(x + p * c + k, left), x0);
+        s = hn::Add(s, a);
+        q = hn::MulAdd(a, a, q);
+      }
+      sum = hn::Add(sum, s);
+      square_sum = hn::Add(square_sum, q);
     }
-    store_first(s, sums + k, left);
-    store_first(q, squares + k, left);
+    store_first(sum, sums + k, left);
+    store_first(square_sum, squares + k, left);
   }
 }
 
@@ -225,6 +240,7 @@ struct Moments {
 }  // namespace
 
 void CpuBackend::group_norm(const GroupNormArgs& args) {
+  if (is_half(args.x.dtype)) return widened(*this, "group_norm", args.x.dtype, args, &CpuBackend::group_norm);
   const int64_t n = args.n, hw = args.hw, c = args.c, groups = args.groups, width = c / groups;
   if (n * hw * c == 0) return;
   const Chunks chunks(hw, c);
@@ -272,6 +288,7 @@ void CpuBackend::group_norm(const GroupNormArgs& args) {
 }
 
 void CpuBackend::group_norm_backward(const GroupNormBackwardArgs& args) {
+  if (is_half(args.x.dtype)) return widened(*this, "group_norm_backward", args.x.dtype, args, &CpuBackend::group_norm_backward);
   const int64_t n = args.n, hw = args.hw, c = args.c, groups = args.groups, width = c / groups;
   float* dx = args.dx ? args.dx.f32() : nullptr;
   float* dweight = args.dweight ? args.dweight.f32() : nullptr;

@@ -12,8 +12,9 @@
 
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/half-inl.h"
 #include "cpu/parallel.h"
-#include "cpu/vector-inl.h"
+#include "cpu/scratch.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace star {
@@ -68,19 +69,24 @@ struct Project {  // factor·(dh − x·along)
 
 constexpr float kSmallestNorm = 1e-12f;
 
-void heads_rows(const HeadsArgs& a, const float* factors, int64_t begin, int64_t end) {
-  const float* x = a.x.f32();
+// `buffer` has room for the heads of a token where x is 16 bits wide.
+template <class T>
+void heads_rows_of(const HeadsArgs& a, const float* factors, float* buffer, int64_t begin, int64_t end) {
+  const auto x = static_cast<const T*>(a.x.data);
   const float* rope = a.rope ? a.rope.f32() : nullptr;
-  float* out = a.out.f32();
-  const int64_t dim = a.head_dim;
+  const auto out = static_cast<T*>(a.out.data);
+  const int64_t dim = a.head_dim, width = a.heads * dim;
   for (int64_t token = begin; token < end; ++token) {
     const int64_t b = token / a.length, l = token % a.length;
-    const float* from = x + (token * a.parts + a.part) * a.heads * dim;
-    float* to = out + (b * a.out_capacity + a.out_position + l) * a.heads * dim;
+    const T* row = x + (token * a.parts + a.part) * width;
+    T* out_row = out + (b * a.out_capacity + a.out_position + l) * width;
     if (!a.l2_norm && !rope) {
-      std::memcpy(to, from, static_cast<size_t>(a.heads * dim) * sizeof(float));
+      std::memcpy(out_row, row, static_cast<size_t>(width) * sizeof(T));
       continue;
     }
+    const float* from = as_floats(row, buffer, width);
+    float* to = buffer;
+    if constexpr (std::is_same_v<T, float>) to = out_row;
     for (int64_t h = 0; h < a.heads; ++h, from += dim, to += dim) {
       float factor = 1.0f;
       if (a.l2_norm) factor = factors[h] / std::max(kSmallestNorm, std::sqrt(dot(from, from, dim)));
@@ -89,26 +95,34 @@ void heads_rows(const HeadsArgs& a, const float* factors, int64_t begin, int64_t
       else
         map1(to, from, dim, ScaleBy{set(factor)});
     }
+    if constexpr (!std::is_same_v<T, float>) narrow_range(out_row, buffer, width);
   }
 }
 
-// dscale[h] gains Σ over the tokens of y·dy, the gradient of the head's logarithmic scale.
-void heads_backward_rows(const HeadsBackwardArgs& a, const float* factors, double* dscale, float* turned, int64_t begin,
-                         int64_t end) {
-  const float* x = a.x.f32();
-  const float* dout = a.dout.f32();
+void heads_rows(const HeadsArgs& a, const float* factors, float* buffer, int64_t begin, int64_t end) {
+  with_float_type(a.x.dtype, "heads", [&](auto tag) { heads_rows_of<decltype(tag)>(a, factors, buffer, begin, end); });
+}
+
+// dscale[h] gains Σ over the tokens of y·dy, the gradient of the head's logarithmic scale. `buffer` has room for a head, and
+// for the heads of two tokens where x is 16 bits wide.
+template <class T>
+void heads_backward_rows_of(const HeadsBackwardArgs& a, const float* factors, double* dscale, float* buffer, int64_t begin,
+                            int64_t end) {
+  const auto x = static_cast<const T*>(a.x.data), dout = static_cast<const T*>(a.dout.data);
   const float* rope = a.rope ? a.rope.f32() : nullptr;
-  float* dx = a.dx.f32();
-  const int64_t dim = a.head_dim;
+  const auto dx = static_cast<T*>(a.dx.data);
+  const int64_t dim = a.head_dim, width = a.heads * dim;
+  float *turned = buffer, *wide_x = turned + dim, *wide_dy = wide_x + width;
   for (int64_t token = begin; token < end; ++token) {
-    const int64_t l = token % a.length, at = (token * a.parts + a.part) * a.heads * dim;
-    const float* row = x + at;
-    const float* dy = dout + token * a.heads * dim;
-    float* to = dx + at;
+    const int64_t l = token % a.length, at = (token * a.parts + a.part) * width;
     if (!a.l2_norm && !rope) {
-      std::memcpy(to, dy, static_cast<size_t>(a.heads * dim) * sizeof(float));
+      std::memcpy(dx + at, dout + token * width, static_cast<size_t>(width) * sizeof(T));
       continue;
     }
+    const float* row = as_floats(x + at, wide_x, width);
+    const float* dy = as_floats(dout + token * width, wide_dy, width);
+    float* to = wide_dy;  // each head is read before it is written
+    if constexpr (std::is_same_v<T, float>) to = dx + at;
     for (int64_t h = 0; h < a.heads; ++h, row += dim, dy += dim, to += dim) {
       const float* dh = dy;
       if (rope) {
@@ -125,7 +139,14 @@ void heads_backward_rows(const HeadsBackwardArgs& a, const float* factors, doubl
       map2(to, dh, row, dim, Project{set(factor), set(along)});
       if (dscale) dscale[h] += factor * overlap;
     }
+    if constexpr (!std::is_same_v<T, float>) narrow_range(dx + at, wide_dy, width);
   }
+}
+
+void heads_backward_rows(const HeadsBackwardArgs& a, const float* factors, double* dscale, float* buffer, int64_t begin,
+                         int64_t end) {
+  with_float_type(a.x.dtype, "heads_backward",
+                  [&](auto tag) { heads_backward_rows_of<decltype(tag)>(a, factors, dscale, buffer, begin, end); });
 }
 
 }  // namespace HWY_NAMESPACE
@@ -157,20 +178,26 @@ int64_t token_grain(int64_t heads, int64_t head_dim) {
 }  // namespace
 
 void CpuBackend::heads(const HeadsArgs& a) {
+  expect_like_others(a.out, a.x.dtype, "heads");
   const auto factors = head_factors(a.log_scale, a.heads);
   parallel_for(a.batch * a.length, token_grain(a.heads, a.head_dim), [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(heads_rows)(a, factors.data(), begin, end);
+    thread_local Scratch scratch;
+    float* buffer = is_half(a.x.dtype) ? scratch.floats("heads", static_cast<size_t>(a.heads * a.head_dim)) : nullptr;
+    HWY_DYNAMIC_DISPATCH(heads_rows)(a, factors.data(), buffer, begin, end);
   });
 }
 
 void CpuBackend::heads_backward(const HeadsBackwardArgs& a) {
+  for (const CRef& ref : {CRef(a.dx), a.dout}) expect_like_others(ref, a.x.dtype, "heads_backward");
   const auto factors = head_factors(a.log_scale, a.heads);
   const int64_t tokens = a.batch * a.length, grain = token_grain(a.heads, a.head_dim), chunks = (tokens + grain - 1) / grain;
   std::vector<double> sums(a.dlog_scale ? static_cast<size_t>(chunks * a.heads) : 0);
   parallel_chunks(tokens, grain, [&](int64_t chunk, int64_t begin, int64_t end) {
-    std::vector<float> turned(static_cast<size_t>(a.head_dim));
+    thread_local Scratch scratch;
+    const int64_t wide = is_half(a.x.dtype) ? 2 * a.heads * a.head_dim : 0;
+    float* buffer = scratch.floats("heads_backward", static_cast<size_t>(a.head_dim + wide));
     double* dscale = sums.empty() ? nullptr : sums.data() + chunk * a.heads;
-    HWY_DYNAMIC_DISPATCH(heads_backward_rows)(a, factors.data(), dscale, turned.data(), begin, end);
+    HWY_DYNAMIC_DISPATCH(heads_backward_rows)(a, factors.data(), dscale, buffer, begin, end);
   });
   if (!a.dlog_scale) return;
   float* dlog_scale = a.dlog_scale.f32();

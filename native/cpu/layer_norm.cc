@@ -12,6 +12,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
 #include "cpu/vector-inl.h"
+#include "cpu/widen.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace star {
@@ -174,6 +175,7 @@ void join_chunks(float* target, const std::vector<float>& partial, int64_t mod_r
 }  // namespace
 
 void CpuBackend::layer_norm(const LayerNormArgs& args) {
+  if (is_half(args.x.dtype)) return widened(*this, "layer_norm", args.x.dtype, args, &CpuBackend::layer_norm);
   float* y = args.y.f32();
   float *mean = args.mean.f32(), *rstd = args.rstd.f32();
   const float* x = args.x.f32();
@@ -192,6 +194,7 @@ void CpuBackend::layer_norm(const LayerNormArgs& args) {
 }
 
 void CpuBackend::layer_norm_backward(const LayerNormBackwardArgs& args) {
+  if (is_half(args.x.dtype)) return widened(*this, "layer_norm_backward", args.x.dtype, args, &CpuBackend::layer_norm_backward);
   float* dx = args.dx ? args.dx.f32() : nullptr;
   float* dscale = args.dscale ? args.dscale.f32() : nullptr;
   float* dshift = args.dshift ? args.dshift.f32() : nullptr;

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
+#include "cpu/widen.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace star {
@@ -134,6 +135,7 @@ HWY_EXPORT(nearest_rows);
 }  // namespace
 
 void CpuBackend::nearest_row(const NearestRowArgs& a) {
+  if (is_half(a.x.dtype)) return widened(*this, "nearest_row", a.x.dtype, a, &CpuBackend::nearest_row);
   int32_t* ids = a.ids.i32();
   float* distance = a.distance ? a.distance.f32() : nullptr;
   const float* x = a.x.f32();

@@ -13,6 +13,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
 #include "cpu/vector-inl.h"
+#include "cpu/widen.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace star {
@@ -185,6 +186,8 @@ void reduce_matrix(const ReduceArgs& args, int64_t rows, int64_t mid) {
 }  // namespace
 
 void CpuBackend::reduce(const ReduceArgs& args) {
+  if (is_half(args.x.dtype)) return widened(*this, "reduce", args.x.dtype, args, &CpuBackend::reduce);
+  if (args.mid == 0) return;
   if (args.outer * args.inner == 0) {
     std::fill_n(args.y.f32(), args.mid, static_cast<float>(args.scale * start(args.op)));
   } else if (args.mid == 1) {

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
+#include "cpu/widen.h"
 
 namespace star {
 
@@ -104,10 +105,12 @@ void gather(float* to, const float* from, const Taps& rows, const Taps& columns,
 }  // namespace
 
 void CpuBackend::resample(const ResampleArgs& a) {
+  if (is_half(a.x.dtype)) return widened(*this, "resample", a.x.dtype, a, &CpuBackend::resample);
   gather(a.y.f32(), a.x.f32(), axis_taps(a.kind, a.h, a.oh), axis_taps(a.kind, a.w, a.ow), a.n, a.h, a.w, a.c);
 }
 
 void CpuBackend::resample_backward(const ResampleBackwardArgs& a) {
+  if (is_half(a.dy.dtype)) return widened(*this, "resample_backward", a.dy.dtype, a, &CpuBackend::resample_backward);
   const Taps rows = transpose(axis_taps(a.kind, a.h, a.oh), a.h), columns = transpose(axis_taps(a.kind, a.w, a.ow), a.w);
   gather(a.dx.f32(), a.dy.f32(), rows, columns, a.n, a.oh, a.ow, a.c);
 }

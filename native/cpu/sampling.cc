@@ -16,6 +16,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
 #include "cpu/vector-inl.h"
+#include "cpu/widen.h"
 
 #ifndef STAR_CPU_LOGIT_RANGE
 #define STAR_CPU_LOGIT_RANGE
@@ -245,6 +246,7 @@ int32_t draw_token(const float* p, int64_t vocab, float u, std::vector<double>& 
 }  // namespace
 
 void CpuBackend::draw(const DrawArgs& a) {
+  if (is_half(a.logits.dtype)) return widened(*this, "draw", a.logits.dtype, a, &CpuBackend::draw);
   const float* logits = a.logits.f32();
   const float* uniform = a.ids ? a.uniform.f32() : nullptr;
   int32_t* ids = a.ids ? a.ids.i32() : nullptr;
@@ -266,6 +268,7 @@ void CpuBackend::draw(const DrawArgs& a) {
 }
 
 void CpuBackend::gumbel_mix(const GumbelMixArgs& a) {
+  if (is_half(a.logits.dtype)) return widened(*this, "gumbel_mix", a.logits.dtype, a, &CpuBackend::gumbel_mix);
   float* y = a.y.f32();
   const float* logits = a.logits.f32();
   const float* noise = a.noise.f32();

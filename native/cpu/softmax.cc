@@ -10,6 +10,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
 #include "cpu/vector-inl.h"
+#include "cpu/widen.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace star {
@@ -74,6 +75,7 @@ int64_t grain(int64_t cols) { return std::max<int64_t>(1, 8192 / std::max<int64_
 }  // namespace
 
 void CpuBackend::softmax(const SoftmaxArgs& args) {
+  if (is_half(args.x.dtype)) return widened(*this, "softmax", args.x.dtype, args, &CpuBackend::softmax);
   float* y = args.y.f32();
   const float* x = args.x.f32();
   parallel_for(args.rows, grain(args.cols), [&](int64_t begin, int64_t end) {
@@ -82,6 +84,7 @@ void CpuBackend::softmax(const SoftmaxArgs& args) {
 }
 
 void CpuBackend::softmax_backward(const SoftmaxBackwardArgs& args) {
+  if (is_half(args.y.dtype)) return widened(*this, "softmax_backward", args.y.dtype, args, &CpuBackend::softmax_backward);
   float* dx = args.dx.f32();
   const float* dy = args.dy.f32();
   const float* y = args.y.f32();

@@ -8,6 +8,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
 #include "cpu/vector-inl.h"
+#include "cpu/widen.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace star {
@@ -127,6 +128,7 @@ constexpr int64_t kGrain = 8192;
 }  // namespace
 
 void CpuBackend::unary(const UnaryArgs& args) {
+  if (is_half(args.x.dtype)) return widened(*this, "unary", args.x.dtype, args, &CpuBackend::unary);
   float* y = args.y.f32();
   const float* x = args.x.f32();
   parallel_for(args.count, kGrain, [&](int64_t begin, int64_t end) {
@@ -135,6 +137,7 @@ void CpuBackend::unary(const UnaryArgs& args) {
 }
 
 void CpuBackend::unary_backward(const UnaryBackwardArgs& args) {
+  if (is_half(args.x.dtype)) return widened(*this, "unary_backward", args.x.dtype, args, &CpuBackend::unary_backward);
   float* dx = args.dx.f32();
   const float* dy = args.dy.f32();
   const float* x = args.x.f32();

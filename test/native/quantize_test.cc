@@ -49,6 +49,7 @@ void expect_index_error() {
 }
 
 TEST_P(Quantize, IndexOutsideTheTableIsReportedAndGivesZeros) {
+  if (on_cpu()) GTEST_SKIP() << "the CPU backend reports in the call itself";
   const auto table = upload({1, 2, 3, 4}, GetParam());
   for (int32_t bad : {2, -1, std::numeric_limits<int32_t>::max()}) {
     const auto ids = upload(std::vector<int32_t>{1, bad, 0});

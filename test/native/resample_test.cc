@@ -129,6 +129,7 @@ TEST_P(ResampleTest, GradientsOfOutputsThatUseNothingOfAnInputStayAway) {
 }
 
 TEST(ResampleErrors, SidesThatAreTooLong) {
+  if (on_cpu()) GTEST_SKIP() << "the CPU backend takes sides of any length";
   EXPECT_THROW(backend().resample({{}, {}, Resample::Area, 1, 1, 40000, 1, 1, 1}), Error);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <string>
 
 #include "core/philox.h"
 
@@ -14,6 +15,8 @@ Backend& backend() {
   static Backend* instance = star_create_backend();
   return *instance;
 }
+
+bool on_cpu() { return std::string(backend().name()) == "cpu"; }
 
 namespace {
 

@@ -14,6 +14,10 @@ namespace star::test {
 // The backend that this binary was linked with.
 Backend& backend();
 
+// The CPU backend reports wrong numbers in the call that meets them, in words of its own, and has none of the CUDA kernels'
+// limits on sizes.
+bool on_cpu();
+
 // Memory on the backend under test, given back at the end.
 class DeviceTensor {
  public:

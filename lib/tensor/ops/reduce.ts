@@ -10,8 +10,9 @@ function scalar(flat: Tensor): Tensor {
 
 /** scale·dy in every place of a tensor of the given shape; dy has one element. */
 function spread(dy: Tensor, shape: Shape, scale: number): Tensor {
-  const filled = new Tensor(native.full(shape, 'f32', dy.device, scale))
-  return new Tensor(native.binary(filled.handle, dy.handle, 'mul', 1, 1, filled.count))
+  const value = scale === 1 ? dy : new Tensor(native.affine(dy.handle, null, scale, 0, 0))
+  const ones = new Tensor(native.full(shape, dy.dtype, dy.device, 1))
+  return new Tensor(native.binary(ones.handle, value.handle, 'mul', 1, 1, ones.count))
 }
 
 function scaledSum(name: string, x: Tensor, scale: number): Tensor {
@@ -42,7 +43,7 @@ export function sumRows(x: Tensor): Tensor {
     inputs: [x],
     outputs: [y],
     backward: (_, [dy]) => {
-      const zero = new Tensor(native.full(shape, 'f32', dy!.device, 0))
+      const zero = new Tensor(native.full(shape, dy!.dtype, dy!.device, 0))
       return [new Tensor(native.binary(zero.handle, dy!.handle, 'add', cols === 0 ? 0 : zero.count / cols, cols, 1))]
     },
   })

@@ -1,0 +1,86 @@
+// 16-bit floats to f32 and back, once per instruction set. Include it after <hwy/foreach_target.h>.
+#if defined(STAR_CPU_HALF_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STAR_CPU_HALF_INL_H_
+#undef STAR_CPU_HALF_INL_H_
+#else
+#define STAR_CPU_HALF_INL_H_
+#endif
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/half.h"
+#include "cpu/vector-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace star {
+namespace HWY_NAMESPACE {
+
+HWY_INLINE float widen(Half x) { return static_cast<float>(x); }
+HWY_INLINE float widen(Bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+
+HWY_INLINE void narrow(float x, Half* y) { *y = static_cast<Half>(x); }
+HWY_INLINE void narrow(float x, Bf16* y) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;  // to nearest, ties to even
+  y->bits = static_cast<uint16_t>(x != x ? (bits >> 16) | 0x40 : rounded);
+}
+
+// Whether vectors convert halves by an instruction; the compiler alone makes no vectors of that loop.
+#undef STAR_CPU_VECTOR_HALF
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)
+#define STAR_CPU_VECTOR_HALF 1
+#else
+#define STAR_CPU_VECTOR_HALF 0
+#endif
+
+HWY_INLINE void widen_range(float* y, const float* x, int64_t count) {
+  std::memcpy(y, x, static_cast<size_t>(count) * sizeof(float));
+}
+HWY_INLINE void widen_range(float* y, const Bf16* x, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) y[i] = widen(x[i]);
+}
+HWY_INLINE void widen_range(float* y, const Half* x, int64_t count) {
+  int64_t i = 0;
+#if STAR_CPU_VECTOR_HALF
+  const F32 d;
+  const hn::Rebind<hwy::float16_t, F32> dh;
+  const auto from = reinterpret_cast<const hwy::float16_t*>(x);
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (; i + lanes <= count; i += lanes) hn::StoreU(hn::PromoteTo(d, hn::LoadU(dh, from + i)), d, y + i);
+#endif
+  for (; i < count; ++i) y[i] = widen(x[i]);
+}
+
+HWY_INLINE void narrow_range(float* y, const float* x, int64_t count) {
+  std::memcpy(y, x, static_cast<size_t>(count) * sizeof(float));
+}
+HWY_INLINE void narrow_range(Bf16* y, const float* x, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) narrow(x[i], y + i);
+}
+HWY_INLINE void narrow_range(Half* y, const float* x, int64_t count) {
+  int64_t i = 0;
+#if STAR_CPU_VECTOR_HALF
+  const F32 d;
+  const hn::Rebind<hwy::float16_t, F32> dh;
+  const auto to = reinterpret_cast<hwy::float16_t*>(y);
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (; i + lanes <= count; i += lanes) hn::StoreU(hn::DemoteTo(dh, hn::LoadU(d, x + i)), dh, to + i);
+#endif
+  for (; i < count; ++i) narrow(x[i], y + i);
+}
+
+// `count` elements of a row as f32: the row itself where it is f32, else copied to `buffer`.
+HWY_INLINE const float* as_floats(const float* x, float*, int64_t) { return x; }
+template <class T>
+HWY_INLINE const float* as_floats(const T* x, float* buffer, int64_t count) {
+  widen_range(buffer, x, count);
+  return buffer;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace star
+HWY_AFTER_NAMESPACE();
+
+#endif  // STAR_CPU_HALF_INL_H_
