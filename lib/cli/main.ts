@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { StarError } from '../native/error.js'
+import { addConfigCommand } from './config.js'
 import { addConvertCommand } from './convert.js'
 import { addDataCommand } from './data.js'
 import { addInfoCommand } from './info.js'
@@ -39,6 +40,7 @@ Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error co
   addSampleCommand(star)
   addInfoCommand(star)
   addTrainCommands(star)
+  addConfigCommand(star)
   addDataCommand(star)
   addConvertCommand(star)
   for (const command of [star, ...star.commands, ...star.commands.flatMap((child) => child.commands)])

@@ -1,21 +1,25 @@
 /** `star train`, `star train-tokenizer` and `star train-sampler`: run a training described by a configuration file. */
 import type { Command } from 'commander'
-import { readConfigFile } from '../config/parse-config.js'
 import { StarError } from '../native/error.js'
 import type { Trainer as TrainerType, TrainStep } from '../train/trainer.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { Progress } from './progress.js'
+import { addRunOptions, commandLine, type RunArguments, readRun, runArguments } from './run-options.js'
 
 type Kind = 'tokenizer' | 'transformer' | 'sampler'
+
+interface TrainFlags {
+  device: string
+  config?: string
+  set: string[]
+}
 
 const commands: Record<Kind, string> = { tokenizer: 'train-tokenizer', transformer: 'train', sampler: 'train-sampler' }
 
 export function addTrainCommands(star: Command): void {
   const add = (kind: Kind, description: string, example: string) =>
-    star
-      .command(commands[kind])
+    addRunOptions(star.command(commands[kind]))
       .description(description)
-      .argument('<config>', 'configuration file (JSON)')
       .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
       .addHelpText(
         'after',
@@ -27,10 +31,12 @@ Examples:
   $ star ${commands[kind]} ${example}
   $ STAR_THREADS=8 star ${commands[kind]} ${example}`,
       )
-      .action((config: string, options: { device: string }) => train(kind, config, options.device))
+      .action((_: string | undefined, options: TrainFlags, command: Command) =>
+        train(kind, runArguments(command.args, options), options.device),
+      )
   add('transformer', 'train a transformer on the tokens of a tokenizer', 'configs/emoji-64.json')
   add('tokenizer', 'train an image tokenizer', 'configs/emoji-64-tokenizer.json')
-  add('sampler', 'train a sampler head on a trained model', 'my-sampler.json')
+  add('sampler', 'train a sampler head on a trained model', 'configs/config_d30_samplev3_1024.json')
 }
 
 const percent = (name: string): boolean => /acc|usage/i.test(name)
@@ -50,16 +56,10 @@ function describe({ step, totalSteps, loss, metrics, learningRate, samplesPerSec
   ].join(', ')
 }
 
-async function train(kind: Kind, config: string, device: string): Promise<void> {
-  const { runSchema } = await import('../train/config.js')
+async function train(kind: Kind, given: RunArguments, device: string): Promise<void> {
+  const { config } = await readRun(given, kind)
   const { Trainer } = await import('../train/trainer.js')
-  const given = readConfigFile(runSchema, config)
-  if (given.kind !== kind)
-    throw new StarError(
-      'ERR_CONFIG',
-      `${config} describes the training of a ${given.kind}: run "star ${commands[given.kind]} ${config}"`,
-    )
-  const command = `star ${commands[kind]} ${config}`
+  const command = commandLine(['star', ...process.argv.slice(2)])
 
   await interruptible(async (signal) => {
     using preparing = new Progress('preparing')
@@ -80,11 +80,11 @@ async function train(kind: Kind, config: string, device: string): Promise<void> 
     try {
       const parameters = (trainer.parameterCount / 1e6).toFixed(1)
       console.error(
-        `${trainer.step > 0 ? `going on from step ${trainer.step}` : 'starting'}: ${parameters} M parameters on ${trainer.device}, run folder ${given.runFolder}`,
+        `${trainer.step > 0 ? `going on from step ${trainer.step}` : 'starting'}: ${parameters} M parameters on ${trainer.device}, run folder ${config.runFolder}`,
       )
       for await (const step of trainer) {
         progress.update(step.step, step.totalSteps, `loss ${step.loss.toFixed(4)}`)
-        const due = step.step % given.work.logEvery === 0 || step.step === step.totalSteps
+        const due = step.step % config.work.logEvery === 0 || step.step === step.totalSteps
         if (!progress.visible && due) console.log(describe(step))
       }
       progress.stop()

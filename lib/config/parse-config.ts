@@ -36,6 +36,15 @@ function objectsAt(schema: unknown, path: Path): z.ZodObject[] {
   return []
 }
 
+/** The fixed values that may stand at `path`. */
+function literalsAt(schema: unknown, path: Path): unknown[] {
+  const key = path[path.length - 1]
+  return objectsAt(schema, path.slice(0, -1)).flatMap((object) => {
+    const inner = unwrap(object.shape[key as string])
+    return inner instanceof z.ZodLiteral ? [...inner.values] : []
+  })
+}
+
 /** Every key of the schema as a dotted path. */
 function allPaths(schema: unknown, prefix = ''): string[] {
   return objectsAt(schema, []).flatMap((object) =>
@@ -80,6 +89,14 @@ const expectation = (issue: z.core.$ZodIssue): string =>
     .replace(/, received .*$/, '')
     .replace(/^expected /, '')
 
+/** What a schema that refused a whole value expected. */
+export function expectationOf(issues: readonly z.core.$ZodIssue[]): string {
+  const all = issues.flatMap((issue) =>
+    issue.code === 'invalid_union' ? issue.errors.flatMap((errors) => errors.map(expectation)) : [expectation(issue)],
+  )
+  return [...new Set(all)].join(' or ')
+}
+
 function describe(schema: unknown, json: unknown, issue: z.core.$ZodIssue, base: Path = []): string[] {
   const path = [...base, ...issue.path]
   if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(schema, path, key))
@@ -92,8 +109,12 @@ function describe(schema: unknown, json: unknown, issue: z.core.$ZodIssue, base:
     )
     branches.sort((a, b) => a.length - b.length)
     if (branches.length > 0) return branches[0].flatMap((inner) => describe(schema, json, inner, path))
-    const choices = issue.errors.flatMap((errors) => errors.map(expectation))
-    return [`${name} is ${shown(given)}, expected ${[...new Set(choices)].join(' or ') || 'one of the known forms'}`]
+    // A discriminated union complains of its key alone, whose values the schema knows.
+    const choices = issue.errors
+      .flatMap((errors) => errors.map(expectation))
+      .concat(literalsAt(schema, path).map(shown))
+    const expected = [...new Set(choices)].join(' or ')
+    return [`${name} is ${given === undefined ? 'missing' : shown(given)}, expected ${expected}`]
   }
   if (issue.code === 'custom') return [path.length > 0 ? `${name}: ${issue.message}` : issue.message]
   if (given === undefined) return [`${name} is missing, expected ${expectation(issue)}`]
@@ -122,18 +143,23 @@ export function parseConfigText<S extends z.ZodType>(schema: S, text: string, so
   return parseConfig(schema, parseJson(text, source), source)
 }
 
-/**
- * Reads and parses a JSON file by `schema`.
- * @throws ERR_FILE where it cannot be read, ERR_CONFIG as `parseConfigText`
- */
-export function readConfigFile<S extends z.ZodType>(schema: S, file: string): z.output<S> {
+/** Reads a JSON file. @throws ERR_FILE where it cannot be read, ERR_CONFIG where it is not JSON */
+export function readJson(file: string): unknown {
   let text: string
   try {
     text = readFileSync(file, 'utf8')
   } catch (error) {
     throw fileError('read', file, error)
   }
-  return parseConfigText(schema, text, file)
+  return parseJson(text, file)
+}
+
+/**
+ * Reads and parses a JSON file by `schema`.
+ * @throws ERR_FILE where it cannot be read, ERR_CONFIG as `parseConfigText`
+ */
+export function readConfigFile<S extends z.ZodType>(schema: S, file: string): z.output<S> {
+  return parseConfig(schema, readJson(file), file)
 }
 
 /** JSON.parse whose error names the source and the place, as far as the engine tells it. @throws ERR_CONFIG */

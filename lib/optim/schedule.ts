@@ -40,7 +40,7 @@ function curve(name: string, p: number, end: number): number {
     default: {
       const knee = Number(name.slice(3))
       const middle = (1 + end + (1 - end) * (1 - knee)) / 2
-      return p < knee ? 1 + ((middle - 1) * p) / knee : end + ((middle - end) * (1 - p)) / (1 - knee)
+      return p < knee || knee >= 1 ? 1 + ((middle - 1) * p) / knee : end + ((middle - end) * (1 - p)) / (1 - knee)
     }
   }
 }

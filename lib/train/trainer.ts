@@ -8,8 +8,8 @@ import { AdamW, Ema, noWeightDecay, scheduled } from '../optim/index.js'
 import { clearTape, resolveDevice, scope, tellFallback } from '../tensor/index.js'
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js'
 import { inSteps, type OptimizerInSteps } from './config/optimizer.js'
-import { type RunConfig, runSchema } from './config.js'
-import { parseConfig, readConfigFile } from './parse-config.js'
+import type { RunConfig } from './config.js'
+import { readRunConfig, resolveRunConfig } from './run-config.js'
 import { RunFolder } from './run-folder.js'
 import { openSamplerTask } from './sampler-task.js'
 import type { Metrics, Task, TaskContext } from './task.js'
@@ -72,10 +72,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
    * device that is unknown or not available
    */
   static async open(config: string | object, options: TrainerOptions = {}): Promise<Trainer> {
-    const parsed =
-      typeof config === 'string'
-        ? readConfigFile(runSchema, config)
-        : parseConfig(runSchema, config, 'the configuration')
+    const { config: parsed, notices } =
+      typeof config === 'string' ? readRunConfig(config) : resolveRunConfig(config, 'the configuration')
     const run = new RunFolder(parsed.runFolder)
     const asked = options.device ?? 'cpu'
     const device = resolveDevice(asked)
@@ -89,6 +87,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
     const trainer = new Trainer(resolved, run, device, task, options.signal)
     trainer.#resume()
     run.writeConfig(parsed)
+    for (const notice of notices) run.log(notice)
     tellFallback(asked, device)
     return trainer
   }

@@ -1,0 +1,234 @@
+/**
+ * Turns a configuration of the published program into one of this one. Every key is honoured, or a notice says that it has no
+ * effect here, or it is refused with the reason.
+ */
+import { join } from 'node:path'
+import { shown } from '../../config/parse-config.js'
+import { publishedTokenizer } from '../../models/source.js'
+import { StarError } from '../../native/error.js'
+import type { PublishedConfig, PublishedKey } from './keys.js'
+
+export type PublishedKind = 'transformer' | 'sampler'
+
+/** A configuration of the published program, and where its values come from. */
+export interface Given {
+  /** Parsed, with defaults. */
+  keys: PublishedConfig
+  /** Whether the file or a flag says a key. */
+  says(key: PublishedKey): boolean
+  /** A key as the user wrote it: `"bs"` in a file, `--bs` as a flag. */
+  name(key: PublishedKey): string
+  /** The file, for messages. */
+  source: string
+}
+
+export interface Translation {
+  /** What the schema of that kind of run takes. */
+  run: Record<string, unknown>
+  /** Keys that have no effect here, or another one, a line each. */
+  notices: string[]
+}
+
+const defaultScales = [1, 2, 3, 4, 5, 6, 8, 10, 13, 16]
+const fileOfWeights = /\.(pth|pt|bin|ckpt|safetensors)$/i
+/** Tokens that the published text encoders take. */
+const tokensOf = { clip: 77, t5: 120 }
+
+const complaint = ({ source }: Given, text: string): StarError =>
+  new StarError('ERR_CONFIG', `${source}: ${text}. Correct this and run it again`)
+
+const refuse = (given: Given, key: PublishedKey, reason: string): StarError =>
+  complaint(given, `${given.name(key)} is ${shown(given.keys[key])}, ${reason}`)
+
+function scalesOf(given: Given): number[] {
+  const { pn, patch_nums: list } = given.keys
+  if (pn && list && pn.join() !== list.join())
+    throw complaint(
+      given,
+      `${given.name('pn')} is ${pn.join('_')}, but ${given.name('patch_nums')} is ${list.join('_')}: keep one of them`,
+    )
+  return pn ?? list ?? defaultScales
+}
+
+function modelOf({ keys }: Given): Record<string, unknown> {
+  return {
+    depth: keys.depth,
+    width: 64 * keys.depth,
+    heads: keys.depth,
+    attnL2Norm: keys.anorm,
+    rope: keys.rope_emb,
+    ropeNorm: keys.rope_norm,
+    ropeTheta: keys.rope_theta,
+    levelEmbedding: keys.lvl_emb,
+    logitNorm: keys.logit_norm,
+    sharedAdaLN: keys.saln,
+    enableCross: keys.enable_cross,
+  }
+}
+
+function initOf(given: Given): Record<string, unknown> {
+  const { ini, hd, aln, alng } = given.keys
+  if (ini === 0) throw refuse(given, 'ini', 'expected a standard deviation, or a negative number for √(1/3C)')
+  if (hd === 0)
+    throw refuse(given, 'hd', 'with which nothing could be learnt, expected a factor, or a negative number for none')
+  return { ...(ini > 0 && { std: ini }), head: hd < 0 ? 1 : hd, modulation: aln, gain: alng }
+}
+
+function optimizerOf(given: Given): Record<string, unknown> {
+  const { keys } = given
+  const { bs, ac } = keys
+  // The published program builds AdamW for both names.
+  if (!/^adamw?$/i.test(keys.opt.trim())) throw refuse(given, 'opt', 'expected adamw, the only optimizer there is')
+  if (bs % ac !== 0)
+    throw complaint(
+      given,
+      `${given.name('bs')} is ${bs}, which ${given.name('ac')} (${ac}) micro-batches cannot share evenly`,
+    )
+  return {
+    batchSize: bs,
+    epochs: keys.ep,
+    warmupEpochs: keys.wp || keys.ep / 50,
+    learningRate: keys.tlr ?? (keys.tblr * bs) / 256,
+    schedule: keys.pg > 0 ? `lin${keys.pg}` : keys.sche,
+    warmupStart: keys.wp0,
+    endRatio: keys.wpe,
+    betas: [0.9, 0.95],
+    weightDecay: keys.twd,
+    weightDecayEnd: keys.twde || keys.twd,
+    clip: Math.max(0, keys.tclip),
+  }
+}
+
+function dataOf(given: Given, scales: readonly number[]): Record<string, unknown> {
+  const { keys } = given
+  const { lmdb_dirs: packs } = keys.data_args
+  if (!packs)
+    throw complaint(
+      given,
+      '"data_args.lmdb_dirs" is missing: name the packs to train on, or set using_webtar and web_tar_root',
+    )
+  return {
+    packs,
+    resolution: scales[scales.length - 1] * keys.patch_size,
+    flip: keys.hflip ? 0.5 : 0,
+  }
+}
+
+function checkText(given: Given): void {
+  const { text_enc: kind, prompt_length: length } = given.keys
+  if (typeof length === 'number' && length !== tokensOf[kind])
+    throw refuse(
+      given,
+      'prompt_length',
+      `but a ${kind} encoder takes ${tokensOf[kind]} tokens: remove it, or give [least, most] characters of a caption`,
+    )
+}
+
+const tokenizerFile = ({ keys }: Given): string =>
+  fileOfWeights.test(keys.ckpt_path) ? keys.ckpt_path : join(keys.ckpt_path, publishedTokenizer)
+
+const nameOf = ({ keys }: Given, resolution: number): string => keys.exp_name ?? `star-d${keys.depth}-${resolution}`
+
+function transformerRun(given: Given, common: Record<string, unknown>, scales: number[]): Record<string, unknown> {
+  const { keys } = given
+  return {
+    ...common,
+    tokenizer: tokenizerFile(given),
+    patchNums: scales,
+    textEncoder: keys.text_enc_path,
+    model: modelOf(given),
+    labelSmoothing: keys.ls,
+    sampling: { cfg: keys.cfg },
+  }
+}
+
+function samplerRun(given: Given, common: Record<string, unknown>, scales: number[]): Record<string, unknown> {
+  const { pretrained_ckpt: base, text_enc_path: textEncoder } = given.keys
+  if (!base) throw complaint(given, '"pretrained_ckpt" is missing: name the model that the sampler head stands on')
+  return {
+    ...common,
+    base,
+    // A model folder says these itself.
+    ...(fileOfWeights.test(base) && { tokenizer: tokenizerFile(given), textEncoder, patchNums: scales }),
+  }
+}
+
+/** Keys that change nothing here: the value that would say what happens anyway, and why others have no effect. */
+const withoutEffect: Partial<Record<PublishedKey, { usual: unknown; why: string }>> = {
+  tf32: { usual: false, why: 'products of f32 are computed in f32; fp16 chooses 16-bit arithmetic' },
+  vfast: { usual: 0, why: 'nothing is compiled while it runs' },
+  tfast: { usual: 0, why: 'nothing is compiled while it runs' },
+  fuse: { usual: true, why: 'fused operations are always used' },
+  afuse: { usual: true, why: 'AdamW is always one fused step' },
+  local_rank: { usual: undefined, why: 'ranks come from the environment (RANK, LOCAL_RANK)' },
+  same_seed_for_all_ranks: { usual: 0, why: 'the order of images follows seed and epoch, the same in every process' },
+  from_0: { usual: true, why: 'epochs count from 0, and a run folder goes on where it stopped' },
+}
+
+/** Keys of the model, which the weights under a sampler head say themselves. */
+const saidByBase: readonly PublishedKey[] = [
+  ...(['depth', 'saln', 'anorm', 'rope_emb', 'rope_norm', 'rope_theta', 'lvl_emb', 'logit_norm'] as const),
+  ...(['enable_cross', 'aln', 'alng', 'ls', 'cfg'] as const),
+]
+
+/** Keys whose counterpart is still missing here: those that would change the training are refused, the rest is said. */
+const unknownHere: readonly (readonly [PublishedKey, (keys: PublishedConfig, kind: PublishedKind) => boolean])[] = [
+  ['fp16', (keys) => keys.fp16 !== 0],
+  ['ac', (keys) => keys.ac !== 1],
+  ['pg', (keys) => keys.pg > 0],
+  ['drop_scale_length', (keys) => keys.drop_scale_length != null],
+  ['pretrained_ckpt', (keys, kind) => kind === 'transformer' && keys.pretrained_ckpt != null],
+  ['using_webtar', (keys) => keys.using_webtar],
+  ['hflip', (keys) => keys.hflip],
+]
+const saidOnly: readonly PublishedKey[] = [
+  ...(['val_it', 'print_every', 'instance_prompt', 'infer_bsz', 'workers', 'prompt_length'] as const),
+  ...(['pg0', 'pgwp', 'web_tar_root', 'web_tar_root_val', 'web_tar_len', 'web_tar_len_val'] as const),
+]
+
+function noticesOf(given: Given, kind: PublishedKind): string[] {
+  const { keys, says, name } = given
+  const notices = (Object.keys(withoutEffect) as PublishedKey[]).flatMap((key) => {
+    const { usual, why } = withoutEffect[key]!
+    return says(key) && keys[key] !== usual ? [`${name(key)} ${shown(keys[key])} has no effect: ${why}`] : []
+  })
+  notices.push(...saidOnly.filter(says).map((key) => `${name(key)} has no effect yet`))
+  if (keys.data_args.lmdb_dirs_val) notices.push('"data_args.lmdb_dirs_val" has no effect yet')
+  const own = saidByBase.filter(says)
+  if (kind === 'sampler' && own.length > 0)
+    notices.push(
+      `${own.map(name).join(', ')}: no effect on a sampler head, whose model comes whole from ${name('pretrained_ckpt')}`,
+    )
+  return notices
+}
+
+/**
+ * The run that a configuration of the published program describes.
+ * @throws ERR_CONFIG naming the key, its value and what there is instead
+ */
+export function translate(given: Given, kind: PublishedKind): Translation {
+  const { keys } = given
+  if (!keys.from_scratch)
+    throw refuse(
+      given,
+      'from_scratch',
+      'which would zero the output of cross-attention for weights of a model without text: start from weights of a STAR model, and set it to true',
+    )
+  const unknown = unknownHere.find(([, set]) => set(keys, kind))
+  if (unknown) throw refuse(given, unknown[0], 'for which there is nothing here yet')
+  checkText(given)
+  const scales = scalesOf(given)
+  const data = dataOf(given, scales)
+  const common = {
+    kind,
+    name: nameOf(given, data.resolution as number),
+    runFolder: keys.local_out_dir_path,
+    seed: keys.seed ?? 0,
+    data,
+    optimizer: optimizerOf(given),
+    init: initOf(given),
+    textDropout: keys.classifier_free_training_prob,
+  }
+  const run = kind === 'transformer' ? transformerRun(given, common, scales) : samplerRun(given, common, scales)
+  return { run, notices: noticesOf(given, kind) }
+}

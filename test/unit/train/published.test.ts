@@ -1,0 +1,230 @@
+/** Configurations of the published program: what its files amount to, its flags, and what is refused or has no effect. */
+import { join } from 'node:path'
+import t from 'tap'
+import { packageRoot } from '../../../lib/native/index.js'
+import { scheduled } from '../../../lib/optim/index.js'
+import type { RunConfig } from '../../../lib/train/config.js'
+import { publishedFlags, publishedSchema } from '../../../lib/train/published/keys.js'
+import { type ReadOptions, readRunConfig, resolveRunConfig } from '../../../lib/train/run-config.js'
+
+/** The keys that the published program's files and documented commands use. */
+const keysInUse = [
+  ...['web_tar_root', 'web_tar_root_val', 'web_tar_len', 'web_tar_len_val', 'prompt_length', 'using_webtar'],
+  ...['data_args', 'depth', 'ini', 'hd', 'aln', 'alng', 'fp16', 'tblr', 'tlr', 'twd', 'twde', 'tclip', 'ls'],
+  ...['text_enc', 'text_enc_path', 'ckpt_path', 'local_out_dir_path', 'pretrained_ckpt', 'exp_name', 'bs', 'ac', 'ep'],
+  ...['wp', 'wp0', 'wpe', 'sche', 'opt', 'saln', 'anorm', 'pn', 'patch_nums', 'patch_size', 'drop_scale_length'],
+  ...['classifier_free_training_prob', 'hflip', 'workers', 'pg', 'pg0', 'pgwp', 'tf32', 'seed'],
+  ...['same_seed_for_all_ranks', 'cfg', 'instance_prompt', 'val_it', 'print_every', 'infer_bsz', 'enable_cross'],
+  ...['rope_emb', 'lvl_emb', 'rope_norm', 'rope_theta', 'logit_norm', 'from_scratch', 'from_0'],
+]
+
+const least = {
+  data_args: { lmdb_dirs: 'packs' },
+  text_enc_path: 'clip',
+  ckpt_path: 'weights',
+  local_out_dir_path: 'out',
+  depth: 16,
+  bs: 512,
+  ep: 10,
+}
+
+const read = (keys: object, options: ReadOptions = {}) => resolveRunConfig({ ...least, ...keys }, 'x.json', options)
+const run = (keys: object): RunConfig => read(keys).config
+const flags = (...pairs: [string, string][]): ReadOptions => ({ flags: new Map(pairs) })
+
+const scales256 = [1, 2, 3, 4, 5, 6, 8, 10, 13, 16]
+const scales512 = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32]
+const scales1024 = [1, 2, 3, 4, 5, 7, 9, 12, 16, 21, 27, 36, 48, 64]
+
+/** What all published files have in common. */
+const common = {
+  seed: 0,
+  data: { packs: ['data/packs'] },
+  optimizer: {
+    schedule: 'lin0',
+    warmupStart: 0.005,
+    endRatio: 0.01,
+    betas: [0.9, 0.95],
+    weightDecay: 0.05,
+    weightDecayEnd: 0.05,
+    clip: 2,
+    ema: 0,
+  },
+  init: { head: 0.02, modulation: 0.5, gain: 5e-5 },
+  textDropout: 0.1,
+}
+const model = (depth: number) => ({
+  depth,
+  width: 64 * depth,
+  heads: depth,
+  mlpRatio: 4,
+  attnL2Norm: true,
+  rope: true,
+  ropeTheta: 10000,
+  ropeNorm: 64,
+  levelEmbedding: true,
+  logitNorm: true,
+  sharedAdaLN: false,
+  enableCross: true,
+  crossAttention: 'per-sample',
+})
+const transformer = {
+  ...common,
+  kind: 'transformer',
+  tokenizer: 'checkpoints/vae_ch160v4096z32.pth',
+  textEncoder: 'checkpoints/stable-diffusion-2-1',
+  labelSmoothing: 0,
+  sampling: { cfg: 4 },
+}
+
+t.test('the published files, value by value', async (t) => {
+  const file = (name: string) => readRunConfig(join(packageRoot, 'configs', `${name}.json`)).config
+  t.match(file('config_d16_256'), {
+    ...transformer,
+    model: model(16),
+    patchNums: scales256,
+    data: { resolution: 256 },
+    optimizer: { batchSize: 512, epochs: 10, warmupEpochs: 0.2, learningRate: 1e-4 },
+    runFolder: 'runs/star_d16_256',
+    name: 'star_d16_256',
+  })
+  t.match(file('config_d16_256'), transformer)
+  t.match(file('config_d30_samplev3_1024'), { ...common, kind: 'sampler', base: 'runs/star_d30_1024/model' })
+  t.match(file('config_d30_samplev3_1024'), {
+    data: { resolution: 1024 },
+    optimizer: { batchSize: 64, epochs: 5, warmupEpochs: 0.1, learningRate: 1e-5 },
+    stableFrom: 9,
+  })
+})
+
+t.test('every key in use is known, and all but the nested one are flags', async (t) => {
+  for (const key of keysInUse) t.ok(key in publishedSchema.shape, key)
+  t.same(new Set(publishedFlags), new Set(Object.keys(publishedSchema.shape).filter((key) => key !== 'data_args')))
+})
+
+t.test('each key has its meaning', async (t) => {
+  const cases: [object, object][] = [
+    [{ tlr: null, tblr: 2e-4, bs: 128 }, { optimizer: { learningRate: 1e-4, batchSize: 128 } }],
+    [{ tlr: 3e-4, tblr: 2e-4 }, { optimizer: { learningRate: 3e-4 } }],
+    [{ wp: 2, twde: 0.2, tclip: -1 }, { optimizer: { warmupEpochs: 2, weightDecayEnd: 0.2, clip: 0 } }],
+    [
+      { sche: 'cos', opt: 'adam', wp0: 0.1, wpe: 0.2 },
+      { optimizer: { schedule: 'cos', warmupStart: 0.1, endRatio: 0.2 } },
+    ],
+    [{ pn: '512' }, { patchNums: scales512, data: { resolution: 512 } }],
+    [{ pn: 1024 }, { patchNums: scales1024, data: { resolution: 1024 } }],
+    [
+      { pn: '1-2_4', patch_size: 8 },
+      { patchNums: [1, 2, 4], data: { resolution: 32 } },
+    ],
+    [{ patch_nums: [1, 3] }, { patchNums: [1, 3], data: { resolution: 48 } }],
+    [{}, { patchNums: scales256, name: 'star-d16-256', seed: 0 }],
+    [
+      { exp_name: 'mine', seed: 7 },
+      { name: 'mine', seed: 7 },
+    ],
+    [{ ini: 0.01, hd: -1, aln: 1, alng: 1e-3 }, { init: { std: 0.01, head: 1, modulation: 1, gain: 1e-3 } }],
+    [{ saln: 1, anorm: false, rope_emb: 0 }, { model: { sharedAdaLN: true, attnL2Norm: false, rope: false } }],
+    [
+      { lvl_emb: false, rope_norm: 32, rope_theta: 100, logit_norm: false, enable_cross: false },
+      { model: { levelEmbedding: false, ropeNorm: 32, ropeTheta: 100, logitNorm: false, enableCross: false } },
+    ],
+    [
+      { ls: 0.1, cfg: 2, classifier_free_training_prob: 0 },
+      { labelSmoothing: 0.1, sampling: { cfg: 2 }, textDropout: 0 },
+    ],
+    [{ ckpt_path: 'a/vae.pth' }, { tokenizer: 'a/vae.pth' }],
+    [{ data_args: { lmdb_dirs: ['a', 'b'] } }, { data: { packs: ['a', 'b'] } }],
+    [{ text_enc: 't5', text_enc_path: 't5-xl' }, { textEncoder: 't5-xl' }],
+  ]
+  for (const [keys, expected] of cases) t.match(run(keys), expected, JSON.stringify(keys))
+  t.equal('std' in (run({ ini: -1 }) as { init: object }).init, false)
+})
+
+t.test('a sampler head', async (t) => {
+  const sampler = (keys: object) => read(keys, { kind: 'sampler' })
+  t.match(sampler({ pretrained_ckpt: 'a/ar-ckpt.pth', pn: '1_2' }).config, {
+    kind: 'sampler',
+    base: 'a/ar-ckpt.pth',
+    tokenizer: 'weights/vae_ch160v4096z32.pth',
+    textEncoder: 'clip',
+    patchNums: [1, 2],
+  })
+  const folder = sampler({ pretrained_ckpt: 'a/model' }).config
+  t.same(
+    ['tokenizer', 'textEncoder', 'patchNums'].filter((key) => key in folder),
+    [],
+    'a model folder says the rest itself',
+  )
+  t.match(sampler({ pretrained_ckpt: 'a/model', saln: true }).notices, [/"depth", "saln": no effect on a sampler head/])
+  t.throws(() => sampler({}), { code: 'ERR_CONFIG', message: /^x\.json: "pretrained_ckpt" is missing: name the model/ })
+  const named = resolveRunConfig({ ...least, pretrained_ckpt: 'a/model' }, 'config_d30_samplev3_1024.json')
+  t.equal(named.config.kind, 'sampler', 'the name of the file decides where no command does')
+  t.match(resolveRunConfig(least, 'config_d30_samplev3_1024.json', { kind: 'transformer' }).notices, [/by its name/])
+})
+
+t.test('flags override the file', async (t) => {
+  const flagged = (...pairs: [string, string][]) => read({ bs: 8, saln: true, tlr: 1 }, flags(...pairs)).config
+  t.match(flagged(['bs', '16'], ['depth', '2']), { optimizer: { batchSize: 16 }, model: { depth: 2, width: 128 } })
+  t.match(flagged(['saln', 'False']), { model: { sharedAdaLN: false } })
+  t.match(flagged(['tlr', 'None'], ['bs', '256']), { optimizer: { learningRate: 1e-4 } })
+  t.match(flagged(['tlr', '3e-4'], ['alng', '1e-3']), { optimizer: { learningRate: 3e-4 }, init: { gain: 1e-3 } })
+  t.match(flagged(['pn', '1_2_3']), { patchNums: [1, 2, 3] })
+  t.match(flagged(['patch_nums', '[1, 2]']), { patchNums: [1, 2] })
+  t.match(flagged(['exp_name', '123']), { name: '123' }, 'a text that looks like a number')
+  t.match(flagged(['ini', '-1']), { init: { head: 0.02 } })
+  t.match(resolveRunConfig(least, 'x.json', { set: [['data_args.lmdb_dirs', '["p"]']] }).config, {
+    data: { packs: ['p'] },
+  })
+})
+
+t.test('mistakes are named in one line', async (t) => {
+  const refused = (keys: object, message: RegExp, options: ReadOptions = {}) =>
+    t.throws(() => read(keys, options), { message }, String(message))
+  refused({ dpeth: 3 }, /^x\.json: unknown key "dpeth": did you mean "depth"\?/)
+  refused({ data_args: { lmdb_dir: 'a' } }, /unknown key "data_args\.lmdb_dir": did you mean "lmdb_dirs"\?/)
+  refused({ bs: '8' }, /^x\.json: "bs" is "8", expected number/)
+  refused({ saln: 'yes' }, /"saln" is "yes", expected boolean or one of 0\|1/)
+  refused({ pn: '1_x' }, /"pn": "1_x" is no list of scales/)
+  refused({ pn: '1_2', patch_nums: [1, 3] }, /"pn" is 1_2, but "patch_nums" is 1_3: keep one of them/)
+  refused({ opt: 'lion' }, /"opt" is "lion", expected adamw/)
+  refused({ bs: 10, ac: 4 }, /"bs" is 10, which "ac" \(4\) micro-batches cannot share evenly|"ac" is 4/)
+  refused({ data_args: {} }, /"data_args\.lmdb_dirs" is missing/)
+  refused({ from_scratch: false }, /"from_scratch" is false, which would zero/)
+  refused({ prompt_length: 120 }, /"prompt_length" is 120, but a clip encoder takes 77 tokens/)
+  refused({ hd: 0 }, /"hd" is 0/)
+  refused({ ini: 0 }, /"ini" is 0/)
+  refused({ fp16: 3 }, /"fp16" is 3, expected one of 0\|1\|2/)
+  t.throws(() => resolveRunConfig({}, 'x.json'), { message: /"depth" is missing.*and \d more|"depth" is missing/ })
+  refused({}, /"kind" is missing: a tokenizer is trained by/, { kind: 'tokenizer' })
+  refused({}, /^--bs is "many", expected number$/, flags(['bs', 'many']))
+  refused({}, /^--bs is "0", expected number to be >=1$/, flags(['bs', '0']))
+  refused({}, /^--opt is "lion", expected adamw|x\.json: --opt is "lion", expected adamw/, flags(['opt', 'lion']))
+  refused({}, /^unknown flag --dpeth: did you mean --depth\?$/, flags(['dpeth', '1']))
+})
+
+t.test('what has no effect is said, and only that', async (t) => {
+  t.same(read({}).notices, [])
+  t.same(read({ tf32: false, fuse: true, afuse: 1, vfast: 0, from_0: true, same_seed_for_all_ranks: 0 }).notices, [])
+  t.match(read({ tf32: true, fuse: false, same_seed_for_all_ranks: 3 }).notices, [
+    /^"tf32" true has no effect: products of f32/,
+    /^"fuse" false has no effect/,
+    /^"same_seed_for_all_ranks" 3 has no effect/,
+  ])
+  t.match(read({}, flags(['local-rank', '1'])).notices, [
+    /^--local_rank 1 has no effect: ranks come from the environment/,
+  ])
+})
+
+t.test('a plateau over the whole training is a schedule', async (t) => {
+  const options = {
+    steps: 5,
+    peak: 1,
+    warmupSteps: 0,
+    warmupStart: 0,
+    endRatio: 0.01,
+    weightDecay: 0,
+    weightDecayEnd: 0,
+  }
+  for (let step = 0; step < 5; step++) t.ok(Number.isFinite(scheduled('lin1', { ...options, step }).lr))
+})
