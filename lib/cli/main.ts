@@ -1,12 +1,14 @@
 /** The command `star`. */
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { followLauncher } from '../distributed/launcher/worker-guard.js'
 import { StarError } from '../native/error.js'
 import { addConfigCommand } from './config.js'
 import { addConvertCommand } from './convert.js'
 import { addDataCommand } from './data.js'
 import { addInfoCommand } from './info.js'
 import { Interrupted } from './interrupt.js'
+import { addLaunchCommand } from './launch.js'
 import { addSampleCommand } from './sample.js'
 import { addTrainCommands } from './train.js'
 
@@ -25,6 +27,8 @@ export function program(): Command {
     .helpOption('-h, --help', 'print help')
     .helpCommand('help [command]', 'print help for a command')
     .showSuggestionAfterError()
+    // What follows the command that "launch" runs belongs to that command.
+    .enablePositionalOptions()
     .addHelpText(
       'after',
       `
@@ -41,6 +45,7 @@ Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error co
   addInfoCommand(star)
   addTrainCommands(star)
   addConfigCommand(star)
+  addLaunchCommand(star)
   addDataCommand(star)
   addConvertCommand(star)
   for (const command of [star, ...star.commands, ...star.commands.flatMap((child) => child.commands)])
@@ -89,6 +94,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     if (error.code === 'EPIPE') process.exit(exitCodes.done)
     throw error
   })
+  followLauncher()
   try {
     await program().parseAsync(argv)
     return exitCodes.done

@@ -1,5 +1,5 @@
 /** Devices of this process: those of the addon, and those of plugins, which are loaded when somebody asks for them. */
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DeviceInfo } from './addon.js'
 import { StarError } from './error.js'
@@ -45,4 +45,15 @@ export function devices(files: readonly string[] = cudaPluginFiles): DeviceInfo[
   const problem = loadCuda(files)
   if (problem === null) return native.devices()
   return [...known, { name: 'cuda', available: false, detail: problem }]
+}
+
+/** Where the driver on Linux lists the graphics cards, a folder each. */
+const driverFolder = '/proc/driver/nvidia/gpus'
+
+/** Number of GPUs that this process may use: those of CUDA_VISIBLE_DEVICES where it is set; 0 where `cuda` is not available. */
+export function usableGpus(): number {
+  if (!devices().some(({ name, available }) => name === 'cuda' && available)) return 0
+  const visible = process.env.CUDA_VISIBLE_DEVICES
+  if (visible !== undefined) return visible.split(',').filter((entry) => entry.trim() !== '').length
+  return existsSync(driverFolder) ? readdirSync(driverFolder).length : 1
 }

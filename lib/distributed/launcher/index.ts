@@ -1,0 +1,2 @@
+export { type LaunchExtras, launch } from './launch.js'
+export { type LaunchFlags, type LaunchOptions, launchOptions } from './options.js'
