@@ -27,13 +27,16 @@ export const starOptionsSchema = z.strictObject({
     .boolean()
     .default(true)
     .describe('rotate queries and keys by position; otherwise positions are learnt (pos_1LC)'),
-  ropeTheta: z.number().positive().default(10000),
+  ropeTheta: z.number().positive().default(10000).describe('base θ of the frequencies by which positions rotate'),
   ropeNorm: z.number().positive().default(64).describe('coordinate of the last row and column of every scale'),
   levelEmbedding: z.boolean().default(true).describe('add a learnt vector per scale'),
   logitNorm: z.boolean().default(true).describe('LayerNorm before the head'),
   sharedAdaLN: z.boolean().default(false).describe('modulate blocks by the scale’s embedding'),
   enableCross: z.boolean().default(true).describe('cross-attention to the text in every block'),
-  crossAttention: z.enum(crossAttentionModes).default('per-sample'),
+  crossAttention: z
+    .enum(crossAttentionModes)
+    .default('per-sample')
+    .describe('whose text a picture attends to: its own, or the first one of the batch as in the released program'),
 })
 
 export const starConfigSchema = starOptionsSchema.superRefine((c, context) => {

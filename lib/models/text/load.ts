@@ -107,10 +107,16 @@ function foldersOf(path: string): { model: string; tokenizer: string } {
   return { model, tokenizer: own ? model : join(dirname(model), 'tokenizer') }
 }
 
+const typed = z.looseObject({ model_type: z.string() })
+
+/** The `model_type` of a text encoder's folder, such as `t5`. @throws ERR_FILE where there is no config.json */
+export const textEncoderType = (folder: string): string =>
+  readConfigFile(typed, join(foldersOf(resolve(folder)).model, 'config.json')).model_type
+
 function loadFolder(path: string, device: string): TextEncoder {
   const folders = foldersOf(resolve(path))
   const source = join(folders.model, 'config.json')
-  const json = readConfigFile(z.looseObject({ model_type: z.string() }), source)
+  const json = readConfigFile(typed, source)
   if (!Object.hasOwn(kinds, json.model_type))
     throw new StarError(
       'ERR_CONFIG',
@@ -143,7 +149,7 @@ export function loadTextEncoder(nameOrFolder: string, device: string): TextEncod
   )
 }
 
-/** What model.json is to name for an encoder: a shipped one's name, or the whole path of its folder. */
+/** What model.json is to name for an encoder: the whole path of a folder, or the name of a shipped one or on Hugging Face. */
 export function textEncoderReference(nameOrFolder: string): string {
-  return Object.hasOwn(shipped, nameOrFolder) ? nameOrFolder : resolve(nameOrFolder)
+  return isFolder(nameOrFolder) && !Object.hasOwn(shipped, nameOrFolder) ? resolve(nameOrFolder) : nameOrFolder
 }

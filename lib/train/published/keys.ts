@@ -33,14 +33,14 @@ const model = {
   patch_size: count
     .default(16)
     .describe('pixels a side of a token of the last scale; times its side it is the resolution'),
-  saln: flag.default(false).describe('shared AdaLN'),
-  anorm: flag.default(true).describe('queries and keys normalised'),
-  rope_emb: flag.default(true).describe('rotary positions; otherwise they are learnt'),
+  saln: flag.prefault(false).describe('shared AdaLN'),
+  anorm: flag.prefault(true).describe('queries and keys normalised'),
+  rope_emb: flag.prefault(true).describe('rotary positions; otherwise they are learnt'),
   rope_norm: z.number().positive().default(64).describe('coordinate of the last row and column of every scale'),
   rope_theta: z.number().positive().default(10000).describe('base of the rotations’ frequencies'),
-  lvl_emb: flag.default(true).describe('a learnt vector per scale'),
-  logit_norm: flag.default(true).describe('LayerNorm before the head'),
-  enable_cross: flag.default(true).describe('cross-attention to the text'),
+  lvl_emb: flag.prefault(true).describe('a learnt vector per scale'),
+  logit_norm: flag.prefault(true).describe('LayerNorm before the head'),
+  enable_cross: flag.prefault(true).describe('cross-attention to the text'),
   ini: z.number().default(-1).describe('standard deviation of first values; negative: √(1/3C)'),
   hd: z.number().default(0.02).describe('factor on the first weight of the head; negative: none'),
   aln: z.number().min(0).default(0.5).describe('factor on the first scales and shifts of AdaLN'),
@@ -65,12 +65,12 @@ const data = {
     })
     .prefault({})
     .describe('where the packs are'),
-  using_webtar: flag.default(false).describe('images come from WebDataset tars instead of packs'),
+  using_webtar: flag.prefault(false).describe('images come from WebDataset tars instead of packs'),
   web_tar_root: paths.optional().describe('tars to train on, or folders of tars'),
   web_tar_root_val: paths.optional().describe('tars to validate on'),
   web_tar_len: count.optional().describe('images that make an epoch of the tars'),
   web_tar_len_val: count.optional().describe('images of the tars to validate on'),
-  hflip: flag.default(false).describe('half of the images mirrored'),
+  hflip: flag.prefault(false).describe('half of the images mirrored'),
   workers: z.int().min(-1).default(0).describe('threads that decode images; 0 chooses'),
 }
 
@@ -110,7 +110,7 @@ const start = {
   from_scratch: flag
     .default(true)
     .describe('false zeroes the output of cross-attention in the weights that were loaded'),
-  from_0: flag.default(true).describe('whether epochs are counted from 0 after pretrained_ckpt'),
+  from_0: flag.prefault(true).describe('whether epochs are counted from 0 after pretrained_ckpt'),
 }
 
 const work = {

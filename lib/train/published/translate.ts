@@ -2,9 +2,11 @@
  * Turns a configuration of the published program into one of this one. Every key is honoured, or a notice says that it has no
  * effect here, or it is refused with the reason.
  */
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { shown } from '../../config/parse-config.js'
 import { publishedTokenizer } from '../../models/source.js'
+import { textEncoderType } from '../../models/text/load.js'
 import { StarError } from '../../native/error.js'
 import type { PublishedConfig, PublishedKey } from './keys.js'
 
@@ -114,8 +116,12 @@ function dataOf(given: Given, scales: readonly number[]): Record<string, unknown
   }
 }
 
+/** `text_enc` only repeats what the encoder's folder says: where there is one, they must agree. */
 function checkText(given: Given): void {
-  const { text_enc: kind, prompt_length: length } = given.keys
+  const { text_enc: kind, text_enc_path: folder, prompt_length: length } = given.keys
+  const type = existsSync(folder) ? textEncoderType(folder) : undefined
+  if (type !== undefined && !type.startsWith(kind))
+    throw refuse(given, 'text_enc', `but ${folder} holds a ${type}: set one by the other`)
   if (typeof length === 'number' && length !== tokensOf[kind])
     throw refuse(
       given,
