@@ -4,14 +4,14 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { StarError } from '../native/index.js'
-import { AdamW, Ema, noWeightDecay, scheduled } from '../optim/index.js'
-import { clearTape, resolveDevice, scope, tellFallback } from '../tensor/index.js'
-import { loadCheckpoint, saveCheckpoint } from './checkpoint.js'
+import { resolveDevice, tellFallback } from '../tensor/index.js'
+import { type CheckpointParts, loadCheckpoint, saveCheckpoint } from './checkpoint.js'
 import { inSteps, type OptimizerInSteps } from './config/optimizer.js'
 import type { RunConfig } from './config.js'
 import { readRunConfig, resolveRunConfig } from './run-config.js'
 import { RunFolder } from './run-folder.js'
 import { openSamplerTask } from './sampler-task.js'
+import { Stepper, type StepResult } from './stepper.js'
 import type { Metrics, Task, TaskContext } from './task.js'
 import { openTokenizerTask } from './tokenizer-task.js'
 import { openTransformerTask } from './transformer-task.js'
@@ -26,24 +26,16 @@ export interface TrainerOptions {
 }
 
 /** What one step of the iteration yields. */
-export interface TrainStep {
-  /** Steps done so far, this one included. */
-  step: number
+export interface TrainStep extends StepResult {
   totalSteps: number
-  epoch: number
   loss: number
-  metrics: Metrics
-  learningRate: number
-  gradNorm: number
   /** Samples per second over this step. */
   samplesPerSecond: number
 }
 
 export class Trainer implements AsyncIterable<TrainStep> {
   readonly #task: Task
-  readonly #optimizer: AdamW
-  readonly #ema: Ema | null
-  #step = 0
+  readonly #stepper: Stepper
 
   private constructor(
     /** The configuration, with lengths in steps. */
@@ -54,15 +46,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
     task: Task,
     readonly signal: AbortSignal | undefined,
   ) {
-    const o = config.optimizer
-    const parameters = [...task.model.namedTensors()].filter((t) => t.trainable)
     this.#task = task
-    this.#optimizer = new AdamW(parameters, {
-      betas: o.betas,
-      maxNorm: o.clip,
-      noDecay: noWeightDecay,
-    })
-    this.#ema = o.ema > 0 ? new Ema(parameters, o.ema) : null
+    this.#stepper = new Stepper(task, config.optimizer)
   }
 
   /**
@@ -93,7 +78,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
   }
 
   get step(): number {
-    return this.#step
+    return this.#stepper.step
   }
 
   get totalSteps(): number {
@@ -101,19 +86,23 @@ export class Trainer implements AsyncIterable<TrainStep> {
   }
 
   get done(): boolean {
-    return this.#step >= this.totalSteps
+    return this.step >= this.totalSteps
   }
 
   get parameterCount(): number {
     return this.#task.model.parameterCount()
   }
 
+  #parts(): CheckpointParts {
+    return { model: this.#task.model, optimizer: this.#stepper.optimizer, ema: this.#stepper.ema }
+  }
+
   #resume(): void {
-    const parts = { model: this.#task.model, optimizer: this.#optimizer, ema: this.#ema }
+    const parts = this.#parts()
     for (const { file, step } of this.run.checkpoints()) {
       try {
         const state = loadCheckpoint(file, parts)
-        this.#step = state.step
+        this.#stepper.step = state.step
         this.#task.restore(state.task)
         this.run.log(`resumed from step ${step}`)
         return
@@ -127,24 +116,22 @@ export class Trainer implements AsyncIterable<TrainStep> {
 
   /** Writes a checkpoint of the current step and returns its file. */
   save(): string {
-    const file = this.run.checkpointFile(this.#step)
-    const state = { step: this.#step, task: this.#task.state() }
-    saveCheckpoint(file, { model: this.#task.model, optimizer: this.#optimizer, ema: this.#ema }, state, this.config)
+    const file = this.run.checkpointFile(this.step)
+    const state = { step: this.step, task: this.#task.state() }
+    saveCheckpoint(file, this.#parts(), state, this.config)
     this.run.prune(this.config.work.keep)
     return file
   }
 
   /** Held-out figures with the averaged weights (the trained ones when no average is kept). */
   async validate(): Promise<Metrics> {
-    const run = async () => (await this.#task.validate?.()) ?? {}
-    return this.#ema ? this.#ema.swapped(run) : run()
+    return this.#stepper.withAverage(async () => (await this.#task.validate?.()) ?? {})
   }
 
   /** Writes the model for use into the run's `model` folder and returns it. */
   async export(): Promise<string> {
     const folder = this.run.file('model')
-    const write = () => this.#task.exportTo(folder)
-    await (this.#ema ? this.#ema.swapped(write) : write())
+    await this.#stepper.withAverage(() => this.#task.exportTo(folder))
     return folder
   }
 
@@ -153,28 +140,28 @@ export class Trainer implements AsyncIterable<TrainStep> {
     while (!this.done) {
       if (this.signal?.aborted) {
         this.save()
-        this.run.log(`stopped at step ${this.#step}; the same command goes on from here`)
+        this.run.log(`stopped at step ${this.step}; the same command goes on from here`)
         return
       }
       const step = await this.#runStep()
       const last = this.done
-      if (this.#step % work.logEvery === 0 || last) this.run.metrics(flat(step))
-      if ((work.validateEvery > 0 && this.#step % work.validateEvery === 0) || last) {
+      if (this.step % work.logEvery === 0 || last) this.run.metrics(flat(step))
+      if ((work.validateEvery > 0 && this.step % work.validateEvery === 0) || last) {
         const held = await this.validate()
         if (Object.keys(held).length > 0) {
           this.run.metrics({
-            step: this.#step,
+            step: this.step,
             ...Object.fromEntries(Object.entries(held).map(([k, v]) => [`val/${k}`, v])),
           })
           this.run.log(
-            `step ${this.#step}: ${Object.entries(held)
+            `step ${this.step}: ${Object.entries(held)
               .map(([k, v]) => `${k} ${v.toFixed(4)}`)
               .join(', ')}`,
           )
           Object.assign(step.metrics, Object.fromEntries(Object.entries(held).map(([k, v]) => [`val/${k}`, v])))
         }
       }
-      if (this.#step % work.saveEvery === 0 || last) this.save()
+      if (this.step % work.saveEvery === 0 || last) this.save()
       if (last) await this.export()
       yield step
       // Signals and timers are handled between steps.
@@ -183,54 +170,15 @@ export class Trainer implements AsyncIterable<TrainStep> {
   }
 
   async #runStep(): Promise<TrainStep> {
-    const o = this.config.optimizer
     const begun = performance.now()
-    const batch = await this.#task.next(o.batchSize)
-    const { lr, weightDecay } = scheduled(o.schedule, {
-      step: this.#step,
-      steps: o.steps,
-      peak: o.learningRate,
-      warmupSteps: o.warmupSteps,
-      warmupStart: o.warmupStart,
-      endRatio: o.endRatio,
-      weightDecay: o.weightDecay,
-      weightDecayEnd: o.weightDecayEnd ?? o.weightDecay,
-    })
-    try {
-      const { metrics, gradNorm } = scope(() => {
-        const metrics = this.#task.forwardBackward(batch, this.#step)
-        const { gradNorm } = this.#optimizer.step({ lr, weightDecay })
-        return { metrics, gradNorm }
-      })
-      this.#task.model.zeroGrad()
-      if (!Number.isFinite(metrics.loss) || !Number.isFinite(gradNorm))
-        throw new StarError(
-          'ERR_ARGUMENT',
-          `the loss is ${metrics.loss} and the gradient norm ${gradNorm} at step ${this.#step + 1}: lower the learning rate; the last checkpoint in ${this.run.path} is whole`,
-        )
-      this.#step += 1
-      this.#ema?.update(this.#step)
-      this.#task.afterStep?.(this.#step)
-      const samplesPerSecond = (1000 * batch.ids.length) / (performance.now() - begun)
-      return {
-        step: this.#step,
-        totalSteps: o.steps,
-        epoch: batch.epoch,
-        loss: metrics.loss,
-        metrics,
-        learningRate: lr,
-        gradNorm,
-        samplesPerSecond,
-      }
-    } finally {
-      clearTape()
-    }
+    const result = await this.#stepper.run()
+    const samplesPerSecond = (1000 * result.ids.length) / (performance.now() - begun)
+    return { ...result, totalSteps: this.totalSteps, loss: result.metrics.loss, samplesPerSecond }
   }
 
   dispose(): void {
     this.#task.dispose()
-    this.#optimizer.dispose()
-    this.#ema?.dispose()
+    this.#stepper.dispose()
   }
 
   [Symbol.dispose](): void {
@@ -250,6 +198,6 @@ function openTask(config: RunConfig, run: RunFolder, context: TaskContext): Prom
 }
 
 function flat(step: TrainStep): Record<string, number> {
-  const { metrics, totalSteps: _, ...rest } = step
+  const { metrics, totalSteps: _, ids: __, ...rest } = step
   return { ...rest, ...metrics }
 }
