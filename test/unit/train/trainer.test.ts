@@ -106,6 +106,29 @@ t.test('training', async (t) => {
     t.ok(star.info().samplerHead)
   })
 
+  await t.test('a configuration of the published program trains', async (t) => {
+    const file = join(folder, 'published.json')
+    const out = join(folder, 'published')
+    const keys = {
+      data_args: { lmdb_dirs: pack },
+      ckpt_path: join(folder, 'files'),
+      text_enc_path: join(packageRoot, 'test/data/clip'),
+      local_out_dir_path: out,
+      depth: 2,
+      pn: '1_2_4_8',
+      patch_size: 2,
+      bs: 4,
+      ep: 2,
+      tf32: true,
+    }
+    writeFileSync(file, JSON.stringify(keys))
+    using trainer = await Trainer.open(file)
+    t.equal(trainer.totalSteps, 5, 'two epochs of ten pictures')
+    for await (const { loss } of trainer) t.ok(loss > 0)
+    t.match(readModelConfig(join(out, 'model')), { name: 'star-d2-16', transformer: { width: 128, heads: 2 } })
+    t.match(readFileSync(join(out, 'log.txt'), 'utf8'), /"tf32" true has no effect/)
+  })
+
   for (const [kind, config] of [
     ['tokenizer', (name: string) => tinyTokenizerRun(join(folder, name), pack, 8)],
     ['transformer', (name: string) => tinyTransformerRun(join(folder, name), pack, join(tokenizerRun, 'model'), 8)],
