@@ -5,7 +5,7 @@ import { addRunOptions, readRun, runArguments } from './run-options.js'
 interface ConfigFlags {
   schema?: boolean
   config?: string
-  set: string[]
+  set?: string[]
 }
 
 export function addConfigCommand(star: Command): void {

@@ -23,8 +23,7 @@ export function addRunOptions(command: Command): Command {
     .option(
       '--set <key=value>',
       'change a key of the file, such as optimizer.batchSize=16; may be given again',
-      (text: string, before: string[]) => [...before, text],
-      [],
+      (text: string, before: string[] = []) => [...before, text],
     )
     .allowUnknownOption()
     .allowExcessArguments()

@@ -11,7 +11,7 @@ type Kind = 'tokenizer' | 'transformer' | 'sampler'
 interface TrainFlags {
   device: string
   config?: string
-  set: string[]
+  set?: string[]
 }
 
 const commands: Record<Kind, string> = { tokenizer: 'train-tokenizer', transformer: 'train', sampler: 'train-sampler' }

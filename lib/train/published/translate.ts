@@ -3,7 +3,7 @@
  * effect here, or it is refused with the reason.
  */
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import { shown } from '../../config/parse-config.js'
 import { publishedTokenizer } from '../../models/source.js'
 import { textEncoderType } from '../../models/text/load.js'
@@ -130,8 +130,11 @@ function checkText(given: Given): void {
     )
 }
 
-const tokenizerFile = ({ keys }: Given): string =>
-  fileOfWeights.test(keys.ckpt_path) ? keys.ckpt_path : join(keys.ckpt_path, publishedTokenizer)
+/** A path that nobody takes for a name on Hugging Face, ORG/NAME. */
+function tokenizerFile({ keys: { ckpt_path: path } }: Given): string {
+  const file = fileOfWeights.test(path) ? path : join(path, publishedTokenizer)
+  return isAbsolute(file) || /^\.\.?\//.test(file) ? file : `./${file}`
+}
 
 const nameOf = ({ keys }: Given, resolution: number): string => keys.exp_name ?? `star-d${keys.depth}-${resolution}`
 

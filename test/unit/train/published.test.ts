@@ -71,7 +71,7 @@ const model = (depth: number) => ({
 const transformer = {
   ...common,
   kind: 'transformer',
-  tokenizer: 'checkpoints/vae_ch160v4096z32.pth',
+  tokenizer: './checkpoints/vae_ch160v4096z32.pth',
   textEncoder: 'checkpoints/stable-diffusion-2-1',
   labelSmoothing: 0,
   sampling: { cfg: 4 },
@@ -133,7 +133,9 @@ t.test('each key has its meaning', async (t) => {
       { ls: 0.1, cfg: 2, classifier_free_training_prob: 0 },
       { labelSmoothing: 0.1, sampling: { cfg: 2 }, textDropout: 0 },
     ],
-    [{ ckpt_path: 'a/vae.pth' }, { tokenizer: 'a/vae.pth' }],
+    [{ ckpt_path: 'a/vae.pth' }, { tokenizer: './a/vae.pth' }],
+    [{ ckpt_path: '/a' }, { tokenizer: '/a/vae_ch160v4096z32.pth' }],
+    [{ ckpt_path: '../a' }, { tokenizer: '../a/vae_ch160v4096z32.pth' }],
     [{ data_args: { lmdb_dirs: ['a', 'b'] } }, { data: { packs: ['a', 'b'] } }],
     [{ text_enc: 't5', text_enc_path: 't5-xl' }, { textEncoder: 't5-xl' }],
   ]
@@ -146,7 +148,7 @@ t.test('a sampler head', async (t) => {
   t.match(sampler({ pretrained_ckpt: 'a/ar-ckpt.pth', pn: '1_2' }).config, {
     kind: 'sampler',
     base: 'a/ar-ckpt.pth',
-    tokenizer: 'weights/vae_ch160v4096z32.pth',
+    tokenizer: './weights/vae_ch160v4096z32.pth',
     textEncoder: 'clip',
     patchNums: [1, 2],
   })
