@@ -1,6 +1,6 @@
 /** Training of the transformer on token maps that a frozen tokenizer made, by teacher forcing. */
 import { writeModelFolder } from '../checkpoint/index.js'
-import { StarTransformer, tokenLoss, tokenMetrics } from '../models/star/index.js'
+import { drawDropPath, StarTransformer, tokenLoss, tokenMetrics } from '../models/star/index.js'
 import { textEncoderReference } from '../models/text/load.js'
 import { backward, Random } from '../tensor/index.js'
 import type { TransformerRunConfig } from './config.js'
@@ -35,7 +35,8 @@ class TransformerTask implements Task<TokenSamples> {
   forwardBackward(samples: TokenSamples): Metrics {
     const { data, config, model } = this
     const { input, text, targets } = data.batch(samples)
-    const logits = model.forward({ input, text, random: this.#random }) // (B, L, V)
+    const dropPath = drawDropPath(model.config, samples.ids.length, this.#random)
+    const logits = model.forward({ input, text, dropPath }) // (B, L, V)
     const loss = tokenLoss(logits, targets, { labelSmoothing: config.labelSmoothing })
     const metrics = flatMetrics(tokenMetrics(logits, targets, model.config.patchNums))
     backward(loss)

@@ -1,8 +1,9 @@
 /** A transformer block: self-attention, cross-attention to the text, feed-forward, each a residual branch. */
 import { Linear, Module } from '../../nn/index.js'
-import { add, embedding, feedForward, layerNorm, mul, type Random, reshape, slice, Tensor } from '../../tensor/index.js'
+import { add, embedding, feedForward, layerNorm, mul, reshape, slice, type Tensor } from '../../tensor/index.js'
 import { CrossAttention, SelfAttention, type SelfAttentionContext, type TextKeysValues } from './attention.js'
 import type { CrossAttentionMode, StarConfig } from './config.js'
+import { type BlockFactors, scaleSamples } from './drop-path.js'
 import { baseStd, branchStd, type ModelInit, modulationParameter } from './init.js'
 
 /** y = W₂·gelu(W₁·x + b₁) + b₂ with the tanh form of GELU. */
@@ -35,8 +36,8 @@ export interface BlockContext extends SelfAttentionContext {
   text: TextKeysValues | null
   /** Shared AdaLN: c(level), (rows, 6C), and the row of each token, i32 (length); no ids: all tokens use the only row. */
   condition: { table: Tensor; ids: Tensor | null } | null
-  /** Draws which samples skip a branch; null: none does. */
-  random: Random | null
+  /** Stochastic depth of this block; null: every branch runs. */
+  dropPath: BlockFactors | null
 }
 
 /**
@@ -51,7 +52,6 @@ export class Block extends Module {
 
   constructor(
     readonly config: StarConfig,
-    readonly dropPath: number,
     init: ModelInit,
   ) {
     super()
@@ -63,14 +63,14 @@ export class Block extends Module {
 
   forward(input: Tensor, context: BlockContext): Tensor {
     const m = this.#modulate(context.condition)
-    let x = this.#residual(input, this.attention.forward(normalise(input, m, 0), context), m, 0, context.random)
+    let x = this.#residual(input, this.attention.forward(normalise(input, m, 0), context), m, 0, context.dropPath)
     if (this.cross && context.text) x = addCross(x, this.cross, context.text, this.config.crossAttention)
-    return this.#residual(x, this.feedForward.forward(normalise(x, m, 1)), m, 1, context.random)
+    return this.#residual(x, this.feedForward.forward(normalise(x, m, 1)), m, 1, context.dropPath)
   }
 
-  #residual(x: Tensor, branch: Tensor, m: Modulation | null, which: 0 | 1, random: Random | null): Tensor {
+  #residual(x: Tensor, branch: Tensor, m: Modulation | null, which: 0 | 1, dropPath: BlockFactors | null): Tensor {
     const gained = m ? mul(branch, m.gains[which]) : branch
-    return add(x, random && this.dropPath > 0 ? skipSamples(gained, this.dropPath, random) : gained)
+    return add(x, dropPath ? scaleSamples(gained, dropPath[which]) : gained)
   }
 
   #modulate(condition: BlockContext['condition']): Modulation | null {
@@ -88,12 +88,6 @@ export class Block extends Module {
 
 function normalise(x: Tensor, m: Modulation | null, which: 0 | 1): Tensor {
   return m ? layerNorm(x, { scale: m.scales[which], shift: m.shifts[which] }) : layerNorm(x)
-}
-
-/** Stochastic depth (Huang et al. 2016): a sample's branch is dropped with probability `rate`, else divided by 1 − rate. */
-function skipSamples(branch: Tensor, rate: number, random: Random): Tensor {
-  const factors = Float32Array.from({ length: branch.dim(0) }, () => (random.next() < rate ? 0 : 1 / (1 - rate)))
-  return mul(branch, Tensor.from(factors, [factors.length, 1, 1], { device: branch.device }))
 }
 
 /**

@@ -61,7 +61,7 @@ export class SamplerHead extends Module {
     this.posStart = this.param('pos_start_last', normalParameter([1, 1, width], std, init))
     this.wordEmbed = this.child('word_embed_head', new Linear(latentChannels, width, layer))
     this.blocks = Array.from({ length: blockCount }, (_, i) =>
-      this.child(`feat_extract_blocks.${i}`, new Block(config, 0, init)),
+      this.child(`feat_extract_blocks.${i}`, new Block(config, init)),
     )
     this.headLogits = this.child('head_logits2', new Linear(width, vocabSize, { ...init, std: headStd(width, init) }))
     this.encoderProj = this.child('encoder_proj2', new Linear(textWidth, width, layer))
@@ -92,7 +92,7 @@ export class SamplerHead extends Module {
     let x = this.headProj.forward(pairs) // (B, 1 + n, C)
     for (const block of this.blocks) {
       const from = x
-      x = scope(() => block.forward(from, { rope, groups, text: null, condition: null, random: null }))
+      x = scope(() => block.forward(from, { rope, groups, text: null, condition: null, dropPath: null }))
     }
     const out = slice(x, 1, 1, x.dim(1))
     return this.headLogits.forward(logitNorm ? layerNorm(out) : out)

@@ -1,10 +1,11 @@
 /** The STAR transformer: logits of every scale's tokens from the text and the coarser scales. */
 import { StarError } from '../../native/index.js'
 import { Embedding, Linear, Module } from '../../nn/index.js'
-import { add, concat, keep, layerNorm, type Random, reshape, scope, silu, slice, Tensor } from '../../tensor/index.js'
+import { add, concat, keep, layerNorm, reshape, scope, silu, slice, Tensor } from '../../tensor/index.js'
 import type { TextKeysValues } from './attention.js'
 import { Block, type BlockContext } from './block.js'
-import { dropPathRates, type Level, levels, type StarConfig, type StarConfigInput, starConfig } from './config.js'
+import { type Level, levels, type StarConfig, type StarConfigInput, starConfig } from './config.js'
+import type { DropPath } from './drop-path.js'
 import { baseStd, headStd, type ModelInit, normalParameter } from './init.js'
 import { ropeTable } from './rope.js'
 
@@ -22,8 +23,8 @@ export interface ForwardInput {
   /** Teacher-forcing input: the running f̂ at the size of each scale but the first, (B, L − p₁², Z). */
   input: Tensor
   text: TextInput
-  /** Source of stochastic depth while training; without it every branch runs. */
-  random?: Random | null
+  /** Stochastic depth while training; without it every branch runs. */
+  dropPath?: DropPath | null
 }
 
 /** SiLU, then a linear layer named `1`, as in the released state dict. */
@@ -74,7 +75,7 @@ export class StarTransformer extends Module {
     this.levelEmbed = hasLevels ? this.child('lvl_embed', new Embedding(patchNums.length, width, layer)) : null
     this.levelProjection = config.sharedAdaLN ? this.child('lvl_embed_proj', new Linear(2 * width, width, layer)) : null
     this.levelModulation = config.sharedAdaLN ? this.child('lvl_embed_adaln', new LevelModulation(width, init)) : null
-    this.blocks = dropPathRates(config).map((rate, i) => this.child(`blocks.${i}`, new Block(config, rate, init)))
+    this.blocks = Array.from({ length: config.depth }, (_, i) => this.child(`blocks.${i}`, new Block(config, init)))
     this.headLogits = this.child('head_logits', new Linear(width, vocabSize, { ...init, std: headStd(width, init) }))
     this.encoderProj = this.child('encoder_proj', new Linear(textWidth, width, layer))
     this.#tables = new Tables(config, this.levels, options.device)
@@ -86,19 +87,20 @@ export class StarTransformer extends Module {
   }
 
   /** What the logits are made of, (B, L, C): the tokens after all blocks, given the true coarser scales. */
-  features({ input, text, random = null }: ForwardInput): Tensor {
+  features({ input, text, dropPath = null }: ForwardInput): Tensor {
     this.#check(input, text)
     const { rope, keyLimit, levelIds } = this.#tables
     const start = this.startTokens(text.pooled)
     const tokens = this.levels.length > 1 ? concat([start, this.wordEmbed.forward(input)], 1) : start
     const table = this.levelConditions()
-    const shared = { rope, keyLimit, condition: table && { table, ids: levelIds }, random }
+    const shared = { rope, keyLimit, condition: table && { table, ids: levelIds } }
     let x = this.#addPositions(tokens, levelIds, this.positions)
     const attended = this.attendedText(text)
-    for (const block of this.blocks) {
+    this.blocks.forEach((block, i) => {
       const from = x
-      x = scope(() => block.forward(from, { ...shared, text: attended && textKeysValues(block, attended) }))
-    }
+      const context = { ...shared, dropPath: dropPath?.[i] ?? null }
+      x = scope(() => block.forward(from, { ...context, text: attended && textKeysValues(block, attended) }))
+    })
     return x
   }
 
@@ -125,7 +127,7 @@ export class StarTransformer extends Module {
     const rope = this.#tables.rope && slice(this.#tables.rope, 0, begin, end)
     let x = this.#addPositions(tokens, ids, this.positions && slice(this.positions, 1, begin, end))
     this.blocks.forEach((block, i) => {
-      x = block.forward(x, { ...contexts[i], rope, condition, random: null })
+      x = block.forward(x, { ...contexts[i], rope, condition, dropPath: null })
     })
     return x
   }

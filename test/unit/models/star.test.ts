@@ -1,10 +1,12 @@
 import t, { type Test } from 'tap'
 import {
+  drawDropPath,
   dropPathRates,
   SamplerHead,
   ScaleDecoder,
   type StarConfigInput,
   StarTransformer,
+  sliceDropPath,
   starConfig,
   tokenLoss,
   tokenMetrics,
@@ -122,7 +124,8 @@ t.test('a training step leaves no memory behind', async (t) => {
   const random = new Random(3)
   const before = native.memory('cpu').liveBytes
   for (let i = 0; i < 2; i++) {
-    scope(() => backward(tokenLoss(model.forward({ input, text, random }), targets)))
+    const dropPath = drawDropPath(model.config, 2, random)
+    scope(() => backward(tokenLoss(model.forward({ input, text, dropPath }), targets)))
     model.zeroGrad()
   }
   clearTape()
@@ -144,11 +147,18 @@ t.test('stochastic depth follows its source of random numbers', async (t) => {
   using model = tinyModel({ dropPath: 0.9 })
   scope(() => {
     const run = (random: Random | null): Float32Array =>
-      noGrad(() => model.forward({ input: tinyInput(4), text: tinyText(4), random })).floats()
+      noGrad(() => {
+        const dropPath = random && drawDropPath(model.config, 4, random)
+        return model.forward({ input: tinyInput(4), text: tinyText(4), dropPath })
+      }).floats()
     t.strictSame(run(new Random(1)), run(new Random(1)))
     t.notSame(run(new Random(1)), run(null))
     t.strictSame(run(null), run(null))
   })
+  const drawn = drawDropPath({ depth: 3, dropPath: 0.5 }, 5, new Random(1))
+  t.equal(drawn[0], null)
+  t.ok(drawn[2]!.every((branch) => branch.every((factor) => factor === 0 || factor === 2)))
+  t.strictSame(sliceDropPath(drawn, 2, 4)[2], [drawn[2]![0].slice(2, 4), drawn[2]![1].slice(2, 4)])
   t.strictSame(dropPathRates({ depth: 3, dropPath: 0.2 }), [0, 0.1, 0.2])
   t.strictSame(dropPathRates({ depth: 1 }), [0])
   t.equal(dropPathRates({ depth: 24 })[23], 0.1)
