@@ -57,6 +57,7 @@ interface DeviceOps {
   /** Loads a backend from a shared library; gives the name of its device. */
   loadPlugin(path: string): string
   empty(shape: readonly number[], dtype: DType, device: string): NativeTensor
+  /** Same shape; of other types on one device alone. */
   copy(to: NativeTensor, from: NativeTensor): void
   synchronize(device: string): void
   canCapture(device: string): boolean

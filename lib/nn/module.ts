@@ -10,20 +10,28 @@ export interface NamedTensor {
   trainable: boolean
 }
 
+/** Element types that halve weights and activations. */
+export type HalfType = 'f16' | 'bf16'
+
+interface OwnTensor extends NamedTensor {
+  /** Its ops take it in f32 whatever the type of the others. */
+  single: boolean
+}
+
 export abstract class Module {
-  readonly #own: NamedTensor[] = []
+  readonly #own: OwnTensor[] = []
   readonly #children: { name: string; module: Module }[] = []
 
-  /** Registers a trainable tensor under `name` and takes it out of any scope. */
-  protected param(name: string, tensor: Tensor): Tensor {
+  /** Registers a trainable tensor under `name` and takes it out of any scope. With `single` it is f32 in any precision. */
+  protected param(name: string, tensor: Tensor, options: { single?: boolean } = {}): Tensor {
     tensor.requiresGrad = true
-    this.#own.push({ name, tensor: keep(tensor), trainable: true })
+    this.#own.push({ name, tensor: keep(tensor), trainable: true, single: options.single ?? false })
     return tensor
   }
 
   /** Registers a tensor that is saved but not trained. */
   protected buffer(name: string, tensor: Tensor): Tensor {
-    this.#own.push({ name, tensor: keep(tensor), trainable: false })
+    this.#own.push({ name, tensor: keep(tensor), trainable: false, single: false })
     return tensor
   }
 
@@ -35,7 +43,7 @@ export abstract class Module {
 
   /** All tensors in order of registration, with full names. */
   *namedTensors(prefix = ''): Generator<NamedTensor> {
-    for (const own of this.#own) yield { ...own, name: prefix + own.name }
+    for (const { name, tensor, trainable } of this.#own) yield { name: prefix + name, tensor, trainable }
     for (const { name, module } of this.#children) yield* module.namedTensors(name ? `${prefix}${name}.` : prefix)
   }
 
@@ -53,6 +61,19 @@ export abstract class Module {
   setTrainable(on: boolean): this {
     for (const { tensor, trainable } of this.namedTensors()) if (trainable) tensor.requiresGrad = on
     return this
+  }
+
+  /**
+   * Turns tensors into 16-bit ones to compute with, all but those whose ops want f32.
+   * @returns the f32 tensors they were made from by name, now the caller's: master weights for an optimizer, or to be disposed
+   */
+  toHalf(dtype: HalfType, prefix = ''): Map<string, Tensor> {
+    const before = new Map<string, Tensor>()
+    for (const { name, tensor, single } of this.#own)
+      if (!single) before.set(prefix + name, keep(tensor.convert(dtype)))
+    for (const { name, module } of this.#children)
+      for (const entry of module.toHalf(dtype, name ? `${prefix}${name}.` : prefix)) before.set(...entry)
+    return before
   }
 
   /** Drops all gradients. */

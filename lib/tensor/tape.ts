@@ -2,7 +2,7 @@
  * Reverse-mode autograd. An op with an input that requires grad records one node; `backward` walks the tape once from
  * the end, frees each node as it goes, and leaves the gradients in the leaves' `.grad`.
  */
-import { native, StarError } from '../native/index.js'
+import { type NativeTensor, native, StarError } from '../native/index.js'
 import { keep, scope, track } from './scope.js'
 import { Tensor } from './tensor.js'
 
@@ -120,15 +120,19 @@ function accumulate(edge: Edge, grad: Tensor, own: boolean): void {
     next = own ? keep(grad) : keep(grad.detach())
     if (edge.leaf) next = ownLeafGrad(next, edge.leaf)
   } else if (current.handle.shared()) {
-    next = keep(new Tensor(native.affine(current.handle, grad.handle, 1, 1, 0)))
+    next = keep(new Tensor(native.affine(current.handle, sameType(grad, current), 1, 1, 0)))
     current.dispose()
   } else {
-    native.affineInto(current.handle, current.handle, grad.handle, 1, 1, 0)
+    native.affineInto(current.handle, current.handle, sameType(grad, current), 1, 1, 0)
     next = current
   }
   if (edge.leaf) edge.leaf.grad = next
   else edge.node!.grads[edge.index] = next
 }
+
+/** A leaf whose gradient was made f32 adds up 16-bit ones in f32. */
+const sameType = (grad: Tensor, { dtype }: Tensor): NativeTensor =>
+  grad.dtype === dtype ? grad.handle : new Tensor(native.cast(grad.handle, dtype)).handle
 
 /** A leaf's gradient outlives the walk and belongs to its owner, who may write to it: memory of its own, the leaf's shape. */
 function ownLeafGrad(grad: Tensor, leaf: Tensor): Tensor {
@@ -196,16 +200,27 @@ function step(node: TapeNode): void {
 }
 
 /**
- * Runs `fn(inputs)` without keeping its intermediate tensors, and runs it again during backward (activation
- * checkpointing). `fn` must be a pure function of its inputs and of leaf parameters, whose gradients are added as usual.
+ * The result of `fn` with nothing left on the tape. Its ops do record themselves where recording is on: some of them round
+ * otherwise when nothing is to be differentiated, and the second run must give what the first gave.
  */
-export function recompute(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
-  const output = noGrad(() =>
-    scope(() => {
-      const y = fn(...inputs)
-      return inputs.includes(y) ? y.detach() : y
-    }),
-  )
+function withoutTrace(fn: () => Tensor): Tensor {
+  const outer = tape
+  tape = []
+  try {
+    return scope(() => fn().detach())
+  } finally {
+    clearTape()
+    tape = outer
+  }
+}
+
+/**
+ * Runs `fn(inputs)` without keeping its intermediate tensors, and runs it again during backward (activation
+ * checkpointing; Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). `fn` must be a pure function of its
+ * inputs, of leaf parameters, whose gradients are added as usual, and of constants that live until backward.
+ */
+export function recompute<T extends (Tensor | null)[]>(fn: (...inputs: T) => Tensor, ...inputs: T): Tensor {
+  const output = withoutTrace(() => fn(...inputs))
   if (!recording) return output
   const marker: Record = {
     name: 'recompute',
@@ -218,14 +233,15 @@ export function recompute(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor
       const before = recording
       recording = true
       try {
-        const leaves = saved.map((t, i) => {
-          const leaf = t.detach()
-          leaf.requiresGrad = needs[i]
+        const leaves = saved.map((t: Tensor | null, i) => {
+          const leaf = t?.detach() ?? null
+          if (leaf) leaf.requiresGrad = needs[i]
           return leaf
-        })
+        }) as T
         const again = fn(...leaves)
         backwardFrom([[again, grad]])
         return leaves.map((leaf) => {
+          if (!leaf) return null
           const g = leaf.grad
           leaf.grad = null
           if (g) track(g)

@@ -35,7 +35,6 @@ export interface TensorOptions {
 export class Tensor {
   readonly [tensorMark] = true
   readonly shape: Shape
-  readonly dtype: DType
   readonly device: string
   /** Leaf tensors only: the sum of gradients since the last zeroGrad, owned by this tensor. */
   grad: Tensor | null = null
@@ -43,12 +42,13 @@ export class Tensor {
   /** Where gradients of this tensor go on the tape; null when none are wanted. Set by the tape. */
   edge: Edge | null = null
   #handle: NativeTensor | null
+  #dtype: DType
 
   /** Wraps a native handle, which this tensor owns from now on. */
   constructor(handle: NativeTensor) {
     this.#handle = handle
     this.shape = handle.shape()
-    this.dtype = handle.dtype()
+    this.#dtype = handle.dtype()
     this.device = handle.device()
     finalizers.register(this, handle, this)
     track(this)
@@ -80,6 +80,10 @@ export class Tensor {
     if (!this.#handle)
       throw new StarError('ERR_ARGUMENT', `a tensor of shape (${this.shape.join(', ')}) was used after it was disposed`)
     return this.#handle
+  }
+
+  get dtype(): DType {
+    return this.#dtype
   }
 
   get disposed(): boolean {
@@ -143,14 +147,29 @@ export class Tensor {
     this.handle.write(data)
   }
 
-  /** Overwrites the elements with those of a tensor of the same shape, on any device; f16 and bf16 are widened to an f32 target. */
+  /** Overwrites the elements with those of a tensor of the same shape, on any device and of any type, cast to this one's. */
   copyFrom(source: Tensor): void {
-    if (source.dtype === this.dtype) native.copy(this.handle, source.handle)
+    if (source.dtype === this.dtype || source.device === this.device) native.copy(this.handle, source.handle)
     else {
       const converted = native.cast(source.handle, this.dtype)
       native.copy(this.handle, converted)
       converted.release()
     }
+  }
+
+  /**
+   * Gives this tensor another element type: whoever holds it sees the rounded elements from now on. For weights between
+   * steps; the tape does not see it.
+   * @returns the elements as they were, as a tensor of their own
+   */
+  convert(dtype: DType): Tensor {
+    const converted = native.cast(this.handle, dtype)
+    const before = new Tensor(this.handle)
+    this.#handle = converted
+    this.#dtype = dtype
+    finalizers.unregister(this)
+    finalizers.register(this, converted, this)
+    return before
   }
 
   /** Frees the memory unless another tensor shares it. Twice is harmless. */

@@ -38,14 +38,17 @@ void define_devices(Napi::Object exports) {
     return call.wrap(
         Tensor::empty(backend(call.string(2, "device")), call.shape(0, "shape"), dtype_from_name(call.string(1, "dtype"))));
   });
-  define_op(exports, "copy", [](const Call& call) -> Napi::Value {  // copy(to, from): same shape and dtype, any two devices
+  define_op(exports, "copy", [](const Call& call) -> Napi::Value {  // copy(to, from): same shape, any two devices
     const Tensor& to = call.tensor_anywhere(0, "to");
     const Tensor& from = call.tensor_anywhere(1, "from");
     call.expect_shape(from, "from", to.shape);
-    call.expect_dtype(from, "from", to.dtype);
     if (&to.backend() == &from.backend()) {
-      to.backend().copy(to.data(), from.data(), to.bytes());
+      if (to.dtype == from.dtype)
+        to.backend().copy(to.data(), from.data(), to.bytes());
+      else
+        to.backend().cast({to.ref(), from.ref(), to.count()});
     } else {
+      call.expect_dtype(from, "from", to.dtype);
       std::vector<char> host(to.bytes());
       from.backend().copy_to_host(host.data(), from.data(), from.bytes());
       to.backend().copy_from_host(to.data(), host.data(), to.bytes());

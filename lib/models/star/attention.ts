@@ -63,7 +63,7 @@ export class SelfAttention extends Module {
     super()
     const { width, depth, heads, attnL2Norm } = config
     this.#options = headOptions(config)
-    this.logScale = attnL2Norm ? this.param('scale_mul_1H11', logScaleParameter(heads, init)) : null
+    this.logScale = attnL2Norm ? this.param('scale_mul_1H11', logScaleParameter(heads, init), { single: true }) : null
     this.qBias = this.param('q_bias', zeros([width], init))
     this.vBias = this.param('v_bias', zeros([width], init))
     this.zeroKBias = this.buffer('zero_k_bias', zeros([width], init))
@@ -141,7 +141,7 @@ export class CrossAttention extends Module {
     const { width, textWidth, heads, attnL2Norm } = config
     const std = baseStd(width, init)
     this.#options = headOptions(config)
-    this.logScale = attnL2Norm ? this.param('scale_mul_1H11', logScaleParameter(heads, init)) : null
+    this.logScale = attnL2Norm ? this.param('scale_mul_1H11', logScaleParameter(heads, init), { single: true }) : null
     this.qBias = this.param('q_bias', zeros([width], init))
     this.vBias = this.param('v_bias', zeros([width], init))
     this.zeroKBias = this.buffer('zero_k_bias', zeros([width], init))

@@ -1,7 +1,20 @@
 /** The STAR transformer: logits of every scale's tokens from the text and the coarser scales. */
 import { StarError } from '../../native/index.js'
 import { Embedding, Linear, Module } from '../../nn/index.js'
-import { add, concat, keep, layerNorm, reshape, scope, silu, slice, Tensor } from '../../tensor/index.js'
+import {
+  add,
+  cast,
+  concat,
+  type DType,
+  keep,
+  layerNorm,
+  recompute,
+  reshape,
+  scope,
+  silu,
+  slice,
+  Tensor,
+} from '../../tensor/index.js'
 import type { TextKeysValues } from './attention.js'
 import { Block, type BlockContext } from './block.js'
 import { type Level, levels, type StarConfig, type StarConfigInput, starConfig } from './config.js'
@@ -25,6 +38,8 @@ export interface ForwardInput {
   text: TextInput
   /** Stochastic depth while training; without it every branch runs. */
   dropPath?: DropPath | null
+  /** Keeps the input of each block alone and computes the block again during backward: less memory, a third more time. */
+  recompute?: boolean
 }
 
 /** SiLU, then a linear layer named `1`, as in the released state dict. */
@@ -81,25 +96,36 @@ export class StarTransformer extends Module {
     this.#tables = new Tables(config, this.levels, options.device)
   }
 
+  /** Element type it computes with, and of its features and logits. Inputs of another one are cast. */
+  get dtype(): DType {
+    return this.headLogits.weight.dtype
+  }
+
   /** Logits (B, L, V) of every token given the true coarser scales. */
   forward(input: ForwardInput): Tensor {
     return this.logits(this.features(input))
   }
 
   /** What the logits are made of, (B, L, C): the tokens after all blocks, given the true coarser scales. */
-  features({ input, text, dropPath = null }: ForwardInput): Tensor {
+  features({ input, text, dropPath = null, recompute: again = false }: ForwardInput): Tensor {
     this.#check(input, text)
     const { rope, keyLimit, levelIds } = this.#tables
     const start = this.startTokens(text.pooled)
-    const tokens = this.levels.length > 1 ? concat([start, this.wordEmbed.forward(input)], 1) : start
+    const tokens = this.levels.length > 1 ? concat([start, this.wordEmbed.forward(cast(input, this.dtype))], 1) : start
     const table = this.levelConditions()
-    const shared = { rope, keyLimit, condition: table && { table, ids: levelIds } }
     let x = this.#addPositions(tokens, levelIds, this.positions)
     const attended = this.attendedText(text)
     this.blocks.forEach((block, i) => {
-      const from = x
-      const context = { ...shared, dropPath: dropPath?.[i] ?? null }
-      x = scope(() => block.forward(from, { ...context, text: attended && textKeysValues(block, attended) }))
+      const run = (x: Tensor, states: Tensor | null, table: Tensor | null): Tensor =>
+        block.forward(x, {
+          rope,
+          keyLimit,
+          condition: table && { table, ids: levelIds },
+          dropPath: dropPath?.[i] ?? null,
+          text: states && textKeysValues(block, { states, mask: attended!.mask }),
+        })
+      const inputs = [x, attended?.states ?? null, table] as const
+      x = scope(() => (again ? recompute(run, ...inputs) : run(...inputs)))
     })
     return x
   }
@@ -107,7 +133,7 @@ export class StarTransformer extends Module {
   /** The first scale's tokens: encoder_proj(pooled) + pos_start, (B, p₁², C). */
   startTokens(pooled: Tensor): Tensor {
     const [, first, width] = this.posStart.shape
-    const start = reshape(this.encoderProj.forward(pooled), [pooled.dim(0), 1, width])
+    const start = reshape(this.encoderProj.forward(cast(pooled, this.dtype)), [pooled.dim(0), 1, width])
     const repeated =
       first === 1
         ? start
@@ -141,8 +167,10 @@ export class StarTransformer extends Module {
    * The text that cross-attention reads: of all samples, or in the mode `first-sample` of sample 0 alone, which is row
    * `first`; null without cross-attention.
    */
-  attendedText({ states, mask }: TextInput, first = 0): Pick<TextInput, 'states' | 'mask'> | null {
+  attendedText(text: TextInput, first = 0): Pick<TextInput, 'states' | 'mask'> | null {
     if (!this.config.enableCross) return null
+    const { mask } = text
+    const states = cast(text.states, this.dtype)
     if (this.config.crossAttention === 'per-sample') return { states, mask }
     return { states: slice(states, 0, first, first + 1), mask: mask && slice(mask, 0, first, first + 1) }
   }

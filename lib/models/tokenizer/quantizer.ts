@@ -61,6 +61,11 @@ export class MultiScaleQuantizer extends Module {
     this.codebook = new Codebook(this.embedding.weight, hits)
   }
 
+  /** Stays f32: which row is nearest must not depend on rounding, and remainders are small differences. */
+  override toHalf(): Map<string, Tensor> {
+    return new Map()
+  }
+
   /** Number of scales, K. */
   get scales(): number {
     return this.#config.patchNums.length

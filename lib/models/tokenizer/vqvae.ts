@@ -1,7 +1,7 @@
 import { parseConfig } from '../../config/parse-config.js'
 import { StarError } from '../../native/index.js'
 import { Conv2d, type LayerOptions, Module } from '../../nn/index.js'
-import { clamp, noGrad, type Random, scope, type Tensor } from '../../tensor/index.js'
+import { cast, clamp, type DType, noGrad, type Random, scope, type Tensor } from '../../tensor/index.js'
 import { imageSide, type TokenizerConfig, type TokenizerOptions, tokenizerSchema } from './config.js'
 import { Decoder } from './decoder.js'
 import { Encoder } from './encoder.js'
@@ -31,6 +31,11 @@ export class Tokenizer extends Module {
     this.postQuantConv = this.child('post_quant_conv', new Conv2d(z, z, { ...options, kernel: 3 }))
   }
 
+  /** Element type of encoder and decoder; images, latents and the quantizer are f32. */
+  get dtype(): DType {
+    return this.quantConv.weight.dtype
+  }
+
   /** The latent before quantization: images (B, H, W, 3) → (B, h, w, Z). */
   encode(images: Tensor): Tensor {
     const side = imageSide(this.config)
@@ -39,12 +44,12 @@ export class Tokenizer extends Module {
         'ERR_SHAPE',
         `encode: the images have shape (${images.shape.join(', ')}), expected (batch, ${side}, ${side}, 3)`,
       )
-    return scope(() => this.quantConv.forward(this.encoder.forward(images)))
+    return scope(() => cast(this.quantConv.forward(this.encoder.forward(cast(images, this.dtype))), 'f32'))
   }
 
   /** The image before clamping: f̂ (B, h, w, Z) → (B, H, W, 3). Differentiable. */
   decodeRaw(fHat: Tensor): Tensor {
-    return scope(() => this.decoder.forward(this.postQuantConv.forward(fHat)))
+    return scope(() => cast(this.decoder.forward(this.postQuantConv.forward(cast(fHat, this.dtype))), 'f32'))
   }
 
   /** The image of a quantized latent, in [−1, 1]: f̂ (B, h, w, Z) → (B, H, W, 3). */
