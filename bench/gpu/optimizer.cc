@@ -66,6 +66,7 @@ void add_optimizer(Cases& cases, const Model& m) {
                                             arena.values(count), count, 0.05f});
                      a.norm = arena.values(1, DType::F32, 1, 2);
                      a.max_norm = 2;
+                     a.grad_scale = 1;
                      a.lr = 1e-4f;
                      a.beta1 = 0.9f;
                      a.beta2 = 0.95f;

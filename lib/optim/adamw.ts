@@ -1,10 +1,14 @@
-/** AdamW over named parameters, with global-norm clipping. */
+/** AdamW over named parameters, with global-norm clipping and f32 master weights of 16-bit parameters. */
 import { StarError } from '../native/index.js'
 import { adamwStep, globalNorm, keep, scope, type Tensor, zeros } from '../tensor/index.js'
 
-export interface NamedParameter {
+/** A weight that is trained. */
+export interface TrainedParameter {
   name: string
+  /** What the model computes with, and what holds the gradient. */
   tensor: Tensor
+  /** Its f32 values, where the tensor has 16 bits: they take the steps, and the tensor follows them, rounded. */
+  master?: Tensor
 }
 
 export interface AdamWOptions {
@@ -16,7 +20,8 @@ export interface AdamWOptions {
   noDecay?: (name: string, shape: readonly number[]) => boolean
 }
 
-interface Slot extends NamedParameter {
+interface Slot extends TrainedParameter {
+  master: Tensor
   m: Tensor
   v: Tensor
   decays: boolean
@@ -27,12 +32,13 @@ export class AdamW {
   readonly #options: Required<AdamWOptions>
   #step = 0
 
-  constructor(parameters: readonly NamedParameter[], options: AdamWOptions = {}) {
+  constructor(parameters: readonly TrainedParameter[], options: AdamWOptions = {}) {
     const { betas = [0.9, 0.95], eps = 1e-8, maxNorm = 0, noDecay = () => false } = options
     this.#options = { betas, eps, maxNorm, noDecay }
-    this.#slots = parameters.map(({ name, tensor }) => ({
+    this.#slots = parameters.map(({ name, tensor, master = tensor }) => ({
       name,
       tensor,
+      master,
       m: keep(zeros(tensor.shape, { device: tensor.device })),
       v: keep(zeros(tensor.shape, { device: tensor.device })),
       decays: !noDecay(name, tensor.shape),
@@ -40,10 +46,13 @@ export class AdamW {
   }
 
   /**
-   * One step on the gradients in `.grad`; a parameter without one is left as it is.
-   * @returns the global norm of the gradients before clipping
+   * One step on the gradients in `.grad`, which may be those of a loss times `lossScale`; a parameter without one is left as
+   * it is.
+   * @returns the global norm of the gradients of the loss itself before clipping
    */
-  step({ lr, weightDecay }: { lr: number; weightDecay: number }): { gradNorm: number } {
+  step({ lr, weightDecay, lossScale = 1 }: { lr: number; weightDecay: number; lossScale?: number }): {
+    gradNorm: number
+  } {
     return scope(() => {
       const used = this.#slots.filter(({ tensor }) => tensor.grad)
       if (used.length === 0)
@@ -53,20 +62,22 @@ export class AdamW {
       const norm = globalNorm(grads)
       this.#step += 1
       adamwStep({
-        params: used.map((s) => s.tensor),
+        params: used.map((s) => s.master),
         grads,
         m: used.map((s) => s.m),
         v: used.map((s) => s.v),
         weightDecays: used.map((s) => (s.decays ? weightDecay : 0)),
         norm: maxNorm > 0 ? norm : null,
         maxNorm,
+        gradScale: 1 / lossScale,
         lr,
         beta1: betas[0],
         beta2: betas[1],
         eps,
         step: this.#step,
       })
-      return { gradNorm: norm.item() }
+      for (const { tensor, master } of used) if (master !== tensor) tensor.copyFrom(master)
+      return { gradNorm: norm.item() / lossScale }
     })
   }
 

@@ -1,4 +1,5 @@
 export * from './adamw.js'
 export * from './decay.js'
 export * from './ema.js'
+export * from './loss-scale.js'
 export * from './schedule.js'

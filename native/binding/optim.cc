@@ -35,7 +35,7 @@ Napi::Value finite(const Call& call) {  // (tensors[]) → i32 (1): 1 or 0
   return call.wrap(flag);
 }
 
-// (params[], grads[], m[], v[], weightDecays Float32Array, norm?, maxNorm, lr, beta1, beta2, eps, step): in place
+// (params[], grads[], m[], v[], weightDecays Float32Array, norm?, maxNorm, gradScale, lr, beta1, beta2, eps, step): in place
 Napi::Value adamw(const Call& call) {
   const auto params = call.tensors(0, "params"), grads = call.tensors(1, "grads"), m = call.tensors(2, "m"),
              v = call.tensors(3, "v");
@@ -48,16 +48,17 @@ Napi::Value adamw(const Call& call) {
     fail(ErrorCode::Argument,
          "adamw: got %zu params, %zu grads, %zu m, %zu v and %zu weight decays, expected the same number of each", count,
          grads.size(), m.size(), v.size(), decays.ElementLength());
-  const int64_t step = call.integer(11, "step");
+  const int64_t step = call.integer(12, "step");
   if (step < 1) fail(ErrorCode::Argument, "adamw: step is %lld, expected 1 or more", static_cast<long long>(step));
   if (norm) call.expect_shape(*norm, "norm", {1});
   AdamWArgs args{{},
                  ref_or_none(norm),
                  static_cast<float>(call.number(6, "maxNorm")),
-                 static_cast<float>(call.number(7, "lr")),
-                 static_cast<float>(call.number(8, "beta1")),
-                 static_cast<float>(call.number(9, "beta2")),
-                 static_cast<float>(call.number(10, "eps")),
+                 static_cast<float>(call.number(7, "gradScale")),
+                 static_cast<float>(call.number(8, "lr")),
+                 static_cast<float>(call.number(9, "beta1")),
+                 static_cast<float>(call.number(10, "beta2")),
+                 static_cast<float>(call.number(11, "eps")),
                  step};
   for (size_t i = 0; i < count; ++i) {
     const int64_t n = params[i]->count();

@@ -149,8 +149,8 @@ void CpuBackend::finite(const FiniteArgs& a) {
 }
 
 void CpuBackend::adamw(const AdamWArgs& a) {
-  const double norm = a.norm ? a.norm.f32()[0] : 0.0;
-  const double clip = a.norm ? std::min(1.0, a.max_norm / (norm + 1e-6)) : 1.0;
+  const double norm = a.norm ? a.norm.f32()[0] * static_cast<double>(a.grad_scale) : 0.0;
+  const double clip = a.grad_scale * (a.norm ? std::min(1.0, a.max_norm / (norm + 1e-6)) : 1.0);
   const double correction1 = 1.0 - std::pow(static_cast<double>(a.beta1), static_cast<double>(a.step));
   const double correction2 = 1.0 - std::pow(static_cast<double>(a.beta2), static_cast<double>(a.step));
   const auto pieces = pieces_of(a.tensors.size(), [&](size_t t) { return a.tensors[t].count; });

@@ -57,14 +57,14 @@ TEST_P(Optim, AdamWFollowsTheFormula) {
     }
     const auto norm = upload(std::vector<float>{4.0f});
     for (int64_t t = 1; t <= 2; ++t) {
-      AdamWArgs args{{}, clipped ? CRef(norm) : CRef{}, 1.0f, kLr, kBeta1, kBeta2, kEps, t};
+      AdamWArgs args{{}, clipped ? CRef(norm) : CRef{}, 1.0f, 0.5f, kLr, kBeta1, kBeta2, kEps, t};
       std::vector<DeviceTensor> grads;
       grads.reserve(parameters.size());
       for (Parameter& p : parameters) {
         const auto grad = rounded(random_values(p.param.count, seed += 10, -2.0f, 2.0f), dtype);
         grads.push_back(upload(grad, dtype));
         args.tensors.push_back({p.param, p.first, p.second, grads.back(), p.param.count, p.weight_decay});
-        p.step(grad, clipped ? 1.0 / (4.0 + 1e-6) : 1.0, static_cast<double>(t));
+        p.step(grad, clipped ? 0.5 / (4.0 * 0.5 + 1e-6) : 0.5, static_cast<double>(t));
       }
       backend().adamw(args);
     }
@@ -80,8 +80,8 @@ TEST_P(Optim, AdamWFollowsTheFormula) {
 TEST(OptimValues, ASmallNormClipsNothing) {
   Parameter a(100, 1, 0.05f), b(100, 1, 0.05f);
   const auto grad = upload(random_values(100, 2)), norm = upload(std::vector<float>{0.5f});
-  backend().adamw({{{a.param, a.first, a.second, grad, 100, 0.05f}}, norm, 1.0f, kLr, kBeta1, kBeta2, kEps, 1});
-  backend().adamw({{{b.param, b.first, b.second, grad, 100, 0.05f}}, {}, 1.0f, kLr, kBeta1, kBeta2, kEps, 1});
+  backend().adamw({{{a.param, a.first, a.second, grad, 100, 0.05f}}, norm, 1.0f, 1.0f, kLr, kBeta1, kBeta2, kEps, 1});
+  backend().adamw({{{b.param, b.first, b.second, grad, 100, 0.05f}}, {}, 1.0f, 1.0f, kLr, kBeta1, kBeta2, kEps, 1});
   EXPECT_EQ(a.param.bytes(), b.param.bytes());
 }
 
@@ -89,7 +89,7 @@ TEST(OptimValues, ASmallNormClipsNothing) {
 TEST(OptimValues, AdamWOfMixedTypesAndAddresses) {
   std::vector<Parameter> parameters;
   std::vector<DeviceTensor> grads;
-  AdamWArgs args{{}, {}, 1.0f, kLr, kBeta1, kBeta2, kEps, 1};
+  AdamWArgs args{{}, {}, 1.0f, 1.0f, kLr, kBeta1, kBeta2, kEps, 1};
   grads.reserve(kFloats.size());
   parameters.reserve(kFloats.size());
   for (size_t k = 0; k < kFloats.size(); ++k) {

@@ -14,6 +14,7 @@ export interface OptimOps {
     weightDecays: Float32Array,
     norm: NativeTensor | null,
     maxNorm: number,
+    gradScale: number,
     lr: number,
     beta1: number,
     beta2: number,

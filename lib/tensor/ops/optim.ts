@@ -23,9 +23,11 @@ export interface AdamWStep {
   v: readonly Tensor[]
   /** One a parameter. */
   weightDecays: readonly number[]
-  /** Global norm of the gradients (1); null turns clipping off. */
+  /** Global norm of the gradients as given (1); null turns clipping off. */
   norm: Tensor | null
   maxNorm: number
+  /** What the gradients are multiplied by: 1 over the factor on the loss they come from. */
+  gradScale: number
   lr: number
   beta1: number
   beta2: number
@@ -35,7 +37,8 @@ export interface AdamWStep {
 }
 
 /**
- * One AdamW step in place (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019), with g = grad·min(1, maxNorm/(norm + 1e-6)):
+ * One AdamW step in place (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019), with
+ * g = grad·gradScale·min(1, maxNorm/(norm·gradScale + 1e-6)):
  *
  *     m = β1·m + (1 − β1)·g        v = β2·v + (1 − β2)·g²
  *     p = p·(1 − lr·wd) − lr · m/(1 − β1^t) / (√(v/(1 − β2^t)) + ε)
@@ -50,6 +53,7 @@ export function adamwStep(s: AdamWStep): void {
     Float32Array.from(s.weightDecays),
     s.norm?.handle ?? null,
     s.maxNorm,
+    s.gradScale,
     s.lr,
     s.beta1,
     s.beta2,

@@ -20,8 +20,9 @@ struct FiniteArgs {
   std::vector<int64_t> counts;
 };
 
-// One AdamW step over many tensors in one call (Loshchilov & Hutter 2019). With clip = min(1, max_norm / (norm + 1e-6)):
-//   g = grad·clip;  m = β1·m + (1 − β1)·g;  v = β2·v + (1 − β2)·g²;
+// One AdamW step over many tensors in one call (Loshchilov & Hutter 2019). The gradients are those of a loss that was multiplied
+// by 1 / grad_scale. With clip = min(1, max_norm / (norm·grad_scale + 1e-6)):
+//   g = grad·grad_scale·clip;  m = β1·m + (1 − β1)·g;  v = β2·v + (1 − β2)·g²;
 //   p = p·(1 − lr·wd);  p −= lr · m/(1 − β1^t) / (√(v/(1 − β2^t)) + ε)
 struct AdamWTensor {
   Ref param, m, v;  // f32 (count)
@@ -31,8 +32,8 @@ struct AdamWTensor {
 };
 struct AdamWArgs {
   std::vector<AdamWTensor> tensors;
-  CRef norm;  // optional f32 (1): the gradients' global norm; clipping is off without it
-  float max_norm;
+  CRef norm;  // optional f32 (1): global norm of the gradients as given; clipping is off without it
+  float max_norm, grad_scale;
   float lr, beta1, beta2, eps;
   int64_t step;  // t, from 1
 };

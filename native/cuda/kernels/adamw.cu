@@ -22,7 +22,7 @@ using AdamWTable = TensorTable<64, AdamWEntry>;
 // What is the same for all elements.
 struct AdamWFactors {
   const float* norm;  // nullptr turns clipping off
-  float max_norm, beta1, rest1, beta2, rest2;
+  float max_norm, grad_scale, beta1, rest1, beta2, rest2;
   float step_size;     // lr / (1 − β1^t)
   float inverse_root;  // 1 / √(1 − β2^t)
   float eps;
@@ -48,7 +48,7 @@ __device__ __forceinline__ void adamw_step(const AdamWEntry& e, const AdamWFacto
 __global__ __launch_bounds__(kTableThreads) void adamw_kernel(AdamWTable table, AdamWFactors f) {
   const TensorPiece piece = find_piece(table, kAdamWPiece);
   const AdamWEntry e = table.entries[piece.tensor];
-  const float clip = f.norm ? fminf(1.0f, f.max_norm / (*f.norm + 1e-6f)) : 1.0f;
+  const float clip = f.grad_scale * (f.norm ? fminf(1.0f, f.max_norm / (*f.norm * f.grad_scale + 1e-6f)) : 1.0f);
   with_type(e.grad.dtype, [&](auto tag) {
     using T = std::remove_cv_t<std::remove_pointer_t<decltype(tag)>>;
     each_element<4>(piece, e.vectors, [&](int64_t i, auto n) { adamw_step<T, decltype(n)::value>(e, f, clip, i); });
@@ -65,6 +65,7 @@ void CudaBackend::adamw(const AdamWArgs& a) {
   const double correction2 = 1.0 - std::pow(static_cast<double>(a.beta2), step);
   const AdamWFactors factors{a.norm ? a.norm.f32() : nullptr,
                              a.max_norm,
+                             a.grad_scale,
                              a.beta1,
                              1.0f - a.beta1,
                              a.beta2,

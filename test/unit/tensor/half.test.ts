@@ -257,6 +257,7 @@ for (const dtype of ['f16', 'bf16'] as const) {
         weightDecays: [0.1],
         norm: null,
         maxNorm: 0,
+        gradScale: 1,
         lr: 0.01,
         beta1: 0.9,
         beta2: 0.95,

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { adamwStep, allFinite, globalNorm, scope, Tensor } from '../../../lib/tensor/index.js'
+import { adamwStep, allFinite, globalNorm, mul, scope, Tensor, zeros } from '../../../lib/tensor/index.js'
 import { signed, signedValues } from '../../support/gradcheck.js'
 
 t.test('globalNorm over tensors of odd sizes', async (t) => {
@@ -83,6 +83,7 @@ for (const clipped of [false, true]) {
           weightDecays: decays,
           norm,
           maxNorm: 2,
+          gradScale: 1,
           lr: 1e-2,
           beta1: 0.9,
           beta2: 0.95,
@@ -103,9 +104,37 @@ for (const clipped of [false, true]) {
   })
 }
 
+t.test('adamwStep on gradients times a power of two, told so, is the same step', async (t) => {
+  scope(() => {
+    const step = (factor: number, clipped: boolean): Float32Array[] => {
+      const grads = [signed([1000], 1, 3), signed([7], 2, 3)].map((g) => mul(g, factor))
+      const [params, m, v] = [0, 1, 2].map(() => [zeros([1000]), zeros([7])])
+      adamwStep({
+        params,
+        grads,
+        m,
+        v,
+        weightDecays: [0.05, 0],
+        norm: clipped ? globalNorm(grads) : null,
+        maxNorm: 2,
+        gradScale: 1 / factor,
+        lr: 1e-2,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        step: 1,
+      })
+      return [...params, ...m, ...v].map((t) => t.floats())
+    }
+    t.strictSame(step(2 ** 20, false), step(1, false))
+    t.strictSame(step(2 ** 20, true), step(1, true))
+    t.notSame(step(1, true), step(1, false), 'clipping matters here')
+  })
+})
+
 t.test('adamwStep refuses lists that do not fit', async (t) => {
   const [p, g] = [signed([3]), signed([2])]
-  const rest = { norm: null, maxNorm: 0, lr: 1, beta1: 0.9, beta2: 0.95, eps: 1e-8 }
+  const rest = { norm: null, maxNorm: 0, gradScale: 1, lr: 1, beta1: 0.9, beta2: 0.95, eps: 1e-8 }
   t.throws(() => adamwStep({ params: [p], grads: [g], m: [p], v: [p], weightDecays: [0], step: 1, ...rest }), {
     code: 'ERR_SHAPE',
     message: /grad \(2\)/,

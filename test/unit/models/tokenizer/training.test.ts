@@ -112,6 +112,7 @@ t.test('training on one batch learns it, leaks nothing, and repeats bit for bit'
           weightDecays: params.map(() => 0),
           norm: globalNorm(grads),
           maxNorm: 2,
+          gradScale: 1,
           lr: 3e-3,
           beta1: 0.9,
           beta2: 0.99,
