@@ -2,7 +2,7 @@
  * What the compiler made of the CUDA kernels, read from build-cuda/star_cuda.so: writes the table of docs/kernels.md.
  *
  *     node dist/scripts/kernel-report.js            writes the table
- *     node dist/scripts/kernel-report.js --check    writes nothing; fails where a hot kernel keeps values in local memory, where
+ *     node dist/scripts/kernel-report.js --check    writes nothing; fails where a kernel keeps values in local memory, where
  *                                                   attention uses no tensor cores, or where the table lacks a kernel
  */
 import { execFileSync } from 'node:child_process'
@@ -48,7 +48,7 @@ if (values.check) {
   const problems = findings(rows, text)
   for (const problem of problems) console.error(problem)
   if (problems.length > 0) process.exitCode = 1
-  else console.log(`${rows.length} rows: no local memory in hot kernels, tensor cores in attention`)
+  else console.log(`${rows.length} rows: no local memory, tensor cores in attention`)
 } else {
   writeFileAtomic(document, withTable(text, table(rows)))
   console.log(document)
