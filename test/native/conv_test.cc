@@ -91,7 +91,7 @@ TEST(Conv2d, Forward) {
       std::vector<double> expected(static_cast<size_t>(data.y_count));
       for (size_t i = 0; with_bias && i < expected.size(); ++i) expected[i] = data.bias[i % static_cast<size_t>(data.s.c_out)];
       each_product(data.s, [&](size_t xi, size_t wi, size_t yi) { expected[yi] += double{data.x[xi]} * data.w[wi]; });
-      expect_close(y.values(), expected, dtype);
+      expect_close("conv2d", y.values(), expected, dtype);
     }
   });
 }
@@ -102,7 +102,7 @@ TEST(Conv2d, BackwardData) {
     backend().conv2d_backward_data({dx, dy, w, data.s});
     std::vector<double> expected(static_cast<size_t>(data.x_count));
     each_product(data.s, [&](size_t xi, size_t wi, size_t yi) { expected[xi] += double{data.dy[yi]} * data.w[wi]; });
-    expect_close(dx.values(), expected, dtype);
+    expect_close("conv2d_backward_data", dx.values(), expected, dtype);
   });
 }
 
@@ -115,8 +115,8 @@ TEST(Conv2d, BackwardWeight) {
       std::vector<double> expected(static_cast<size_t>(data.w_count)), sums(static_cast<size_t>(data.s.c_out));
       each_product(data.s, [&](size_t xi, size_t wi, size_t yi) { expected[wi] += double{data.dy[yi]} * data.x[xi]; });
       for (size_t i = 0; i < data.dy.size(); ++i) sums[i % sums.size()] += data.dy[i];
-      expect_close(dw.values(), expected, dtype);
-      if (with_bias) expect_close(dbias.values(), sums, dtype);
+      expect_close("conv2d_backward_weight", dw.values(), expected, dtype);
+      if (with_bias) expect_close("conv2d_backward_weight.dbias", dbias.values(), sums, dtype);
     }
   });
 }

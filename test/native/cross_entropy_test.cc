@@ -58,13 +58,13 @@ TEST_P(CrossEntropy, LossesAndGradients) {
       const auto device_logits = upload(logits, dtype), device_targets = upload(targets), device_dlosses = upload(dlosses);
       const auto losses = empty(rows), lse = empty(rows), argmax = empty(rows, DType::I32);
       backend().cross_entropy({losses, lse, argmax, device_logits, device_targets, rows, vocab, smoothing});
-      expect_close(losses.values(), r.losses, DType::F32);
-      expect_close(lse.values(), r.lse, DType::F32);
+      expect_close("cross_entropy", losses.values(), r.losses, DType::F32);
+      expect_close("cross_entropy.lse", lse.values(), r.lse, DType::F32);
       EXPECT_EQ(argmax.integers(), r.argmax);
 
       const auto dlogits = empty(rows * vocab, dtype);
       backend().cross_entropy_backward({dlogits, device_dlosses, device_logits, lse, device_targets, rows, vocab, smoothing});
-      if (vocab > 1) expect_close(dlogits.values(), r.dlogits, dtype, 2.0);
+      if (vocab > 1) expect_close("cross_entropy_backward", dlogits.values(), r.dlogits, dtype);
       // In place of the logits.
       backend().cross_entropy_backward(
           {device_logits, device_dlosses, device_logits, lse, device_targets, rows, vocab, smoothing});
@@ -124,13 +124,13 @@ TEST_P(CrossEntropy, ExtremeLogits) {
     const auto device_logits = upload(logits, dtype), device_targets = upload(targets), device_dlosses = upload(dlosses);
     const auto losses = empty(5), lse = empty(5), argmax = empty(5, DType::I32);
     backend().cross_entropy({losses, lse, argmax, device_logits, device_targets, 5, static_cast<int64_t>(cols), 0.0f});
-    expect_close(losses.values(), r.losses, DType::F32);
-    expect_close(lse.values(), r.lse, DType::F32);
+    expect_close("cross_entropy", losses.values(), r.losses, DType::F32);
+    expect_close("cross_entropy.lse", lse.values(), r.lse, DType::F32);
     EXPECT_EQ(argmax.integers(), r.argmax);
     const auto dlogits = empty(static_cast<int64_t>(logits.size()), dtype);
     backend().cross_entropy_backward(
         {dlogits, device_dlosses, device_logits, lse, device_targets, 5, static_cast<int64_t>(cols), 0.0f});
-    expect_close(dlogits.values(), r.dlogits, dtype, 2.0);
+    expect_close("cross_entropy_backward", dlogits.values(), r.dlogits, dtype);
   }
 }
 

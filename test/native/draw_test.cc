@@ -107,7 +107,7 @@ TEST_P(Draw, FiltersAndDraws) {
       if (f.top_p > 1e-6f && f.top_p < 1.0f) {
         ASSERT_GT(margin, 2e-7) << "choose other logits";
       }
-      expect_close(drawn.probabilities, expected, DType::F32);
+      expect_close("draw", drawn.probabilities, expected, DType::F32);
       for (size_t i = 0; i < expected.size(); ++i)
         ASSERT_EQ(drawn.probabilities[i] > 0.0f, expected[i] > 0.0) << "token " << i << ", p " << expected[i];
     }
@@ -233,7 +233,7 @@ TEST_P(Draw, GumbelMix) {
             expected[static_cast<size_t>(r * cols + c)] +=
                 w[static_cast<size_t>(v)] / total * codebook[static_cast<size_t>(v * cols + c)];
       }
-      expect_close(y.values(), expected, dtype, 3.0);
+      expect_close("gumbel_mix", y.values(), expected, dtype);
     }
   }
 }

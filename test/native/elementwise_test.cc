@@ -35,7 +35,7 @@ TEST_P(Elementwise, BinarySpreadsB) {
       std::vector<double> expected(a.size());
       for (int64_t i = 0; i < count; ++i)
         expected[static_cast<size_t>(i)] = apply(op, a[static_cast<size_t>(i)], b[static_cast<size_t>(i / inner % mid)]);
-      expect_close(y.values(), expected, dtype);
+      expect_close("binary", y.values(), expected, dtype);
     }
   }
 }
@@ -49,7 +49,7 @@ TEST_P(Elementwise, AffineWithAndWithoutB) {
       backend().affine({y, da, with_b ? CRef(db) : CRef{}, 1.5f, -0.25f, 0.125f, count});
       std::vector<double> expected(a.size());
       for (size_t i = 0; i < a.size(); ++i) expected[i] = 1.5 * a[i] + (with_b ? -0.25 * b[i] : 0.0) + 0.125;
-      expect_close(y.values(), expected, dtype);
+      expect_close("affine", y.values(), expected, dtype);
     }
   }
 }
@@ -70,7 +70,7 @@ TEST_P(Elementwise, AddressesThatAreNotMultiplesOf16) {
                     100});
   std::vector<double> expected(130, 0.0);
   for (size_t i = 0; i < 100; ++i) expected[i + 1] = 2.0 * a[i + 3];
-  expect_close(y.values(), expected, dtype);
+  expect_close("affine", y.values(), expected, dtype);
 }
 
 struct Function {
@@ -124,9 +124,9 @@ TEST_P(Elementwise, UnaryValuesAndSlopes) {
         slope[i] = dy[i] * f.slope(x[i]);
       }
       backend().unary({y, dx, f.op, f.p0, f.p1, count});
-      expect_close(y.values(), value, dtype);
+      expect_close("unary", y.values(), value, dtype);
       backend().unary_backward({y, ddy, dx, f.op, f.p0, f.p1, count});
-      expect_close(y.values(), slope, dtype);
+      expect_close("unary_backward", y.values(), slope, dtype);
     }
   }
 }

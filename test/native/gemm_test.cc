@@ -75,8 +75,8 @@ void check(const Case& t, DType dtype) {
         sums.push_back(sum);
         results.push_back(t.gelu ? gelu(sum) : sum);
       }
-  expect_close(tail(dc, t.c_offset), results, dtype);
-  if (t.keep) expect_close(dkept.values(), sums, dtype);
+  expect_close("matmul", tail(dc, t.c_offset), results, dtype);
+  if (t.keep) expect_close("matmul", dkept.values(), sums, dtype);
 }
 
 void check(const Case& t) {

@@ -69,7 +69,7 @@ TEST(LinearBackward, Input) {
             total += double{dy[static_cast<size_t>(r * c.n + i)]} * w[static_cast<size_t>(i * c.k + j)];
           expected.push_back(gelu ? total * gelu_slope(sum[static_cast<size_t>(r * c.k + j)]) : total);
         }
-      expect_close(dx.values(), expected, dtype);
+      expect_close("linear_backward_input", dx.values(), expected, dtype);
     }
   });
 }
@@ -88,8 +88,8 @@ TEST(LinearBackward, Weight) {
     for (bool with_bias : {false, true}) {
       const Moved dw = moved(c.n * c.k, c.offset, dtype), dbias = moved(c.n, c.offset, dtype);
       backend().linear_backward_weight({dw.ref(), with_bias ? dbias.ref() : Ref{}, ddy.ref(), dx.ref(), c.rows, c.n, c.k});
-      expect_close(dw.values(), weight, dtype);
-      if (with_bias) expect_close(dbias.values(), bias, dtype);
+      expect_close("linear_backward_weight", dw.values(), weight, dtype);
+      if (with_bias) expect_close("linear_backward_weight.dbias", dbias.values(), bias, dtype);
     }
   });
 }

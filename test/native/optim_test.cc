@@ -70,9 +70,9 @@ TEST_P(Optim, AdamWFollowsTheFormula) {
     }
     for (const Parameter& p : parameters) {
       SCOPED_TRACE(::testing::Message() << p.param.count << " elements, clipped " << clipped);
-      expect_close(p.param.values(), p.p, DType::F32);
-      expect_close(p.first.values(), p.m, DType::F32);
-      expect_close(p.second.values(), p.v, DType::F32);
+      expect_close("adamw", p.param.values(), p.p, DType::F32);
+      expect_close("adamw", p.first.values(), p.m, DType::F32);
+      expect_close("adamw", p.second.values(), p.v, DType::F32);
     }
   }
 }
@@ -102,7 +102,7 @@ TEST(OptimValues, AdamWOfMixedTypesAndAddresses) {
     p.step({grad.begin() + static_cast<int64_t>(k), grad.end()}, 1.0, 1.0);
   }
   backend().adamw(args);
-  for (const Parameter& p : parameters) expect_close(p.param.values(), p.p, DType::F32);
+  for (const Parameter& p : parameters) expect_close("adamw", p.param.values(), p.p, DType::F32);
 }
 
 template <class Args>
@@ -129,7 +129,7 @@ TEST_P(Optim, GlobalNorm) {
   }
   const auto norm = empty(1);
   backend().global_norm(list_of<GlobalNormArgs>(norm, tensors));
-  expect_close(norm.values(), {std::sqrt(sum)}, DType::F32, 0.1);
+  expect_close("global_norm", norm.values(), {std::sqrt(sum)}, DType::F32);
 }
 
 TEST(OptimValues, GlobalNormNeitherOverflowsNorHidesNan) {
@@ -139,7 +139,7 @@ TEST(OptimValues, GlobalNormNeitherOverflowsNorHidesNan) {
   EXPECT_EQ(norm.values()[0], 0.0f);
   tensors.push_back(upload(std::vector<float>(50, 1e25f)));
   backend().global_norm(list_of<GlobalNormArgs>(norm, tensors));
-  expect_close(norm.values(), {1e25 * std::sqrt(50.0)}, DType::F32);
+  expect_close("global_norm", norm.values(), {1e25 * std::sqrt(50.0)}, DType::F32);
   tensors.push_back(upload(std::vector<float>{0.0f, NAN}));
   backend().global_norm(list_of<GlobalNormArgs>(norm, tensors));
   EXPECT_TRUE(std::isnan(norm.values()[0]));

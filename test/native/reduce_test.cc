@@ -47,7 +47,7 @@ TEST_P(Reduce, EveryOpOverEveryKindOfShape) {
     for (ReduceOp op : kOps) {
       SCOPED_TRACE(::testing::Message() << outer << " x " << mid << " x " << inner << ", op " << static_cast<int>(op));
       backend().reduce({y, device_x, op, 0.125f, outer, mid, inner});
-      expect_close(y.values(), reference(x, op, 0.125, outer, mid, inner), dtype);
+      expect_close("reduce", y.values(), reference(x, op, 0.125, outer, mid, inner), dtype);
     }
   }
 }
@@ -86,7 +86,7 @@ TEST_P(Reduce, AddressesThatAreNotMultiplesOf16) {
   for (int64_t mid : {1, 64}) {
     const auto y = empty(mid, dtype);
     backend().reduce({y, inside, ReduceOp::Sum, 1.0f, 256 / mid, mid, 1});
-    expect_close(y.values(), reference({x.begin() + 1, x.end()}, ReduceOp::Sum, 1.0, 256 / mid, mid, 1), dtype);
+    expect_close("reduce", y.values(), reference({x.begin() + 1, x.end()}, ReduceOp::Sum, 1.0, 256 / mid, mid, 1), dtype);
   }
 }
 

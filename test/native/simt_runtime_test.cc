@@ -317,14 +317,13 @@ void check_mma() {
   Buffer<T> a_device(std::vector<T>(a.begin(), a.end())), b_device(std::vector<T>(b.begin(), b.end()));
   Buffer<float> c_device(c), d(128), d_loaded(128);
   launch("mma", mma_kernel<T>, {1, 32}, nullptr, a_device.data, b_device.data, c_device.data, d.data, d_loaded.data);
-  const std::vector<float> given = d.values();
+  std::vector<double> expected(c.begin(), c.end());
   for (size_t row = 0; row < 16; ++row)
-    for (size_t column = 0; column < 8; ++column) {
-      double expected = c[row * 8 + column];
-      for (size_t k = 0; k < 16; ++k) expected += static_cast<double>(a[row * 16 + k]) * static_cast<double>(b[k * 8 + column]);
-      EXPECT_NEAR(static_cast<double>(given[row * 8 + column]), expected, 4e-6);
-    }
-  EXPECT_EQ(d_loaded.values(), given);
+    for (size_t column = 0; column < 8; ++column)
+      for (size_t k = 0; k < 16; ++k)
+        expected[row * 8 + column] += static_cast<double>(a[row * 16 + k]) * static_cast<double>(b[k * 8 + column]);
+  expect_close("mma", d.values(), expected, DType::F32);
+  EXPECT_EQ(d_loaded.values(), d.values());
 }
 
 TEST(SimtRuntime, MatrixProductOfF16) { check_mma<f16>(); }

@@ -33,7 +33,7 @@ TEST_P(Softmax, Rows) {
       const auto x = rounded(random_values(rows * cols, 1, -6.0f, 6.0f), dtype);
       const auto device_x = upload(x, dtype), y = empty(rows * cols, dtype);
       backend().softmax({y, device_x, rows, cols, scale});
-      expect_close(y.values(), reference(x, rows, cols, scale), dtype);
+      expect_close("softmax", y.values(), reference(x, rows, cols, scale), dtype);
     }
   }
 }
@@ -55,7 +55,7 @@ TEST_P(Softmax, Gradients) {
       for (int64_t k = r * cols; k < (r + 1) * cols; ++k)
         expected[static_cast<size_t>(k)] = 0.25 * y[static_cast<size_t>(k)] * (dy[static_cast<size_t>(k)] - dot);
     }
-    expect_close(dx.values(), expected, dtype);
+    expect_close("softmax_backward", dx.values(), expected, dtype);
   }
 }
 

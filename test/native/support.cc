@@ -153,17 +153,10 @@ std::vector<int32_t> random_integers(int64_t count, uint64_t seed, int32_t low, 
   return values;
 }
 
-double tolerance(DType dtype) {
-  switch (dtype) {
-    case DType::F16: return 1e-3;   // half a unit is 2^-11 = 4.9e-4
-    case DType::BF16: return 8e-3;  // half a unit is 2^-8 = 3.9e-3
-    default: return 2e-6;
-  }
-}
-
-void expect_close(const std::vector<float>& given, const std::vector<double>& expected, DType dtype, double factor) {
+void expect_close(const char* row, const std::vector<float>& given, const std::vector<double>& expected, DType dtype) {
   ASSERT_EQ(given.size(), expected.size());
-  double error = 0, norm = 0, largest = 0;
+  double error = 0, norm = 0, largest = 0, farthest = 0;
+  size_t where = 0;
   for (size_t i = 0; i < given.size(); ++i) {
     if (!std::isfinite(expected[i])) {
       if (std::isnan(expected[i])) {
@@ -173,21 +166,20 @@ void expect_close(const std::vector<float>& given, const std::vector<double>& ex
       }
       continue;
     }
-    const double difference = static_cast<double>(given[i]) - expected[i];
+    const double difference = std::fabs(static_cast<double>(given[i]) - expected[i]);
     error += difference * difference;
     norm += expected[i] * expected[i];
     largest = std::max(largest, std::fabs(expected[i]));
-  }
-  const double limit = factor * tolerance(dtype);
-  const double relative = norm > 0 ? std::sqrt(error / norm) : std::sqrt(error);
-  EXPECT_LE(relative, limit) << "relative error of the whole, " << dtype_name(dtype);
-  for (size_t i = 0; i < given.size(); ++i) {
-    if (!std::isfinite(expected[i])) continue;
-    if (!(std::fabs(static_cast<double>(given[i]) - expected[i]) <= 30 * limit * std::max(largest, norm > 0 ? 0.0 : 1.0))) {
-      ADD_FAILURE() << "element " << i << " is " << given[i] << ", expected " << expected[i] << ", " << dtype_name(dtype);
-      return;
+    if (!(difference <= farthest)) {  // NaN too
+      farthest = difference;
+      where = i;
     }
   }
+  const double limit = tolerance(row, dtype);
+  const double relative = norm > 0 ? std::sqrt(error / norm) : std::sqrt(error);
+  EXPECT_LE(relative, limit) << row << " " << dtype_name(dtype) << ": relative error of the whole";
+  EXPECT_LE(farthest, kElementFactor * limit * (norm > 0 ? largest : 1.0))
+      << row << " " << dtype_name(dtype) << ": element " << where << " is " << given[where] << ", expected " << expected[where];
 }
 
 }  // namespace star::test

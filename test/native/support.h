@@ -53,13 +53,14 @@ std::vector<float> rounded(std::vector<float> values, DType dtype);
 std::vector<float> random_values(int64_t count, uint64_t seed, float low = -1.0f, float high = 1.0f);
 std::vector<int32_t> random_integers(int64_t count, uint64_t seed, int32_t low, int32_t high);  // in [low, high)
 
-// Largest ‖given − expected‖₂ / ‖expected‖₂ that an op may show in a dtype. Results are rounded to the dtype once or twice,
-// sums run in f32.
-double tolerance(DType dtype);
+// How far results may be from float64, tolerances.cc: a row of the table for an op, or for one of its outputs or a case of its
+// own, and the type that the result is stored in.
+double tolerance(const char* row, DType dtype);
 
-// Fails unless the relative error of the whole is within `factor`·tolerance(dtype) and no element is off by more than 30 times
-// that part of the largest |expected|. NaN and infinities must match exactly.
-void expect_close(const std::vector<float>& given, const std::vector<double>& expected, DType dtype, double factor = 1.0);
+// Fails unless ‖given − expected‖₂ / ‖expected‖₂ is within tolerance(row, dtype), and no element is off by more than
+// kElementFactor times that part of the largest |expected|. NaN and infinities must match exactly.
+void expect_close(const char* row, const std::vector<float>& given, const std::vector<double>& expected, DType dtype);
+constexpr double kElementFactor = 4.0;
 
 // f32, f16, bf16, and their names for INSTANTIATE_TEST_SUITE_P.
 extern const std::vector<DType> kFloats;
