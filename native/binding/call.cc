@@ -4,6 +4,7 @@
 #include <cstdarg>
 #include <new>
 
+#include "binding/environment.h"
 #include "binding/tensor_object.h"
 
 namespace star {
@@ -37,18 +38,6 @@ int64_t to_integer(const Call& call, const char* name, const Napi::Value& value)
   if (!(std::floor(number) == number) || std::abs(number) > 9007199254740991.0)
     wrong_argument(call, name, "a whole number", value);
   return static_cast<int64_t>(number);
-}
-
-struct AddonData {
-  Napi::FunctionReference error_class;
-};
-
-AddonData& data(Napi::Env env) {
-  AddonData* existing = env.GetInstanceData<AddonData>();
-  if (existing) return *existing;
-  auto* fresh = new AddonData();
-  env.SetInstanceData(fresh);
-  return *fresh;
 }
 
 }  // namespace
@@ -139,10 +128,10 @@ Napi::Value Call::wrap(std::initializer_list<Tensor> list) const {
   return array;
 }
 
-void set_error_class(Napi::Env env, Napi::Function error_class) { data(env).error_class = Napi::Persistent(error_class); }
+void set_error_class(Napi::Env env, Napi::Function error_class) { environment(env).error_class = Napi::Persistent(error_class); }
 
 Napi::Error to_js_error(Napi::Env env, const char* code, const std::string& message) {
-  auto& error_class = data(env).error_class;
+  auto& error_class = environment(env).error_class;
   if (error_class.IsEmpty()) return Napi::Error::New(env, std::string(code) + ": " + message);
   Napi::Value error = error_class.New({Napi::String::New(env, code), Napi::String::New(env, message)});
   return Napi::Error(env, error);

@@ -39,7 +39,8 @@ void LmdbReaderObject::define(Napi::Env env, Napi::Object exports) {
   exports.Set(
       "LmdbReader",
       DefineClass(env, "LmdbReader",
-                  {InstanceMethod("get", &LmdbReaderObject::get), InstanceMethod("keys", &LmdbReaderObject::keys),
+                  {InstanceMethod("get", &LmdbReaderObject::get), InstanceMethod("locate", &LmdbReaderObject::locate),
+                   InstanceMethod("descriptor", &LmdbReaderObject::descriptor), InstanceMethod("keys", &LmdbReaderObject::keys),
                    InstanceMethod("count", &LmdbReaderObject::count), InstanceMethod("close", &LmdbReaderObject::close)}));
 }
 
@@ -59,6 +60,22 @@ Napi::Value LmdbReaderObject::get(const Napi::CallbackInfo& info) {
     if (!reader().get(bytes(call, 0, "key"), &data, &size)) return info.Env().Null();
     return to_array(info.Env(), data, size);
   });
+}
+
+Napi::Value LmdbReaderObject::locate(const Napi::CallbackInfo& info) {
+  return guarded("LmdbReader.locate", info, [&](const Call& call) -> Napi::Value {
+    size_t offset = 0, size = 0;
+    if (!reader().locate(bytes(call, 0, "key"), &offset, &size)) return info.Env().Null();
+    Napi::Array place = Napi::Array::New(info.Env(), 2);
+    place.Set(0u, static_cast<double>(offset));
+    place.Set(1u, static_cast<double>(size));
+    return place;
+  });
+}
+
+Napi::Value LmdbReaderObject::descriptor(const Napi::CallbackInfo& info) {
+  return guarded("LmdbReader.descriptor", info,
+                 [&](const Call&) -> Napi::Value { return Napi::Number::New(info.Env(), reader().descriptor()); });
 }
 
 Napi::Value LmdbReaderObject::keys(const Napi::CallbackInfo& info) {

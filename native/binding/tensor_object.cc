@@ -1,6 +1,7 @@
 #include "binding/tensor_object.h"
 
 #include "binding/call.h"
+#include "binding/environment.h"
 
 namespace star {
 
@@ -18,8 +19,6 @@ Napi::Value guarded(const char* op, const Napi::CallbackInfo& info, Body&& body)
   }
 }
 
-Napi::FunctionReference* constructor = nullptr;
-
 }  // namespace
 
 void TensorObject::define(Napi::Env env, Napi::Object exports) {
@@ -30,14 +29,13 @@ void TensorObject::define(Napi::Env env, Napi::Object exports) {
                    InstanceMethod("slice", &TensorObject::slice), InstanceMethod("alias", &TensorObject::alias),
                    InstanceMethod("read", &TensorObject::read), InstanceMethod("write", &TensorObject::write),
                    InstanceMethod("shared", &TensorObject::shared), InstanceMethod("release", &TensorObject::release)});
-  constructor = new Napi::FunctionReference(Napi::Persistent(type));
-  constructor->SuppressDestruct();
+  environment(env).tensor_class = Napi::Persistent(type);
   exports.Set("NativeTensor", type);
 }
 
 Napi::Value TensorObject::wrap(Napi::Env env, Tensor tensor) {
   Napi::EscapableHandleScope scope(env);
-  Napi::Object object = constructor->New({});
+  Napi::Object object = environment(env).tensor_class.New({});
   Unwrap(object)->tensor_ = std::move(tensor);
   return scope.Escape(object);
 }

@@ -40,7 +40,7 @@ class Walk {
  public:
   Walk(const uint8_t* data, size_t size, const std::string& path) : data_(data), size_(size), path_(path) {}
 
-  void run() {
+  LmdbEntry run() {
     Meta first = meta(0, "first");
     page_size_ = first.free.pad;
     if (page_size_ < 512 || page_size_ > 32768 || (page_size_ & (page_size_ - 1)) != 0)
@@ -55,6 +55,7 @@ class Walk {
     last_page_ = newest.last_page;
     visited_.assign(size_ / page_size_ + 1, false);
     if (newest.main.root != kNoPage) tree(newest.main.root, 1);
+    return first_;
   }
 
  private:
@@ -114,6 +115,7 @@ class Walk {
     if (data > page_size_) damaged("a key reaches past its page");
     if (branch) return tree(low | high << 16 | static_cast<uint64_t>(flags) << 32, depth + 1);
     const uint64_t bytes = low | high << 16;
+    size_t value = start + data;
     if (flags == 0) {
       if (bytes > page_size_ - data) damaged("a value reaches past its page");
     } else if (flags == kBigData) {
@@ -121,10 +123,13 @@ class Walk {
       const auto number = at<uint64_t>(start + data);
       const size_t run = page(number, kHeader + bytes);
       if (at<uint64_t>(run) != number || at<uint16_t>(run + 10) != kOverflow) damaged("the pages of a large value are missing");
+      value = run + kHeader;
     } else {
       fail(ErrorCode::File, "%s is an LMDB file with databases inside it, which a pack does not have: pack the images again",
            path_.c_str());
     }
+    if (first_.key.empty())
+      first_ = {{reinterpret_cast<const char*>(data_) + place + kNodeHeader, at<uint16_t>(place + 6)}, value};
   }
 
   const uint8_t* const data_;
@@ -132,13 +137,14 @@ class Walk {
   const std::string& path_;
   size_t page_size_ = 0;
   uint64_t last_page_ = 0;
+  LmdbEntry first_{};
   std::vector<bool> visited_;
 };
 
 }  // namespace
 
-void check_lmdb(const void* data, size_t size, const std::string& path) {
-  Walk(static_cast<const uint8_t*>(data), size, path).run();
+LmdbEntry check_lmdb(const void* data, size_t size, const std::string& path) {
+  return Walk(static_cast<const uint8_t*>(data), size, path).run();
 }
 
 }  // namespace star

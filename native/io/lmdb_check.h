@@ -7,7 +7,13 @@
 
 namespace star {
 
-// `data`: the whole file. `path` names it in errors. Throws ERR_FILE.
-void check_lmdb(const void* data, size_t size, const std::string& path);
+// One entry of a file: its key and where its value begins.
+struct LmdbEntry {
+  std::string key;
+  size_t offset;
+};
+
+// `data`: the whole file. `path` names it in errors. Returns the first entry, without a key where there is none. Throws ERR_FILE.
+LmdbEntry check_lmdb(const void* data, size_t size, const std::string& path);
 
 }  // namespace star

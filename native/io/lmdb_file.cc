@@ -27,10 +27,11 @@ MDB_val value_of(const std::string& bytes) { return {bytes.size(), const_cast<ch
 
 LmdbReader::LmdbReader(const std::string& path) : path_(path) {
   size_t size;
+  LmdbEntry first;
   {
     const auto file = MappedFile::open(path);
     size = file->size();
-    check_lmdb(file->data(), size, path);
+    first = check_lmdb(file->data(), size, path);
   }
   try {
     check(mdb_env_create(&env_), path, "opened");
@@ -38,6 +39,13 @@ LmdbReader::LmdbReader(const std::string& path) : path_(path) {
     check(mdb_env_open(env_, path.c_str(), kFlags | MDB_RDONLY | MDB_NORDAHEAD, 0644), path, "opened");
     check(mdb_txn_begin(env_, nullptr, MDB_RDONLY, &transaction_), path, "read");
     check(mdb_dbi_open(transaction_, nullptr, 0, &database_), path, "read");
+    if (!first.key.empty()) {
+      const void* value = nullptr;
+      size_t bytes = 0;
+      if (!get(first.key, &value, &bytes))
+        fail(ErrorCode::File, "%s is not a sound LMDB file: its first key is out of order. Copy or pack it again", path.c_str());
+      base_ = static_cast<const char*>(value) - first.offset;
+    }
   } catch (...) {
     if (transaction_) mdb_txn_abort(transaction_);
     if (env_) mdb_env_close(env_);
@@ -59,6 +67,19 @@ bool LmdbReader::get(const std::string& key, const void** data, size_t* size) {
   *data = value.mv_data;
   *size = value.mv_size;
   return true;
+}
+
+bool LmdbReader::locate(const std::string& key, size_t* offset, size_t* size) {
+  const void* data = nullptr;
+  if (!get(key, &data, size)) return false;
+  *offset = static_cast<size_t>(static_cast<const char*>(data) - base_);
+  return true;
+}
+
+int LmdbReader::descriptor() const {
+  int descriptor = -1;
+  check(mdb_env_get_fd(env_, &descriptor), path_, "read");
+  return descriptor;
 }
 
 std::vector<std::string> LmdbReader::keys() {

@@ -19,6 +19,9 @@ class LmdbReader {
 
   // The value of a key in the mapped file, valid while the reader lives; false when the key is not there.
   bool get(const std::string& key, const void** data, size_t* size);
+  // Where in the file the value of a key lies, so that it can be read without touching the map; false as above.
+  bool locate(const std::string& key, size_t* offset, size_t* size);
+  int descriptor() const;           // of the open file, valid while the reader lives
   std::vector<std::string> keys();  // all, in the file's order
   size_t count() const;
 
@@ -27,6 +30,7 @@ class LmdbReader {
   MDB_env* env_ = nullptr;
   MDB_txn* transaction_ = nullptr;
   MDB_dbi database_ = 0;
+  const char* base_ = nullptr;  // of the map; liblmdb does not tell it
 };
 
 // Entries are buffered and written in transactions of some megabytes; the file is complete after finish().

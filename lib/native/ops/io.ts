@@ -4,6 +4,10 @@ import type { DType, NativeTensor } from '../addon.js'
 export interface LmdbReader {
   /** A copy of the value; null when the key is not there. */
   get(key: Uint8Array): Uint8Array | null
+  /** Where in the file the value lies, [offset, bytes], so that it can be read apart; null when the key is not there. */
+  locate(key: Uint8Array): [number, number] | null
+  /** The descriptor of the open file, until `close`. */
+  descriptor(): number
   /** All keys in the file's order. */
   keys(): Uint8Array[]
   count(): number
@@ -22,6 +26,17 @@ export interface IoOps {
   mapFile(path: string): NativeTensor
   /** The tensor `offset` bytes into a u8 tensor: shares its memory when aligned, is a copy otherwise. */
   tensorAt(bytes: NativeTensor, offset: number, shape: readonly number[], dtype: DType): NativeTensor
+  /**
+   * Lanczos resize (a = 3, antialiased, columns first, rounded to 8 bits in between) of the window `[left, top, width, height]`
+   * of an RGB picture, mirrored left to right if asked, on a thread of its own.
+   */
+  resizeLanczos(
+    rgb: Uint8Array,
+    size: readonly [width: number, height: number],
+    window: readonly [left: number, top: number, width: number, height: number],
+    to: readonly [width: number, height: number],
+    mirrored: boolean,
+  ): Promise<Uint8Array>
   LmdbReader: new (path: string) => LmdbReader
   LmdbWriter: new (path: string) => LmdbWriter
 }
