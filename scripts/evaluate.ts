@@ -49,9 +49,9 @@ async function measureRetrieval(): Promise<RetrievalResult> {
       topP: number(values['top-p']),
     },
   )
-  const references = [train, heldOut].flatMap((data) =>
-    Array.from({ length: data.length }, (_, i) => thumbnail(data.pixels(i), resolution)),
-  )
+  const references: Float32Array[] = []
+  for (const data of [train, heldOut])
+    for (let i = 0; i < data.length; i++) references.push(thumbnail(await data.load(i), resolution))
   return retrieval(
     images.map((image) => thumbnail(image.data, resolution)),
     chosen,
@@ -59,11 +59,12 @@ async function measureRetrieval(): Promise<RetrievalResult> {
   )
 }
 
-function measureReconstruction(): number {
+async function measureReconstruction(): Promise<number> {
   let squares = 0
   for (let begin = 0; begin < heldOut.length; begin += 16) {
     const samples = Array.from({ length: Math.min(16, heldOut.length - begin) }, (_, i) => begin + i)
-    const pixels = samples.flatMap((i) => Array.from(heldOut.pixels(i), (v) => v / 127.5 - 1))
+    const images = await Promise.all(samples.map((i) => heldOut.load(i)))
+    const pixels = images.flatMap((image) => Array.from(image, (v) => v / 127.5 - 1))
     squares += noGrad(() =>
       scope(() => {
         const given = star.tokenizer
@@ -78,7 +79,12 @@ function measureReconstruction(): number {
 
 console.log(
   JSON.stringify(
-    { model, retrieval: await measureRetrieval(), heldOutImages: heldOut.length, heldOutPsnr: measureReconstruction() },
+    {
+      model,
+      retrieval: await measureRetrieval(),
+      heldOutImages: heldOut.length,
+      heldOutPsnr: await measureReconstruction(),
+    },
     null,
     2,
   ),

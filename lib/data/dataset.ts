@@ -1,12 +1,12 @@
-/** Images with captions from one or more packs, filtered, at one resolution. */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
+/** Images with captions from one or more packs, filtered, at one resolution. Images are read when they are asked for. */
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileError } from '../native/files.js'
 import { StarError } from '../native/index.js'
+import { captionsOf, readPrompts, withPrompt } from './captions.js'
 import { type FilterCounts, type FilterOptions, Filters } from './filters.js'
-import { type ImageInfo, openPack, type Pack } from './pack.js'
+import { openPack, type Pack } from './pack.js'
 import { preprocessImage } from './preprocess.js'
+import { TextTable } from './text-table.js'
 
 export interface DatasetOptions {
   /** Side of the square images in pixels. */
@@ -16,17 +16,7 @@ export interface DatasetOptions {
   /** Info keys that hold captions. Where none of them is there, `prompt` and all keys that begin with `caption` count. */
   captionKeys?: readonly string[]
   filters?: FilterOptions
-  /** Decodes all images when opening, so that `pixels` finds them. Default true; switch it off for large data sets. */
-  preload?: boolean
-  onProgress?: (done: number, total: number) => void
   signal?: AbortSignal
-}
-
-interface Sample {
-  pack: Pack
-  key: string
-  info: ImageInfo
-  captions: string[]
 }
 
 /** Where a caption is chosen from; `Random` of the tensor layer is one. */
@@ -41,7 +31,7 @@ export function findPacks(paths: readonly string[]): string[] {
     if (!existsSync(path))
       throw new StarError(
         'ERR_FILE',
-        `${path} does not exist: give a pack or a folder of packs ("star data emoji" builds one)`,
+        `${path} does not exist: give a pack or a folder of packs ("star pack" makes one of images, "star data emoji" one to try)`,
       )
     if (!statSync(path).isDirectory()) return [path]
     const names = new Set(readdirSync(path))
@@ -49,52 +39,43 @@ export function findPacks(paths: readonly string[]): string[] {
     if (packs.length === 0)
       throw new StarError(
         'ERR_FILE',
-        `${path} holds no pack (a file with NAME-info.json beside it): give a pack or a folder of packs`,
+        `${path} holds no pack (a file with NAME-info.json beside it): give a pack or a folder of packs, or make one with "star pack"`,
       )
     return packs.map((name) => join(path, name))
   })
 }
 
-/** Captions of `PACK-prompt.json` (key → caption, list of captions, or object of info keys), where there is one. */
-function readPrompts(pack: string): Record<string, unknown> {
-  const file = `${pack}-prompt.json`
-  if (!existsSync(file)) return {}
-  try {
-    const prompts: unknown = JSON.parse(readFileSync(file, 'utf8'))
-    if (typeof prompts === 'object' && prompts !== null && !Array.isArray(prompts))
-      return prompts as Record<string, unknown>
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw fileError('read', file, error)
-  }
-  throw new StarError('ERR_FILE', `${file} is not a JSON object of captions: repair it, or remove it`)
-}
-
-const textsIn = (value: unknown): string[] =>
-  (Array.isArray(value) ? value : [value]).filter((text) => typeof text === 'string' && text !== '')
-
-/** All captions of an image under the keys asked for, or under the usual ones where there is none. */
-export function captionsOf(info: Readonly<Record<string, unknown>>, keys: readonly string[] = []): string[] {
-  const chosen = keys.flatMap((key) => (Object.hasOwn(info, key) ? textsIn(info[key]) : []))
-  if (chosen.length > 0) return chosen
-  return Object.keys(info)
-    .filter((key) => key === 'prompt' || key.startsWith('caption'))
-    .flatMap((key) => textsIn(info[key]))
+/** One line that says why a data set is empty. @throws ERR_CONFIG always */
+export function refuseEmpty(options: DatasetOptions, leftOut: FilterCounts, paths: readonly string[]): never {
+  const counts = Object.entries(leftOut).map(([name, count]) => `${name} ${count}`)
+  throw new StarError(
+    'ERR_CONFIG',
+    `no image of ${paths.join(', ')} is left for training at ${options.resolution} pixels${options.split ? `, split ${options.split}` : ''} (left out by filter: ${counts.join(', ') || 'none'}): change the filters or the data`,
+  )
 }
 
 export class ImageCaptionDataset {
   readonly resolution: number
   /** Images left out, by filter. */
   readonly leftOut: FilterCounts
+  /** Images that a pack lists but its info file does not know. */
+  readonly unknown: readonly string[]
   readonly #packs: Pack[]
-  readonly #samples: Sample[]
-  readonly #cache: (Uint8Array | undefined)[]
+  /** First sample of each pack. */
+  readonly #starts: number[]
+  /** Key and captions of each sample. */
+  readonly #samples: TextTable
 
-  private constructor(resolution: number, packs: Pack[], samples: Sample[], leftOut: FilterCounts) {
+  private constructor(
+    resolution: number,
+    parts: { packs: Pack[]; starts: number[]; samples: TextTable; leftOut: FilterCounts; unknown: string[] },
+  ) {
     this.resolution = resolution
-    this.#packs = packs
-    this.#samples = samples
-    this.#cache = new Array(samples.length)
-    this.leftOut = leftOut
+    this.leftOut = parts.leftOut
+    this.unknown = parts.unknown
+    this.#packs = parts.packs
+    this.#starts = parts.starts
+    this.#samples = parts.samples
   }
 
   /**
@@ -108,36 +89,35 @@ export class ImageCaptionDataset {
         'ERR_ARGUMENT',
         `ImageCaptionDataset: resolution is ${resolution}, expected a whole number of pixels`,
       )
+    const given = typeof paths === 'string' ? [paths] : paths
     const filters = new Filters(resolution, options.filters)
     const packs: Pack[] = []
+    const starts: number[] = []
+    const unknown: string[] = []
+    const samples = new TextTable()
     try {
-      const samples: Sample[] = []
-      for (const path of findPacks(typeof paths === 'string' ? [paths] : paths)) {
+      for (const path of findPacks(given)) {
+        if (options.signal?.aborted)
+          throw new StarError('ERR_ABORTED', 'opening of the data set was stopped', { cause: options.signal.reason })
         const pack = openPack(path)
         packs.push(pack)
+        starts.push(samples.length)
         const prompts = readPrompts(path)
         for (const key of pack.keys) {
-          const own = Object.hasOwn(prompts, key) ? prompts[key] : undefined
-          const isObject = typeof own === 'object' && own !== null && !Array.isArray(own)
-          const info = {
-            ...pack.info(key),
-            ...(isObject ? own : own === undefined ? {} : { prompt: own }),
-          } as ImageInfo
+          if (!pack.knows(key)) {
+            unknown.push(`${key} of ${path}`)
+            continue
+          }
+          const info = withPrompt(pack.info(key), Object.hasOwn(prompts, key) ? prompts[key] : undefined)
           if (split && (info.split ?? 'train') !== split) continue
           const captions = filters.apply(info, captionsOf(info, captionKeys))
-          if (captions) samples.push({ pack, key, info, captions })
+          if (captions) samples.add([key, ...captions])
         }
+        pack.forgetInfos()
+        await new Promise(setImmediate)
       }
-      if (samples.length === 0) {
-        const counts = Object.entries(filters.counts).map(([name, count]) => `${name} ${count}`)
-        throw new StarError(
-          'ERR_CONFIG',
-          `no image is left for training at ${resolution} pixels${split ? `, split ${split}` : ''} (left out by filter: ${counts.join(', ') || 'none'}): change the filters or the packs`,
-        )
-      }
-      const dataset = new ImageCaptionDataset(resolution, packs, samples, filters.counts)
-      if (options.preload ?? true) await dataset.preload(options)
-      return dataset
+      if (samples.length === 0) refuseEmpty(options, filters.counts, given)
+      return new ImageCaptionDataset(resolution, { packs, starts, samples, leftOut: filters.counts, unknown })
     } catch (error) {
       for (const pack of packs) pack.close()
       throw error
@@ -148,23 +128,25 @@ export class ImageCaptionDataset {
     return this.#samples.length
   }
 
-  #sample(i: number): Sample {
-    const sample = this.#samples[i]
-    if (!sample)
+  #sample(i: number): { pack: Pack; key: string; captions: string[] } {
+    if (!(i >= 0 && i < this.length))
       throw new StarError(
         'ERR_ARGUMENT',
         `ImageCaptionDataset: sample ${i} was asked for, expected 0 to ${this.length - 1}`,
       )
-    return sample
+    const [key, ...captions] = this.#samples.get(i)
+    let [low, high] = [0, this.#starts.length - 1]
+    while (low < high) {
+      const middle = (low + high + 1) >> 1
+      if (this.#starts[middle] <= i) low = middle
+      else high = middle - 1
+    }
+    return { pack: this.#packs[low], key, captions }
   }
 
   /** Name of the sample in its pack. */
   id(i: number): string {
     return this.#sample(i).key
-  }
-
-  info(i: number): Readonly<ImageInfo> {
-    return this.#sample(i).info
   }
 
   /** The captions that passed the filters, stripped; at least one. */
@@ -178,40 +160,21 @@ export class ImageCaptionDataset {
     return captions[random.integer(captions.length)]
   }
 
-  /** Decodes one image: resolution²·3 bytes, row-major RGB. Not cached. @throws ERR_FILE when it is damaged */
-  async load(i: number): Promise<Uint8Array> {
-    const cached = this.#cache[i]
-    if (cached) return cached
+  /** What errors call the sample. */
+  describe(i: number): string {
     const { pack, key } = this.#sample(i)
-    return preprocessImage(pack.image(key), this.resolution, `image ${JSON.stringify(key)} of ${pack.path}`)
+    return `image ${JSON.stringify(key)} of ${pack.path}`
   }
 
-  /** Decodes all images into memory (resolution²·3 bytes each). @throws ERR_ABORTED, ERR_FILE */
-  async preload(
-    options: { onProgress?: (done: number, total: number) => void; signal?: AbortSignal } = {},
-  ): Promise<void> {
-    const ahead = Math.max(2, availableParallelism())
-    for (let begin = 0; begin < this.length; begin += ahead) {
-      if (options.signal?.aborted)
-        throw new StarError('ERR_ABORTED', 'loading of the data set was stopped', { cause: options.signal.reason })
-      const end = Math.min(this.length, begin + ahead)
-      const decoded = await Promise.all(Array.from({ length: end - begin }, (_, k) => this.load(begin + k)))
-      decoded.forEach((pixels, k) => {
-        this.#cache[begin + k] = pixels
-      })
-      options.onProgress?.(end, this.length)
-    }
+  /** The encoded image. @throws ERR_FILE when the pack does not hold it any more */
+  read(i: number): Promise<Uint8Array> {
+    const { pack, key } = this.#sample(i)
+    return pack.read(key)
   }
 
-  /** The preloaded image: resolution²·3 bytes, row-major RGB. Do not write to it. @throws ERR_ARGUMENT without preload */
-  pixels(i: number): Uint8Array {
-    const pixels = this.#cache[i]
-    if (pixels) return pixels
-    const { key } = this.#sample(i)
-    throw new StarError(
-      'ERR_ARGUMENT',
-      `ImageCaptionDataset: image ${JSON.stringify(key)} was not preloaded: open the data set with preload, or use load`,
-    )
+  /** Reads and decodes one image: resolution²·3 bytes, row-major RGB. @throws ERR_FILE when it is damaged */
+  async load(i: number): Promise<Uint8Array> {
+    return preprocessImage(await this.read(i), this.resolution, { name: this.describe(i) })
   }
 
   close(): void {

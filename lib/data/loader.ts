@@ -1,74 +1,195 @@
-/** Training samples in the order of a sampler, decoded ahead of their use. */
-import type { ImageCaptionDataset } from './dataset.js'
-import { EpochSampler, type SamplerOptions, type SamplerState } from './sampler.js'
+/**
+ * Training samples, loaded by a thread of its own beside training, a bounded number of batches ahead. The order, what is
+ * mirrored and what stands in for damaged images depend on the data and the options only, so a saved place is exact.
+ */
+import { availableParallelism } from 'node:os'
+import { Worker } from 'node:worker_threads'
+import { type ErrorCode, StarError } from '../native/index.js'
+import type { DatasetOptions } from './dataset.js'
+import type { FilterCounts } from './filters.js'
+import type { BatchMessage, Message, Request } from './loader-thread.js'
+import type { LoadedBatch } from './pipeline.js'
 
-export interface LoadedSample {
-  /** Number of the sample in its data set. */
-  index: number
-  /** Name of the sample in its data set. */
-  id: string
-  /** resolution²·3 bytes, row-major RGB */
-  pixels: Uint8Array
+export interface LoaderOptions extends Omit<DatasetOptions, 'signal'> {
+  /** Packs or folders of packs; or tars. */
+  packs?: readonly string[]
+  /** WebDataset tars, or folders of them. */
+  tars?: readonly string[]
+  /** Samples of an epoch of the tars over all processes, where that is known. */
+  tarSamples?: number
+  seed?: number
+  /** This process and how many there are. */
+  rank?: number
+  ranks?: number
+  /** False keeps the order of the data set. */
+  shuffle?: boolean
+  /** Ends after one epoch. */
+  once?: boolean
+  /** Chance that an image is mirrored left to right. */
+  flip?: number
+  /** Images read and decoded at once. Default: the number of processor cores. */
+  workers?: number
+  /** Largest part of the records that may be damaged. Default 0.01. */
+  badShare?: number
+  /** Folder of a `RecordCache` with results made of pictures: a batch whose pictures are all in it comes without pixels. */
+  cacheFolder?: string | null
+  /** Told of each damaged record once. */
+  onBad?: (message: string) => void
 }
 
-export interface LoadedBatch {
-  samples: LoadedSample[]
-  /** The epoch of the last sample, counted from 0. */
-  epoch: number
+/** What the thread is started with. */
+export type ThreadOptions = Omit<LoaderOptions, 'onBad' | 'seed' | 'flip' | 'workers' | 'badShare' | 'cacheFolder'> & {
+  seed: number
+  flip: number
+  workers: number
+  badShare: number
+  cacheFolder: string | null
 }
 
-export interface LoaderOptions extends Omit<SamplerOptions, 'length'> {
-  /** Samples decoded ahead of those that were asked for. Default 64. */
-  ahead?: number
-}
+/** Batches that are loaded ahead of the one asked for. */
+const ahead = 2
 
 export class Loader {
-  /** Samples of an epoch in this process. */
-  readonly share: number
-  readonly #dataset: ImageCaptionDataset
-  readonly #options: LoaderOptions
-  readonly #ahead: number
-  #sampler: EpochSampler
-  #queue: { sample: Promise<LoadedSample>; state: SamplerState }[] = []
-  #state: SamplerState
+  readonly #thread: Worker
+  /** Samples of an epoch in this process; null for tars of unknown content. */
+  readonly share: number | null
+  #leftOut: FilterCounts
+  #state: unknown
+  /** Where the data begins. */
+  readonly #start: unknown
+  /** Where the first request of the current generation is to begin, until it is sent. */
+  #seek: unknown
+  #generation = 0
+  #requested: number[] = []
+  #arrived: BatchMessage[] = []
+  #wake: (() => void) | null = null
+  #failure: StarError | null = null
 
-  constructor(dataset: ImageCaptionDataset, options: LoaderOptions = {}) {
-    this.#dataset = dataset
-    this.#options = options
-    this.#ahead = options.ahead ?? 64
-    this.#sampler = new EpochSampler({ ...options, length: dataset.length })
-    this.share = this.#sampler.share
-    this.#state = this.#sampler.state()
+  private constructor(thread: Worker, ready: Message & { kind: 'ready' }) {
+    this.#thread = thread
+    this.share = ready.share
+    this.#state = ready.state
+    this.#start = ready.state
+    this.#leftOut = ready.leftOut
   }
 
-  /** The next samples. @throws ERR_FILE when an image is damaged */
+  /**
+   * Opens the data in a thread.
+   * @throws ERR_FILE when data is missing or damaged, ERR_CONFIG when the filters leave no image
+   */
+  static async open(options: LoaderOptions): Promise<Loader> {
+    const { onBad, ...plain } = options
+    if ((options.packs === undefined) === (options.tars === undefined))
+      throw new StarError('ERR_ARGUMENT', 'Loader: expected either packs or tars')
+    const workers = options.workers ?? availableParallelism()
+    const data: ThreadOptions = { seed: 0, flip: 0, badShare: 0.01, cacheFolder: null, ...plain, workers }
+    const thread = new Worker(new URL('./loader-thread.js', import.meta.url), { workerData: data })
+    thread.unref()
+    let loader: Loader | null = null
+    return new Promise<Loader>((resolve, reject) => {
+      thread.on('message', (message: Message) => {
+        if (message.kind === 'bad') onBad?.(message.message)
+        else if (message.kind === 'ready') {
+          loader = new Loader(thread, message)
+          resolve(loader)
+        } else if (loader) loader.#receive(message)
+        else if (message.kind === 'error') {
+          void thread.terminate()
+          reject(new StarError(message.code as ErrorCode, message.message))
+        }
+      })
+      thread.on('error', (error) => {
+        const failure = new StarError('ERR_INTERNAL', `the thread that loads data failed: ${error.message}`)
+        if (loader) loader.#fail(failure)
+        else reject(failure)
+      })
+      // A thread that is waited for keeps the process alive.
+      thread.ref()
+    }).finally(() => thread.unref())
+  }
+
+  /** Samples left out, by filter; of tars those met so far. */
+  get leftOut(): FilterCounts {
+    return this.#leftOut
+  }
+
+  #receive(message: Message): void {
+    if (message.kind === 'error') this.#fail(new StarError(message.code as ErrorCode, message.message))
+    else if (message.kind === 'batch' && message.generation === this.#generation) this.#arrived.push(message)
+    this.#wake?.()
+  }
+
+  #fail(failure: StarError): void {
+    this.#failure ??= failure
+    this.#wake?.()
+  }
+
+  #request(count: number): void {
+    const request: Request = { generation: this.#generation, count }
+    if (this.#seek !== undefined) request.state = this.#seek
+    this.#seek = undefined
+    this.#requested.push(count)
+    this.#thread.postMessage(request)
+  }
+
+  /**
+   * The next samples; fewer, or none, at the end where there is only one epoch.
+   * @throws ERR_FILE when too many images are damaged
+   */
   async next(count: number): Promise<LoadedBatch> {
-    while (this.#queue.length < count + this.#ahead) this.#start()
-    const taken = this.#queue.splice(0, count)
-    const samples = await Promise.all(taken.map(({ sample }) => sample))
-    this.#state = taken[taken.length - 1].state
-    return { samples, epoch: this.#state.epoch }
+    // What was requested ahead in another size is of no use.
+    if (this.#requested.length > 0 && this.#requested[0] !== count) this.restore(this.#state)
+    while (this.#requested.length < 1 + ahead) this.#request(count)
+    this.#thread.ref()
+    try {
+      while (this.#arrived.length === 0) {
+        if (this.#failure) throw this.#failure
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve
+        })
+      }
+    } finally {
+      this.#wake = null
+      this.#thread.unref()
+    }
+    const { samples, epoch, state, leftOut } = this.#arrived.shift()!
+    this.#requested.shift()
+    this.#state = state
+    this.#leftOut = leftOut
+    this.#request(count)
+    return { samples: samples.map((sample) => ({ ...sample, key: sample.key && Buffer.from(sample.key) })), epoch }
   }
 
-  #start(): void {
-    const [index] = this.#sampler.next(1)
-    const sample = this.#dataset.load(index).then((pixels) => ({ index, id: this.#dataset.id(index), pixels }))
-    // Whoever takes the sample sees its error; one that nobody takes is nobody's.
-    sample.catch(() => {})
-    this.#queue.push({ sample, state: this.#sampler.state() })
-  }
-
-  /** The place behind the samples that were given out; what is decoded ahead does not count. */
-  state(): SamplerState {
+  /** The place behind the samples that were given out; what is loaded ahead does not count. */
+  state(): unknown {
     return this.#state
   }
 
-  /** Goes on from a saved state. @throws ERR_ARGUMENT when it is no place in this order */
-  restore(state: SamplerState): void {
-    const sampler = new EpochSampler({ ...this.#options, length: this.#dataset.length })
-    sampler.restore(state)
-    this.#sampler = sampler
-    this.#queue = []
+  /** Goes on from a saved state. @throws ERR_ARGUMENT, from `next`, when it is no place in this data */
+  restore(state: unknown): void {
+    this.#generation++
+    this.#requested = []
+    this.#arrived = []
     this.#state = state
+    this.#seek = state
+  }
+
+  /** All samples from the start to the end, of a loader that was opened for one epoch. */
+  async *pass(count: number): AsyncGenerator<LoadedBatch> {
+    this.restore(this.#start)
+    for (;;) {
+      const batch = await this.next(count)
+      if (batch.samples.length > 0) yield batch
+      if (batch.samples.length < count) return
+    }
+  }
+
+  /** Ends the thread. */
+  close(): void {
+    void this.#thread.terminate()
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
   }
 }

@@ -3,8 +3,9 @@
  * `DATASET-xxxxxx-info.json` (key → captions and sizes) beside it. In the LMDB file `__keys__` holds the pickled list of
  * keys, four more such entries hold None, and every image lies under its pickled key as pickled bytes (PNG).
  */
-import { readFileSync } from 'node:fs'
+import { read, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { fileError, replaceFile, writeFileAtomic } from '../native/files.js'
 import { native, StarError } from '../native/index.js'
 import type { LmdbReader, LmdbWriter } from '../native/ops/io.js'
@@ -22,6 +23,8 @@ export interface ImageInfo {
 
 /** Images a pack file holds at most. */
 export const packLimit = 10_000
+
+const readAt = promisify(read)
 
 const special = ['__key_dumps__', '__key_loads__', '__value_dumps__', '__value_loads__'] as const
 const infoFile = (path: string) => `${path}-info.json`
@@ -58,7 +61,10 @@ export class Pack {
   /** Keys of the images, in the order they were packed. */
   readonly keys: readonly string[]
   readonly #reader: LmdbReader
-  readonly #infos: Map<string, ImageInfo>
+  #infos: Map<string, ImageInfo> | null
+  /** Reads under way, which need the file to stay open. */
+  #reads = 0
+  #closed = false
 
   /** @param path the LMDB file; its info file lies beside it */
   constructor(path: string) {
@@ -98,9 +104,24 @@ export class Pack {
     }
   }
 
+  #info(key: string): ImageInfo | undefined {
+    this.#infos ??= readInfo(infoFile(this.path))
+    return this.#infos.get(key)
+  }
+
+  /** Whether the info file knows the key. */
+  knows(key: string): boolean {
+    return this.#info(key) !== undefined
+  }
+
+  /** Frees what the info file said; it is read again when it is asked for. */
+  forgetInfos(): void {
+    this.#infos = null
+  }
+
   /** @throws ERR_FILE when the info file does not know the key */
   info(key: string): ImageInfo {
-    const info = this.#infos.get(key)
+    const info = this.#info(key)
     if (!info)
       throw new StarError(
         'ERR_FILE',
@@ -111,12 +132,37 @@ export class Pack {
 
   /** The encoded image (PNG in packs of the authors). */
   image(key: string): Uint8Array {
-    const value = this.#reader.get(pickle(key))
-    if (!value)
-      throw new StarError(
-        'ERR_FILE',
-        `${this.path} holds no image ${JSON.stringify(key)}: give a key of the pack, or pack the images again`,
-      )
+    return this.#image(key, this.#reader.get(pickle(key)) ?? this.#missing(key))
+  }
+
+  /** As `image`, read beside other work and without the pages of a map, which would count as memory of this process. */
+  async read(key: string): Promise<Uint8Array> {
+    const [offset, size] = this.#reader.locate(pickle(key)) ?? this.#missing(key)
+    this.#reads++
+    try {
+      const value = Buffer.allocUnsafeSlow(size)
+      for (let done = 0; done < size; ) {
+        const { bytesRead } = await readAt(this.#reader.descriptor(), value, done, size - done, offset + done)
+        if (bytesRead === 0) throw new StarError('ERR_FILE', `${this.path} was cut off: copy or pack it again`)
+        done += bytesRead
+      }
+      return this.#image(key, value)
+    } catch (error) {
+      throw fileError('read', this.path, error)
+    } finally {
+      this.#reads--
+      if (this.#closed && this.#reads === 0) this.#reader.close()
+    }
+  }
+
+  #missing(key: string): never {
+    throw new StarError(
+      'ERR_FILE',
+      `${this.path} holds no image ${JSON.stringify(key)}: give a key of the pack, or pack the images again`,
+    )
+  }
+
+  #image(key: string, value: Uint8Array): Uint8Array {
     const image = this.#decode(key, value)
     if (!(image instanceof Uint8Array))
       throw new StarError(
@@ -127,7 +173,8 @@ export class Pack {
   }
 
   close(): void {
-    this.#reader.close()
+    this.#closed = true
+    if (this.#reads === 0) this.#reader.close()
   }
 
   [Symbol.dispose](): void {

@@ -33,7 +33,7 @@ class SamplerTask implements Task<TokenSamples> {
     return this.#base
   }
 
-  get sampleCount(): number {
+  get sampleCount(): number | null {
     return this.data.sampleCount
   }
 

@@ -10,6 +10,9 @@ export interface TaskContext {
   /** Told what is being prepared and how far it is. */
   onProgress: (what: string, done: number, total: number) => void
   signal: AbortSignal | undefined
+  /** This process among those that train together, and how many they are. Default 0 of 1. */
+  rank?: number
+  ranks?: number
 }
 
 /** Training samples made ready, and which they are. */
@@ -23,8 +26,8 @@ export interface Batch {
 export interface Task<B extends Batch = Batch> {
   /** The module whose parameters are trained and saved. */
   readonly model: Module
-  /** Training samples of an epoch in this process. */
-  readonly sampleCount: number
+  /** Training samples of an epoch in this process; null where only reading all of them tells. */
+  readonly sampleCount: number | null
   /**
    * The next samples in order. They are loaded beside training, so this waits only where loading is slower. To be called
    * right before `forwardBackward`: what `state` gives in between belongs to the batch that was taken.

@@ -1,12 +1,10 @@
 /**
- * Text states of all captions of a data set: encoded once, whatever the encoder, kept as float16 in a file, and read from
- * there batch by batch (12,000 captions of 12 tokens of 384 channels take 120 MB, a million of 20 tokens of 1024 take 43 GB).
+ * Text states of captions, encoded when a caption is met for the first time, whatever the encoder, and kept as float16 in a
+ * cache on disk (a caption of 20 tokens of 1024 channels takes 43 kB, in the memory of the program 28 bytes).
  */
 import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { readSafetensors } from '../checkpoint/index.js'
-import { safetensorsParts } from '../checkpoint/safetensors-writer.js'
-import { type WritableTensor, writeParts } from '../checkpoint/writable.js'
+import { join } from 'node:path'
+import { cacheKeyBytes, RecordCache } from '../data/index.js'
 import type { TextEncoder } from '../models/text/index.js'
 import { StarError } from '../native/index.js'
 import { cast, concat, noGrad, reshape, scope, slice, Tensor } from '../tensor/index.js'
@@ -21,71 +19,73 @@ export interface TextBatch {
   mask: Tensor
 }
 
-/** Named in the file and part of its name: another layout, or another way to encode, has another number. */
-const format = 'star-text-states-2'
-/** Captions that are encoded together and lie in one tensor. */
+/** Part of the cache's name: another layout, or another way to encode, has another number. */
+const format = 'star-text-states-3'
+/** Captions that are encoded together. */
 const chunk = 32
-const chunkName = (index: number): string => `rows.${index}`
+/** The encoder is freed after so many batches that did not need it. */
+const patience = 1000
+
+const keyOf = (caption: string): Buffer => createHash('sha256').update(caption).digest().subarray(0, cacheKeyBytes)
 
 export class TextStates {
-  readonly #index: ReadonlyMap<string, number>
-  readonly #offsets: Int32Array
-  readonly #chunks: readonly Tensor[]
-
-  /**
-   * @param captions in the order of the file
-   * @param offsets first row of each caption, and one past the last: its vector, then a state a token
-   * @param chunks f16 (rows, W), the rows of 32 captions each; owned from now on
-   */
-  private constructor(captions: readonly string[], offsets: Int32Array, chunks: readonly Tensor[]) {
-    this.#index = new Map(captions.map((caption, i) => [caption, i]))
-    this.#offsets = offsets
-    this.#chunks = chunks
-  }
-
-  /**
-   * Encodes every distinct caption, or opens what was encoded before: `cacheFile(hash)`, with a hash of captions and encoder.
-   * @throws ERR_FILE when the file cannot be written or is damaged; the signal's reason once it fires
-   */
-  static async build(
-    encoder: TextEncoder,
-    captions: readonly string[],
-    cacheFile: (hash: string) => string,
-    onProgress: (done: number, total: number) => void = () => {},
-    signal?: AbortSignal,
-  ): Promise<TextStates> {
-    // Captions of like length share a chunk, so that little padding is computed.
-    const distinct = [...new Set(captions)].sort((a, b) => a.length - b.length)
-    const hash = createHash('sha256').update(`${format}\0${encoder.fingerprint()}`)
-    for (const caption of distinct) hash.update(`\0${caption}`)
-    const file = cacheFile(hash.digest('hex').slice(0, 16))
-    if (!existsSync(file)) {
-      const parts = safetensorsParts(encoded(encoder, distinct, onProgress), { format, encoder: encoder.name })
-      await writeParts(file, parts, signal)
-    }
-    return TextStates.#open(file, distinct)
-  }
-
-  static #open(file: string, captions: readonly string[]): TextStates {
-    const { tensors } = readSafetensors(file)
-    const offsets = tensors.get('offsets')
-    const chunks = Array.from({ length: Math.ceil(captions.length / chunk) }, (_, i) => tensors.get(chunkName(i)))
-    if (offsets?.count !== captions.length + 1 || chunks.includes(undefined)) {
-      for (const tensor of tensors.values()) tensor.dispose()
-      throw new StarError('ERR_FILE', `${file} does not hold ${captions.length} captions: remove it, it is made again`)
-    }
-    const places = offsets.ints()
-    offsets.dispose()
-    return new TextStates(captions, places, chunks as Tensor[])
-  }
-
   /** W */
-  get width(): number {
-    return this.#chunks[0].dim(1)
+  readonly width: number
+  readonly #load: () => TextEncoder
+  readonly #cache: RecordCache
+  #encoder: TextEncoder | null
+  /** Batches since the encoder was needed. */
+  #idle = 0
+
+  /**
+   * @param load loads the encoder; called again when it was freed and is needed
+   * @param root folder that holds the caches of all encoders
+   * @throws ERR_FILE when the cache cannot be made or read, and what `load` throws
+   */
+  constructor(load: () => TextEncoder, root: string) {
+    this.#load = load
+    this.#encoder = load()
+    this.width = this.#encoder.width
+    try {
+      const hash = createHash('sha256').update(`${format}\0${this.#encoder.fingerprint()}`).digest('hex').slice(0, 16)
+      this.#cache = new RecordCache(join(root, `text-${hash}`))
+    } catch (error) {
+      this.#encoder.dispose()
+      throw error
+    }
+  }
+
+  /**
+   * Encodes those of the captions that were not met before. Which captions share a pass depends on the given ones only, never
+   * on what is known already, so the states are the same, bit for bit, when a run is repeated from any of its steps.
+   */
+  #ensure(captions: readonly string[]): void {
+    const distinct = [...new Set(captions)].sort((a, b) => a.length - b.length || (a < b ? -1 : 1))
+    let idle = true
+    for (let begin = 0; begin < distinct.length; begin += chunk) {
+      const part = distinct.slice(begin, begin + chunk)
+      if (part.every((caption) => this.#cache.has(keyOf(caption)))) continue
+      idle = false
+      this.#encoder ??= this.#load()
+      noGrad(() => scope(() => this.#encode(this.#encoder!, part)))
+    }
+    this.#idle = idle ? this.#idle + 1 : 0
+    if (this.#idle === patience) this.#release()
+  }
+
+  /** Keeps for each caption its vector and its states, as float16. */
+  #encode(encoder: TextEncoder, captions: readonly string[]): void {
+    const { states, pooled, lengths } = encoder.encode(captions, { trim: true })
+    lengths.forEach((length, b) => {
+      const own = reshape(slice(states, 0, b, b + 1), states.shape.slice(1)) // (T, W)
+      const rows = concat([slice(pooled, 0, b, b + 1), slice(own, 0, 0, length)], 0) // (1 + length, W)
+      this.#cache.put(keyOf(captions[b]), new Uint8Array(cast(rows, 'f16').handle.read()))
+    })
   }
 
   /** States of these captions, padded to the longest. */
   batch(captions: readonly string[], device: string): TextBatch {
+    this.#ensure(captions)
     const rows = captions.map((caption) => this.#rows(caption))
     const w = this.width
     const lengths = rows.map((bits) => bits.length / w - 1)
@@ -105,58 +105,25 @@ export class TextStates {
     }
   }
 
-  /** float16 bits (1 + T, W) of one caption, from the mapped file. */
+  /** float16 bits (1 + T, W) of one caption. */
   #rows(caption: string): Uint16Array {
-    const index = this.#index.get(caption)
-    if (index === undefined)
-      throw new StarError('ERR_ARGUMENT', `the caption ${JSON.stringify(caption.slice(0, 60))} was not encoded`)
-    const number = Math.floor(index / chunk)
-    const first = this.#offsets[number * chunk]
-    return scope(() => {
-      const part = slice(this.#chunks[number], 0, this.#offsets[index] - first, this.#offsets[index + 1] - first)
-      return part.data() as Uint16Array
-    })
+    const bytes = this.#cache.get(keyOf(caption))
+    if (!bytes || bytes.length % (2 * this.width) !== 0 || bytes.length < 4 * this.width)
+      throw new StarError(
+        'ERR_FILE',
+        `${this.#cache.folder} holds no states of the caption ${JSON.stringify(caption.slice(0, 60))}: remove the folder, it is made again`,
+      )
+    return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2)
   }
 
-  /** Closes the file. */
+  #release(): void {
+    this.#encoder?.dispose()
+    this.#encoder = null
+  }
+
+  /** Frees the encoder and closes the cache. */
   dispose(): void {
-    for (const tensor of this.#chunks) tensor.dispose()
+    this.#release()
+    this.#cache.close()
   }
-}
-
-/** The tensors of a file, whose captions are encoded when it is their turn to be written. */
-function encoded(
-  encoder: TextEncoder,
-  captions: readonly string[],
-  onProgress: (done: number, total: number) => void,
-): WritableTensor[] {
-  const offsets = new Int32Array(captions.length + 1)
-  encoder.tokenCounts(captions).forEach((count, i) => {
-    offsets[i + 1] = offsets[i] + 1 + count
-  })
-  const chunks = Array.from({ length: Math.ceil(captions.length / chunk) }, (_, i): WritableTensor => {
-    const [begin, end] = [i * chunk, Math.min((i + 1) * chunk, captions.length)]
-    return {
-      name: chunkName(i),
-      dtype: 'f16',
-      shape: [offsets[end] - offsets[begin], encoder.width],
-      read: () => {
-        const bytes = noGrad(() => scope(() => rowsOf(encoder, captions.slice(begin, end))))
-        onProgress(end, captions.length)
-        return bytes
-      },
-    }
-  })
-  const read = (): Uint8Array => new Uint8Array(offsets.buffer)
-  return [{ name: 'offsets', dtype: 'i32', shape: [offsets.length], read }, ...chunks]
-}
-
-/** For each caption its vector and its states, as float16. */
-function rowsOf(encoder: TextEncoder, captions: readonly string[]): Uint8Array {
-  const { states, pooled, lengths } = encoder.encode(captions, { trim: true })
-  const rows = lengths.flatMap((length, b) => {
-    const own = reshape(slice(states, 0, b, b + 1), states.shape.slice(1)) // (T, W)
-    return [slice(pooled, 0, b, b + 1), slice(own, 0, 0, length)]
-  })
-  return new Uint8Array(cast(concat(rows, 0), 'f16').handle.read())
 }

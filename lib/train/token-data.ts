@@ -1,33 +1,27 @@
 /** A data set as transformers train on it: captions with their text states, and the token maps of a frozen tokenizer. */
-import { createHash } from 'node:crypto'
-import { EpochSampler, ImageCaptionDataset, type SamplerState } from '../data/index.js'
+import type { LoadedSample } from '../data/index.js'
 import { type HubOptions, localModel, localTextEncoder } from '../models/local.js'
 import { findModel, loadPart, type ModelSource, type SourceOptions } from '../models/source.js'
 import { loadTextEncoder } from '../models/text/load.js'
 import { imageSide, Tokenizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
 import { noGrad, type Random, scope, Tensor } from '../tensor/index.js'
+import type { DataConfig } from './config/data.js'
+import { cacheRoot, closeLoaders, type Loaders, openLoaders } from './loaders.js'
 import type { RunFolder } from './run-folder.js'
 import type { Batch, TaskContext } from './task.js'
 import { type TextBatch, TextStates } from './text-states.js'
-import { tokenMaps } from './token-maps.js'
-import { openHeldOut } from './tokenizer-task.js'
+import { TokenMaps } from './token-maps.js'
 
 /** Prompts longer than this may be dropped for guidance, as in the published program. */
 const droppableLength = 20
 const validationBatch = 32
 
-/** A split of the data. */
-export interface TokenSplit {
-  data: ImageCaptionDataset
-  /** Indices over all scales, (N, L) row-major. */
-  tokens: Int32Array
-}
-
 /** Training samples that were drawn, each with one caption. */
 export interface TokenSamples extends Batch {
-  indices: readonly number[]
   captions: readonly string[]
+  /** Indices over all scales, (B, L) row-major. */
+  tokens: Int32Array
 }
 
 /** What a forward pass by teacher forcing takes, and the tokens it should predict. */
@@ -42,7 +36,7 @@ export interface TokenBatch {
 }
 
 export interface TokenDataOptions {
-  data: { packs: readonly string[]; resolution: number }
+  data: DataConfig
   /** Of the order of samples. */
   seed: number
   /** The model or checkpoint that holds the tokenizer. */
@@ -59,20 +53,15 @@ export async function openSource(name: string, options: SourceOptions, context: 
 }
 
 export class TokenData {
-  readonly #sampler: EpochSampler
-
   private constructor(
     readonly tokenizer: Tokenizer,
-    readonly train: TokenSplit,
-    readonly heldOut: TokenSplit | null,
     readonly text: TextStates,
     readonly device: string,
-    seed: number,
-  ) {
-    this.#sampler = new EpochSampler({ length: train.data.length, seed })
-  }
+    readonly maps: TokenMaps,
+    readonly loaders: Loaders,
+  ) {}
 
-  /** Opens images, token maps and text states; what takes long is cached in the run folder. */
+  /** Opens images, token maps and text states; what takes long is done when it is needed, and cached beside the data. */
   static async open(options: TokenDataOptions, run: RunFolder, context: TaskContext): Promise<TokenData> {
     const { device } = context
     const { source } = options
@@ -87,77 +76,62 @@ export class TokenData {
     const tokenizer = new Tokenizer(config, { init: null, device })
     tokenizer.setTrainable(false)
     loadPart(source, 'tokenizer', tokenizer)
-    const tokenizerHash = shortHash(identity(tokenizer))
-    const open = async (split: 'train' | 'held-out'): Promise<TokenSplit> => {
-      const data = await ImageCaptionDataset.open([...options.data.packs], {
-        resolution: options.data.resolution,
-        split,
-        signal: context.signal,
-        onProgress: (done, total) => context.onProgress('decoding images', done, total),
-      })
-      const ids = Array.from({ length: data.length }, (_, i) => data.id(i)).join('\0')
-      const file = `tokens-${shortHash([tokenizerHash, `${options.data.resolution}\0`, ids])}.safetensors`
-      const tokens = await tokenMaps(
-        tokenizer,
-        data,
-        run.file('cache', file),
-        device,
-        (done, total) => context.onProgress('token maps', done, total),
-        context.signal,
-      )
-      return { data, tokens }
+    const root = cacheRoot(options.data, run)
+    const maps = new TokenMaps(tokenizer, side, root)
+    const loaders = await openLoaders(options, run, context, maps.folder)
+    try {
+      const encoder = await localTextEncoder(options.textEncoder, downloads(context))
+      const text = new TextStates(() => loadTextEncoder(encoder, device), root)
+      return new TokenData(tokenizer, text, device, maps, loaders)
+    } catch (error) {
+      closeLoaders(loaders)
+      throw error
     }
-    const train = await open('train')
-    const heldOut = await openHeldOut(() => open('held-out'))
-    const captions = [train, heldOut].flatMap((split) =>
-      split ? Array.from({ length: split.data.length }, (_, i) => split.data.captions(i)).flat() : [],
-    )
-    const text = await textStates(options.textEncoder, captions, run, context)
-    return new TokenData(tokenizer, train, heldOut, text, device, options.seed)
   }
 
   /** Training samples of an epoch in this process. */
-  get sampleCount(): number {
-    return this.#sampler.share
+  get sampleCount(): number | null {
+    return this.loaders.train.share
   }
 
   /** The next training samples, each with one of its captions; a long one becomes "" with chance `dropout`. */
   async next(count: number, random: Random, dropout: number): Promise<TokenSamples> {
-    const { data } = this.train
-    const indices = this.#sampler.next(count)
-    const captions = indices.map((i) => {
-      const caption = data.caption(i, random)
+    const { samples, epoch } = await this.loaders.train.next(count)
+    const captions = samples.map(({ captions }) => {
+      const caption = captions[random.integer(captions.length)]
       const dropped = random.next() < dropout
       return dropped && caption.length > droppableLength ? '' : caption
     })
-    return { ids: indices.map((i) => data.id(i)), epoch: this.#sampler.epoch, indices, captions }
+    return { ...this.#prepared(samples, captions), epoch }
+  }
+
+  #prepared(samples: readonly LoadedSample[], captions: string[]): Omit<TokenSamples, 'epoch'> {
+    return { ids: samples.map(({ id }) => id), captions, tokens: this.maps.of(samples, this.device) }
   }
 
   /** The place in the training samples. */
   state(): unknown {
-    return this.#sampler.state()
+    return this.loaders.train.state()
   }
 
   restore(state: unknown): void {
-    this.#sampler.restore(state as SamplerState)
+    this.loaders.train.restore(state)
   }
 
-  /** Training samples as tensors of the current scope. */
-  batch({ indices, captions }: TokenSamples): TokenBatch {
-    return this.#tensors(this.train, indices, captions)
-  }
-
-  #tensors(split: TokenSplit, samples: readonly number[], captions: readonly string[]): TokenBatch {
+  /** Samples as tensors of the current scope. */
+  batch({ tokens, captions }: Pick<TokenSamples, 'tokens' | 'captions'>): TokenBatch {
     const { patchNums } = this.tokenizer.config
-    const length = patchNums.reduce((n, p) => n + p * p, 0)
     const { device } = this
-    const rows = samples.map((i) => split.tokens.subarray(i * length, (i + 1) * length))
-    const targets = Tensor.from(joined(rows), [samples.length, length], { device }) // (B, L)
+    const { length } = this.maps
+    const count = captions.length
+    const targets = Tensor.from(tokens, [count, length], { device }) // (B, L)
     let begin = 0
     const maps = patchNums.map((p) => {
-      const map = joined(rows.map((row) => row.subarray(begin, begin + p * p)))
+      const map = new Int32Array(count * p * p)
+      for (let b = 0; b < count; b++)
+        map.set(tokens.subarray(b * length + begin, b * length + begin + p * p), b * p * p)
       begin += p * p
-      return Tensor.from(map, [samples.length, p * p], { device }) // (B, p²)
+      return Tensor.from(map, [count, p * p], { device }) // (B, p²)
     })
     const input = this.tokenizer.quantizer.transformerInput(maps) // (B, L − p₁², Z)
     return { maps, targets, input, text: this.text.batch(captions, device) }
@@ -165,33 +139,27 @@ export class TokenData {
 
   /** Mean over the held-out images, each with its first caption, of what `measure` finds in a batch; {} without such images. */
   async overHeldOut(measure: (batch: TokenBatch) => Record<string, number>): Promise<Record<string, number>> {
-    const split = this.heldOut
-    if (!split) return {}
-    const means: Record<string, number> = {}
-    for (let begin = 0; begin < split.data.length; begin += validationBatch) {
-      const samples = Array.from({ length: Math.min(validationBatch, split.data.length - begin) }, (_, i) => begin + i)
-      const found = noGrad(() =>
-        scope(() =>
-          measure(
-            this.#tensors(
-              split,
-              samples,
-              samples.map((i) => split.data.captions(i)[0]),
-            ),
-          ),
-        ),
+    const sums: Record<string, number> = {}
+    const { heldOut } = this.loaders
+    if (!heldOut) return sums
+    let total = 0
+    for await (const { samples } of heldOut.pass(validationBatch)) {
+      const prepared = this.#prepared(
+        samples,
+        samples.map(({ captions }) => captions[0]),
       )
-      for (const [name, value] of Object.entries(found))
-        means[name] = (means[name] ?? 0) + (value * samples.length) / split.data.length
+      const found = noGrad(() => scope(() => measure(this.batch(prepared))))
+      for (const [name, value] of Object.entries(found)) sums[name] = (sums[name] ?? 0) + value * samples.length
+      total += samples.length
     }
-    return means
+    return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / total]))
   }
 
   dispose(): void {
     this.tokenizer.dispose()
     this.text.dispose()
-    this.train.data.close()
-    this.heldOut?.data.close()
+    this.maps.dispose()
+    closeLoaders(this.loaders)
   }
 }
 
@@ -199,50 +167,3 @@ const downloads = ({ signal, onProgress }: TaskContext): HubOptions => ({
   signal,
   onProgress: ({ done, total }) => onProgress('downloading', done, total),
 })
-
-/** The encoder is freed before a model is made. */
-async function textStates(
-  name: string,
-  captions: readonly string[],
-  run: RunFolder,
-  context: TaskContext,
-): Promise<TextStates> {
-  const { device, signal, onProgress } = context
-  const encoder = loadTextEncoder(await localTextEncoder(name, downloads(context)), device)
-  try {
-    return await TextStates.build(
-      encoder,
-      ['', ...captions],
-      (hash) => run.file('cache', `text-${hash}.safetensors`),
-      (done, total) => onProgress('text states', done, total),
-      signal,
-    )
-  } finally {
-    encoder.dispose()
-  }
-}
-
-function shortHash(parts: Iterable<string | Uint8Array>): string {
-  const hash = createHash('sha256')
-  for (const part of parts) hash.update(part)
-  return hash.digest('hex').slice(0, 16)
-}
-
-/** What token maps depend on: all that the tokenizer was made of. */
-function* identity(tokenizer: Tokenizer): Generator<string | Uint8Array> {
-  yield JSON.stringify(tokenizer.config)
-  for (const { name, tensor } of tokenizer.namedTensors()) {
-    yield name
-    yield new Uint8Array(tensor.handle.read())
-  }
-}
-
-function joined(rows: readonly Int32Array[]): Int32Array {
-  const all = new Int32Array(rows.reduce((n, row) => n + row.length, 0))
-  let at = 0
-  for (const row of rows) {
-    all.set(row, at)
-    at += row.length
-  }
-  return all
-}

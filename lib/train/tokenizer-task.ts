@@ -1,21 +1,22 @@
 /** Training of the image tokenizer: reconstruction and quantizer loss, a codebook kept alive. */
 import { writeModelFolder } from '../checkpoint/index.js'
-import { ImageCaptionDataset, Loader, type SamplerState, toTensor } from '../data/index.js'
+import { type LoadedSample, toTensor } from '../data/index.js'
 import { psnr, Tokenizer, tokenizerObjective } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
 import { backward, keep, noGrad, Random, scope, type Tensor } from '../tensor/index.js'
 import { inSteps } from './config/optimizer.js'
 import type { TokenizerRunConfig } from './config.js'
+import { closeLoaders, type Loaders, openLoaders } from './loaders.js'
 import type { RunFolder } from './run-folder.js'
 import type { Batch, Metrics, Task, TaskContext } from './task.js'
 
 /** Images whose features make the first codebook. */
 const initialImages = 128
+const validationBatch = 16
 
-/** Training images as bytes (resolution, resolution, 3), and which are to be mirrored. */
+/** Training images as bytes (resolution, resolution, 3). */
 interface ImageBatch extends Batch {
   pixels: readonly Uint8Array[]
-  mirrored: readonly boolean[]
   /** With the first batch of a run: the images whose features make the codebook. */
   initial: readonly Uint8Array[] | null
 }
@@ -23,43 +24,33 @@ interface ImageBatch extends Batch {
 class TokenizerTask implements Task<ImageBatch> {
   readonly model: Tokenizer
   readonly #config: TokenizerRunConfig
-  readonly #data: ImageCaptionDataset
-  readonly #heldOut: ImageCaptionDataset | null
+  readonly #loaders: Loaders
   readonly #device: string
-  readonly #loader: Loader
   #random: Random
   #vectors: Tensor | null = null
   #initialized = false
 
-  constructor(
-    config: TokenizerRunConfig,
-    data: ImageCaptionDataset,
-    heldOut: ImageCaptionDataset | null,
-    device: string,
-  ) {
+  constructor(config: TokenizerRunConfig, loaders: Loaders, device: string) {
     this.#config = config
-    this.#data = data
-    this.#heldOut = heldOut
+    this.#loaders = loaders
     this.#device = device
-    this.#loader = new Loader(data, { seed: config.seed })
     this.#random = new Random(config.seed)
     this.model = new Tokenizer(config.model, { init: this.#random, device })
   }
 
-  get sampleCount(): number {
-    return this.#loader.share
+  get sampleCount(): number | null {
+    return this.#loaders.train.share
   }
 
   async next(count: number): Promise<ImageBatch> {
-    const { samples, epoch } = await this.#loader.next(count)
-    const mirrored = samples.map(() => this.#random.next() < this.#config.data.flip)
     const initial = this.#initialized ? null : await this.#initialPixels()
     this.#initialized = true
-    return { ids: samples.map(({ id }) => id), epoch, pixels: samples.map(({ pixels }) => pixels), mirrored, initial }
+    const { samples, epoch } = await this.#loaders.train.next(count)
+    return { ids: samples.map(({ id }) => id), epoch, pixels: pixelsOf(samples), initial }
   }
 
-  forwardBackward({ pixels, mirrored, initial }: ImageBatch, step: number): Metrics {
-    const images = this.#tensor(pixels, mirrored)
+  forwardBackward({ pixels, initial }: ImageBatch, step: number): Metrics {
+    const images = this.#tensor(pixels)
     if (initial) scope(() => this.model.initializeCodebook(this.#tensor(initial), this.#random))
     const { loss, terms, indices, vectors } = tokenizerObjective(this.model, images, this.#config.loss)
     backward(loss)
@@ -92,32 +83,30 @@ class TokenizerTask implements Task<ImageBatch> {
 
   /** PSNR of held-out images after the round trip through tokens. */
   async validate(): Promise<Metrics> {
-    const data = this.#heldOut
-    if (!data) return {}
-    let squares = 0
-    const chunk = 16
-    for (let begin = 0; begin < data.length; begin += chunk) {
-      const samples = Array.from({ length: Math.min(chunk, data.length - begin) }, (_, i) => begin + i)
-      const pixels = await Promise.all(samples.map((i) => data.load(i)))
+    const { heldOut } = this.#loaders
+    if (!heldOut) return {}
+    let [squares, count] = [0, 0]
+    for await (const { samples } of heldOut.pass(validationBatch)) {
       squares += noGrad(() =>
         scope(() => {
-          const images = this.#tensor(pixels)
+          const images = this.#tensor(pixelsOf(samples))
           const given = this.model.reconstruct(images).floats()
           return images.floats().reduce((sum, v, i) => sum + (v - given[i]) ** 2, 0)
         }),
       )
+      count += samples.length
     }
-    return { psnr: psnr(squares / (data.length * data.resolution ** 2 * 3)), images: data.length }
+    return { psnr: psnr(squares / (count * this.#config.data.resolution ** 2 * 3)), images: count }
   }
 
   state(): unknown {
-    return { random: this.#random.state(), data: this.#loader.state() }
+    return { random: this.#random.state(), data: this.#loaders.train.state() }
   }
 
   restore(state: unknown): void {
-    const { random, data } = state as { random: ReturnType<Random['state']>; data: SamplerState }
+    const { random, data } = state as { random: ReturnType<Random['state']>; data: unknown }
     this.#random = Random.restore(random)
-    this.#loader.restore(data)
+    this.#loaders.train.restore(data)
     this.#initialized = true
   }
 
@@ -128,8 +117,7 @@ class TokenizerTask implements Task<ImageBatch> {
   dispose(): void {
     this.model.dispose()
     this.#vectors?.dispose()
-    this.#data.close()
-    this.#heldOut?.close()
+    closeLoaders(this.#loaders)
   }
 
   #revives(step: number): boolean {
@@ -138,23 +126,29 @@ class TokenizerTask implements Task<ImageBatch> {
     return reviveEvery > 0 && step % reviveEvery === 0 && step <= reviveUntil * steps
   }
 
-  #initialPixels(): Promise<Uint8Array[]> {
-    const { length } = this.#data
-    const samples = Array.from({ length: Math.min(initialImages, length) }, () => this.#random.integer(length))
-    return Promise.all(samples.map((i) => this.#data.load(i)))
+  /** The first images of the order, which the training will meet again. */
+  async #initialPixels(): Promise<Uint8Array[]> {
+    const { train } = this.#loaders
+    const start = train.state()
+    const { samples } = await train.next(Math.min(initialImages, train.share ?? initialImages))
+    train.restore(start)
+    return pixelsOf(samples)
   }
 
-  #tensor(pixels: readonly Uint8Array[], flip?: readonly boolean[]): Tensor {
-    return toTensor(pixels, this.#data.resolution, { device: this.#device, flip })
+  #tensor(pixels: readonly Uint8Array[]): Tensor {
+    return toTensor(pixels, this.#config.data.resolution, { device: this.#device })
   }
 }
 
+/** A loader without a cache gives the pixels of all samples. */
+const pixelsOf = (samples: readonly LoadedSample[]): Uint8Array[] => samples.map(({ pixels }) => pixels!)
+
 export async function openTokenizerTask(
   config: TokenizerRunConfig,
-  _run: RunFolder,
+  run: RunFolder,
   context: TaskContext,
 ): Promise<Task> {
-  const { packs, resolution } = config.data
+  const { resolution } = config.data
   const side =
     config.model.patchNums[config.model.patchNums.length - 1] * 2 ** (config.model.channelMultipliers.length - 1)
   if (side !== resolution)
@@ -162,19 +156,11 @@ export async function openTokenizerTask(
       'ERR_CONFIG',
       `"data.resolution" is ${resolution}, but the model takes ${side} pixels (last of patchNums times 2 per level): set one by the other`,
     )
-  const progress = (done: number, total: number) => context.onProgress('decoding images', done, total)
-  const open = (split: 'train' | 'held-out') =>
-    ImageCaptionDataset.open(packs, { resolution, split, onProgress: progress, signal: context.signal })
-  const data = await open('train')
-  return new TokenizerTask(config, data, await openHeldOut(() => open('held-out')), context.device)
-}
-
-/** The held-out part, or null where the packs name none. */
-export async function openHeldOut<T>(open: () => Promise<T>): Promise<T | null> {
+  const loaders = await openLoaders(config, run, context)
   try {
-    return await open()
+    return new TokenizerTask(config, loaders, context.device)
   } catch (error) {
-    if (error instanceof StarError && error.code === 'ERR_CONFIG') return null
+    closeLoaders(loaders)
     throw error
   }
 }

@@ -24,7 +24,7 @@ class TransformerTask implements Task<TokenSamples> {
     )
   }
 
-  get sampleCount(): number {
+  get sampleCount(): number | null {
     return this.data.sampleCount
   }
 

@@ -1,13 +1,84 @@
 /** Run configuration, component `data`: where images and captions come from. */
 import { z } from 'zod'
 
-export const dataSchema = z.strictObject({
-  packs: z.array(z.string()).min(1).describe('LMDB packs or folders of packs'),
-  resolution: z.int().min(8).max(4096).describe('side of the square training images in pixels'),
-  flip: z
-    .number()
-    .min(0)
-    .max(1)
-    .default(0)
-    .describe('part of the images mirrored left to right (tokenizer only: captions may speak of left and right)'),
+const off = z.literal(false)
+
+/** As lib/data/filters.ts takes them, which says what is left out by default. */
+const filtersSchema = z.strictObject({
+  aspectRatio: z
+    .union([z.number().min(1), off])
+    .optional()
+    .describe('largest ratio of the longer side to the shorter, 3 by default; false: any'),
+  minSide: z
+    .union([z.int().min(1), off])
+    .optional()
+    .describe('least pixels of the shorter side, by default those of the training images; false: any'),
+  captionLength: z
+    .union([z.tuple([z.int().min(0), z.int().min(1)]), off])
+    .optional()
+    .describe('a caption has more characters than the first and at most the second, [3, 1024] by default; false: any'),
+  repeatedCharacter: z
+    .union([z.int().min(2), off])
+    .optional()
+    .describe('captions with a character so often in a row are left out, 5 by default; false: none'),
+  forbiddenText: z
+    .union([z.array(z.string()), off])
+    .optional()
+    .describe('captions that hold one of these are left out, ["s.mj.run"] by default; false: none'),
+  watermark: z
+    .union([z.number().min(0).max(1), off])
+    .optional()
+    .describe('largest pwatermark, 0.6 by default; false: any'),
+  unsafe: z
+    .union([z.number().min(0).max(1), off])
+    .optional()
+    .describe('largest punsafe, 0.5 by default; false: any'),
+  languages: z
+    .union([z.array(z.string()), off])
+    .optional()
+    .describe('languages to keep where the data names one; false, the default: all'),
+  strip: z
+    .boolean()
+    .optional()
+    .describe('whether web addresses and flags such as --ar 3:2 are cut out of captions; true by default'),
 })
+
+const paths = (description: string) => z.array(z.string()).min(1).optional().describe(description)
+
+export const dataSchema = z
+  .strictObject({
+    packs: paths('LMDB packs or folders of packs; or give tars'),
+    heldOutPacks: paths('packs to validate on; by default the images of `packs` whose info says split: held-out'),
+    tars: paths('WebDataset tars or folders of them, streamed; or give packs'),
+    heldOutTars: paths('tars to validate on; by default there is no validation on tars'),
+    tarSamples: z.int().min(1).optional().describe('images in the tars, needed where the length is given in epochs'),
+    resolution: z.int().min(8).max(4096).describe('side of the square training images in pixels'),
+    captionKeys: z
+      .array(z.string())
+      .default([])
+      .describe('keys of an image’s info that hold captions; where it has none of them, prompt and caption… count'),
+    filters: filtersSchema.prefault({}).describe('which images and captions are left out'),
+    flip: z.number().min(0).max(1).default(0).describe('part of the images mirrored left to right'),
+    workers: z
+      .int()
+      .min(1)
+      .max(1024)
+      .optional()
+      .describe('images decoded at once; by default as many as processor cores'),
+    badShare: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.01)
+      .describe('part of the images that may be damaged; they are replaced by others and logged'),
+  })
+  .superRefine(({ packs, heldOutPacks, tars, heldOutTars }, context) => {
+    const complain = (message: string) => context.addIssue({ code: 'custom', message })
+    if (!packs === !tars)
+      complain(packs ? 'packs and tars are both given: keep one of them' : 'the images are missing: give packs or tars')
+    if (tars && heldOutPacks) complain('heldOutPacks stands beside tars: give heldOutTars')
+    if (packs && heldOutTars) complain('heldOutTars stands beside packs: give heldOutPacks')
+  })
+  .meta({ oneOf: [{ required: ['packs'] }, { required: ['tars'] }] })
+
+export type DataConfig = z.output<typeof dataSchema>

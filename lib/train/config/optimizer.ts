@@ -1,5 +1,6 @@
 /** Run configuration, component `optimizer`: batches, their number, and how a step is taken. */
 import { z } from 'zod'
+import { StarError } from '../../native/index.js'
 import { schedulePattern } from '../../optim/index.js'
 
 const keys = z.strictObject({
@@ -57,9 +58,14 @@ export type OptimizerInSteps = OptimizerConfig & { steps: number; warmupSteps: n
  * Turns epochs into steps once the number of images is known: e epochs of n images in batches of b are ⌈e·n/b⌉ steps, a
  * warm-up of w epochs is w·n/b steps, rounded.
  */
-export function inSteps(optimizer: OptimizerConfig, images: number): OptimizerInSteps {
+export function inSteps(optimizer: OptimizerConfig, images: number | null): OptimizerInSteps {
   const { batchSize, epochs = 0, steps, warmupEpochs = 0, warmupSteps } = optimizer
-  const perEpoch = images / batchSize
+  if (images === null && (epochs > 0 || warmupEpochs > 0))
+    throw new StarError(
+      'ERR_CONFIG',
+      'the length of the training is given in epochs, but tars do not tell how many images they hold: set "data.tarSamples", or give "steps" and "warmupSteps"',
+    )
+  const perEpoch = (images ?? 0) / batchSize
   return {
     ...optimizer,
     // A product such as 0.1·30 may exceed the whole number it stands for by a rounding error.

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { loadTextEncoder, type TextEncoder } from '../../../lib/models/text/index.js'
@@ -10,6 +10,9 @@ import { relativeError, testDevice } from '../../support/golden.js'
 const data = join(packageRoot, 'test/data')
 const clip = loadTextEncoder(join(data, 'clip'), testDevice)
 const t5 = loadTextEncoder(join(data, 't5'), testDevice)
+/** The encoder for one user, who frees it. */
+const kept = (encoder: TextEncoder): TextEncoder => Object.create(encoder, borrowed(encoder))
+
 const captions = [
   '',
   ...Array.from({ length: 70 }, (_, i) => `${'a red cat, '.repeat(i % 9)}number ${i}`),
@@ -17,26 +20,29 @@ const captions = [
   'number 0',
 ]
 
+/** An object that has an encoder's private parts cannot be a prototype of another: every member is passed on by hand. */
+const borrowed = (encoder: TextEncoder): PropertyDescriptorMap => ({
+  encode: { value: encoder.encode.bind(encoder), writable: true },
+  name: { value: encoder.name },
+  width: { value: encoder.width },
+  fingerprint: { value: () => encoder.fingerprint() },
+  tokenCounts: { value: (prompts: string[]) => encoder.tokenCounts(prompts) },
+  dispose: { value: () => {} },
+})
+
 const counting = (encoder: TextEncoder): { encoder: TextEncoder; prompts: () => number } => {
   let count = 0
-  const encode: TextEncoder['encode'] = (prompts, options) => {
+  const counted = kept(encoder) as { encode: TextEncoder['encode'] } & TextEncoder
+  counted.encode = (prompts, options) => {
     count += prompts.length
     return encoder.encode(prompts, options)
   }
-  const counted: TextEncoder = Object.create(encoder, {
-    encode: { value: encode },
-    name: { value: encoder.name },
-    width: { value: encoder.width },
-    fingerprint: { value: () => encoder.fingerprint() },
-    tokenCounts: { value: (prompts: string[]) => encoder.tokenCounts(prompts) },
-  })
   return { encoder: counted, prompts: () => count }
 }
 
 for (const encoder of [clip, t5])
   t.test(`${encoder.name}: a batch holds what the encoder gives, in float16`, async (t) => {
-    const folder = t.testdir()
-    const states = await TextStates.build(encoder, captions, (hash) => join(folder, 'cache', hash))
+    const states = new TextStates(() => kept(encoder), t.testdir())
     t.equal(states.width, encoder.width)
     scope(() => {
       const asked = [captions[5], '', captions[70], captions[5], captions[33]]
@@ -52,59 +58,91 @@ for (const encoder of [clip, t5])
         t.ok(relativeError(given, expected) < 1e-3)
       })
     })
-    t.throws(() => states.batch(['never seen'], testDevice), { code: 'ERR_ARGUMENT', message: /never seen/ })
     states.dispose()
   })
 
 t.test('captions are encoded once for an encoder, each that is distinct', async (t) => {
   const folder = t.testdir()
-  const file = (hash: string): string => join(folder, hash)
   const { encoder, prompts } = counting(clip)
-  const progress: [number, number][] = []
-  const first = await TextStates.build(encoder, captions, file, (...at) => progress.push(at))
+  const take = (encoder: TextEncoder, captions: readonly string[]): Buffer =>
+    scope(() => {
+      const states = new TextStates(() => encoder, folder)
+      const batch = states.batch(captions, testDevice)
+      const bytes = Buffer.concat([batch.states, batch.pooled].map((x) => Buffer.from(x.handle.read())))
+      states.dispose()
+      return bytes
+    })
+  const first = take(encoder, captions)
   t.equal(prompts(), 71)
-  t.strictSame(progress, [
-    [32, 71],
-    [64, 71],
-    [71, 71],
-  ])
-  const again = await TextStates.build(encoder, captions, file)
-  t.equal(prompts(), 71, 'from the file')
+  t.ok(take(encoder, captions).equals(first))
+  t.equal(prompts(), 71, 'from the files, in another run')
   t.equal(readdirSync(folder).length, 1)
-  const other = await TextStates.build(t5, captions, file)
+  take(encoder, captions.slice(1, 9))
+  t.equal(prompts(), 71, 'fewer captions')
+  take(encoder, ['one more', captions[3]])
+  t.equal(prompts(), 73, 'those that share a pass with a new one are encoded again')
+  t.ok(take(encoder, captions).equals(first), 'and stay as they were')
+  take(kept(t5), captions)
   t.equal(readdirSync(folder).length, 2, 'another encoder')
-  const fewer = await TextStates.build(encoder, captions.slice(1, 9), file)
-  t.equal(readdirSync(folder).length, 3, 'other captions')
-  for (const states of [first, again, other, fewer]) states.dispose()
 })
 
-t.test('an interrupted run leaves no file, a damaged file is named', async (t) => {
-  const folder = t.testdir()
-  const file = join(folder, 'states')
-  const abort = new AbortController()
-  await t.rejects(
-    TextStates.build(
-      clip,
-      captions,
-      () => file,
-      (done) => done >= 64 && abort.abort(new Error('stopped')),
-      abort.signal,
-    ),
-    /stopped/,
-  )
-  t.strictSame(readdirSync(folder), [])
+t.test('a run that is repeated from any of its steps gets the same states, whatever was encoded before', async (t) => {
+  const batches = [captions.slice(1, 9), captions.slice(5, 20), ['', ...captions.slice(15, 24)]]
+  const bytesOf = (states: TextStates, batch: readonly string[]): Buffer =>
+    scope(() => Buffer.from(states.batch(batch, testDevice).states.handle.read()))
+  const whole = new TextStates(() => kept(clip), join(t.testdir({ whole: {}, parts: {} }), 'whole'))
+  const expected = batches.map((batch) => bytesOf(whole, batch))
+  whole.dispose()
+  for (const stop of [0, 1, 2]) {
+    const folder = join(t.testdirName, 'parts', String(stop))
+    const first = new TextStates(() => kept(clip), folder)
+    for (const batch of batches.slice(0, stop + 1)) bytesOf(first, batch)
+    first.dispose()
+    const again = new TextStates(() => kept(clip), folder)
+    batches.forEach((batch, i) => {
+      if (i >= stop) t.ok(bytesOf(again, batch).equals(expected[i]), `from ${stop}, batch ${i}`)
+    })
+    again.dispose()
+  }
+})
+
+t.test('an encoder that is not needed any more is freed, and comes back', async (t) => {
+  let loads = 0
   const before = native.memory(testDevice).liveBytes
-  const states = await TextStates.build(clip, captions, () => file)
+  const states = new TextStates(() => {
+    loads++
+    return loadTextEncoder(join(data, 'clip'), testDevice)
+  }, t.testdir())
+  const take = (caption: string): void => scope(() => void states.batch([caption], testDevice))
+  take('a')
+  const loaded = native.memory(testDevice).liveBytes
+  for (let i = 0; i < 1000; i++) take('a')
+  t.ok(native.memory(testDevice).liveBytes < loaded)
+  t.equal(loads, 1)
+  take('b')
+  t.equal(loads, 2)
   states.dispose()
-  await t.rejects(
-    TextStates.build(clip, captions.slice(0, 40), () => file),
-    { code: 'ERR_FILE', message: /does not hold 40 captions/ },
-  )
-  writeFileSync(file, readFileSync(file).subarray(0, 1000))
-  await t.rejects(
-    TextStates.build(clip, captions, () => file),
-    { code: 'ERR_FILE' },
-  )
-  t.ok(existsSync(file))
   t.equal(native.memory(testDevice).liveBytes, before)
+})
+
+t.test('a damaged file is named', async (t) => {
+  const folder = t.testdir()
+  scope(() => {
+    const states = new TextStates(() => kept(clip), folder)
+    states.batch(captions, testDevice)
+    states.dispose()
+  })
+  const [cache] = readdirSync(folder)
+  const name = readdirSync(join(folder, cache)).find((file) => file.endsWith('.data'))!
+  const bytes = readFileSync(join(folder, cache, name))
+  bytes[1000] ^= 4
+  writeFileSync(join(folder, cache, name), bytes)
+  const states = new TextStates(() => kept(clip), folder)
+  scope(() =>
+    t.throws(() => states.batch(captions, testDevice), {
+      code: 'ERR_FILE',
+      message: /\.data is damaged.*remove the folder/,
+    }),
+  )
+  states.dispose()
 })

@@ -1,0 +1,92 @@
+/** The thread of a `Loader`: opens the data, then answers requests for batches in their order. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { StarError } from '../native/index.js'
+import { BadRecords } from './bad-records.js'
+import { ImageCaptionDataset } from './dataset.js'
+import type { FilterCounts } from './filters.js'
+import type { ThreadOptions } from './loader.js'
+import { type LoadedSample, Pipeline } from './pipeline.js'
+import { RecordCache } from './record-cache.js'
+import { PackSource, type SampleSource } from './source.js'
+import { TarSource } from './tar-source.js'
+
+/** To the thread: a batch, of a generation; from `state` on where it begins one. */
+export interface Request {
+  generation: number
+  count: number
+  state?: unknown
+}
+
+export interface BatchMessage {
+  kind: 'batch'
+  generation: number
+  samples: (Omit<LoadedSample, 'key'> & { key: Uint8Array | null })[]
+  epoch: number
+  state: unknown
+  leftOut: FilterCounts
+}
+
+/** From the thread. */
+export type Message =
+  | { kind: 'ready'; share: number | null; state: unknown; leftOut: FilterCounts }
+  | { kind: 'bad'; message: string }
+  | { kind: 'error'; code: string; message: string }
+  | BatchMessage
+
+/** Where nobody knows how many records there are, the share of bad ones is taken of at least so many. */
+const leastTotal = 1000
+
+const port = parentPort!
+const send = (message: Message, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer)
+
+const asStarError = (error: unknown): StarError =>
+  error instanceof StarError ? error : new StarError('ERR_INTERNAL', `loading of data failed: ${String(error)}`)
+
+function tellError(error: unknown): void {
+  const { code, message } = asStarError(error)
+  send({ kind: 'error', code, message })
+}
+
+async function open(options: ThreadOptions): Promise<void> {
+  let total = (): number => leastTotal
+  const bad = new BadRecords(
+    options.badShare,
+    () => total(),
+    (message) => send({ kind: 'bad', message }),
+  )
+  if (options.packs) {
+    const dataset = await ImageCaptionDataset.open(options.packs, options)
+    total = () => dataset.length + dataset.unknown.length
+    for (const record of dataset.unknown) bad.add(record, `${record} has no entry in its info file`)
+    return serve(new PackSource(dataset, options), bad, options)
+  }
+  const source = await TarSource.open(options.tars!, options, (name, message) => bad.add(name, message))
+  total = () => Math.max(leastTotal, source.seen)
+  serve(source, bad, options)
+}
+
+function serve(source: SampleSource, bad: BadRecords, options: ThreadOptions): void {
+  const cache = options.cacheFolder === null ? null : new RecordCache(options.cacheFolder)
+  const pipeline = new Pipeline(source, { ...options, cache, bad })
+  let epoch = 0
+  send({ kind: 'ready', share: source.share, state: source.state(), leftOut: source.leftOut })
+  // Batches may be ready in another order than they were asked for.
+  let answered: Promise<void> = Promise.resolve()
+  port.on('message', ({ generation, count, state }: Request) => {
+    if (state !== undefined) pipeline.restore(state)
+    const batch = pipeline.next(count)
+    batch.catch(() => {})
+    answered = answered.then(async () => answer(generation, await batch)).catch(tellError)
+  })
+
+  function answer(generation: number, batch: Awaited<ReturnType<Pipeline['next']>>): void {
+    // What this process made of an epoch is known in the next.
+    if (batch.epoch !== epoch) cache?.refresh()
+    epoch = batch.epoch
+    const buffers = batch.samples.flatMap(({ pixels }) => (pixels ? [pixels.buffer as ArrayBuffer] : []))
+    const samples = batch.samples.map((sample) => ({ ...sample, key: sample.key && Uint8Array.from(sample.key) }))
+    send({ kind: 'batch', generation, ...batch, samples, leftOut: source.leftOut }, buffers)
+  }
+}
+
+open(workerData as ThreadOptions).catch(tellError)

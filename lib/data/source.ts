@@ -1,0 +1,91 @@
+/** Where a loader takes samples from: an endless order of images with captions, whose place can be saved. */
+import type { ImageCaptionDataset } from './dataset.js'
+import type { FilterCounts } from './filters.js'
+import { EpochSampler, type SamplerOptions } from './sampler.js'
+
+/** A sample that was not decoded yet. */
+export interface SourceSample {
+  /** Name of the sample in its data set. */
+  id: string
+  captions: readonly string[]
+  /** What errors call it. */
+  describe: string
+  /** The encoded image. @throws ERR_FILE when it cannot be read */
+  read(): Promise<Uint8Array>
+  /** The sample to take in its place when it is damaged; null: none, it is left out of the order. */
+  substitute: (() => SourceSample) | null
+}
+
+export interface SourceStep {
+  sample: SourceSample
+  /** Counted from 0. */
+  epoch: number
+  /** Number of the sample in the epoch of this process. */
+  position: number
+  /** Where the source goes on behind this sample. */
+  after: unknown
+}
+
+export interface SampleSource {
+  /** Samples of an epoch in this process; null where only reading all tells. */
+  readonly share: number | null
+  /** Samples left out, by filter; of a stream those met so far. */
+  readonly leftOut: FilterCounts
+  /** The next sample; null at the end of the epoch where the source has only one. */
+  next(): Promise<SourceStep | null>
+  state(): unknown
+  restore(state: unknown): void
+  close(): void
+}
+
+/** Samples of packs, in the order of an `EpochSampler`. In place of a damaged one stands the next of the data set. */
+export class PackSource implements SampleSource {
+  readonly #sampler: EpochSampler
+  readonly #dataset: ImageCaptionDataset
+  readonly #once: boolean
+
+  constructor(dataset: ImageCaptionDataset, options: Omit<SamplerOptions, 'length'> & { once?: boolean }) {
+    this.#dataset = dataset
+    this.#sampler = new EpochSampler({ ...options, length: dataset.length })
+    this.#once = options.once ?? false
+  }
+
+  get share(): number {
+    return this.#sampler.share
+  }
+
+  get leftOut(): FilterCounts {
+    return this.#dataset.leftOut
+  }
+
+  async next(): Promise<SourceStep | null> {
+    const before = this.#sampler.state()
+    if (this.#once && before.position === this.share) return null
+    const [index] = this.#sampler.next(1)
+    const after = this.#sampler.state()
+    return { sample: this.#sample(index), epoch: after.epoch, position: after.position - 1, after }
+  }
+
+  #sample(index: number): SourceSample {
+    const dataset = this.#dataset
+    return {
+      id: dataset.id(index),
+      captions: dataset.captions(index),
+      describe: dataset.describe(index),
+      read: () => dataset.read(index),
+      substitute: () => this.#sample((index + 1) % dataset.length),
+    }
+  }
+
+  state(): unknown {
+    return this.#sampler.state()
+  }
+
+  restore(state: unknown): void {
+    this.#sampler.restore(state as ReturnType<EpochSampler['state']>)
+  }
+
+  close(): void {
+    this.#dataset.close()
+  }
+}
