@@ -101,18 +101,36 @@ function optimizerOf(given: Given): Record<string, unknown> {
   }
 }
 
-function dataOf(given: Given, scales: readonly number[]): Record<string, unknown> {
-  const { keys } = given
-  const { lmdb_dirs: packs } = keys.data_args
-  if (!packs)
+/** Packs, or tars where using_webtar says so. */
+function imagesOf(given: Given): Record<string, unknown> {
+  const { keys, name } = given
+  const { lmdb_dirs: packs, lmdb_dirs_val: heldOutPacks } = keys.data_args
+  if (!keys.using_webtar) {
+    if (packs) return { packs, heldOutPacks }
     throw complaint(
       given,
       '"data_args.lmdb_dirs" is missing: name the packs to train on, or set using_webtar and web_tar_root',
     )
+  }
+  if (!keys.web_tar_root)
+    throw complaint(
+      given,
+      `"web_tar_root" is missing, though ${name('using_webtar')} is true: name the tars to train on`,
+    )
+  if (!keys.web_tar_len)
+    throw complaint(given, '"web_tar_len" is missing: say how many images of the tars make an epoch')
+  return { tars: keys.web_tar_root, heldOutTars: keys.web_tar_root_val, tarSamples: keys.web_tar_len }
+}
+
+function dataOf(given: Given, scales: readonly number[]): Record<string, unknown> {
+  const { patch_size: patch, hflip, workers, prompt_length: length } = given.keys
   return {
-    packs,
-    resolution: scales[scales.length - 1] * keys.patch_size,
-    flip: keys.hflip ? 0.5 : 0,
+    ...imagesOf(given),
+    resolution: scales[scales.length - 1] * patch,
+    flip: hflip ? 0.5 : 0,
+    // 0 leaves the number to the loader, -1 stands for no process beside the training.
+    ...(workers !== 0 && { workers: Math.max(1, workers) }),
+    ...(Array.isArray(length) && { filters: { captionLength: length } }),
   }
 }
 
@@ -187,12 +205,9 @@ const unknownHere: readonly (readonly [PublishedKey, (keys: PublishedConfig, kin
   ['pg', (keys) => keys.pg > 0],
   ['drop_scale_length', (keys) => keys.drop_scale_length != null],
   ['pretrained_ckpt', (keys, kind) => kind === 'transformer' && keys.pretrained_ckpt != null],
-  ['using_webtar', (keys) => keys.using_webtar],
-  ['hflip', (keys) => keys.hflip],
 ]
 const saidOnly: readonly PublishedKey[] = [
-  ...(['val_it', 'print_every', 'instance_prompt', 'infer_bsz', 'workers', 'prompt_length'] as const),
-  ...(['pg0', 'pgwp', 'web_tar_root', 'web_tar_root_val', 'web_tar_len', 'web_tar_len_val'] as const),
+  ...(['val_it', 'print_every', 'instance_prompt', 'infer_bsz', 'pg0', 'pgwp'] as const),
 ]
 
 function noticesOf(given: Given, kind: PublishedKind): string[] {
@@ -202,7 +217,13 @@ function noticesOf(given: Given, kind: PublishedKind): string[] {
     return says(key) && keys[key] !== usual ? [`${name(key)} ${shown(keys[key])} has no effect: ${why}`] : []
   })
   notices.push(...saidOnly.filter(says).map((key) => `${name(key)} has no effect yet`))
-  if (keys.data_args.lmdb_dirs_val) notices.push('"data_args.lmdb_dirs_val" has no effect yet')
+  const tars = (['web_tar_root', 'web_tar_root_val', 'web_tar_len'] as const).filter((key) => says(key))
+  if (!keys.using_webtar && tars.length > 0)
+    notices.push(`${tars.map(name).join(', ')}: no effect, because using_webtar is false`)
+  if (keys.using_webtar && keys.data_args.lmdb_dirs)
+    notices.push('"data_args": no effect, because using_webtar is true')
+  if (says('web_tar_len_val'))
+    notices.push(`${name('web_tar_len_val')} has no effect: all images of web_tar_root_val are validated on`)
   const own = saidByBase.filter(says)
   if (kind === 'sampler' && own.length > 0)
     notices.push(

@@ -137,6 +137,14 @@ t.test('each key has its meaning', async (t) => {
     [{ ckpt_path: '/a' }, { tokenizer: '/a/vae_ch160v4096z32.pth' }],
     [{ ckpt_path: '../a' }, { tokenizer: '../a/vae_ch160v4096z32.pth' }],
     [{ data_args: { lmdb_dirs: ['a', 'b'] } }, { data: { packs: ['a', 'b'] } }],
+    [{ data_args: { lmdb_dirs: 'a', lmdb_dirs_val: 'b' } }, { data: { packs: ['a'], heldOutPacks: ['b'] } }],
+    [{ hflip: true, workers: 3, prompt_length: [3, 2000] }, { data: { flip: 0.5, workers: 3 } }],
+    [{ prompt_length: [3, 2000] }, { data: { filters: { captionLength: [3, 2000] } } }],
+    [{ workers: -1, prompt_length: 77 }, { data: { workers: 1, flip: 0 } }],
+    [
+      { using_webtar: true, web_tar_root: 'a', web_tar_root_val: ['b'], web_tar_len: 100 },
+      { data: { tars: ['a'], heldOutTars: ['b'], tarSamples: 100 } },
+    ],
     [{ text_enc: 't5', text_enc_path: 't5-xl' }, { textEncoder: 't5-xl' }],
   ]
   for (const [keys, expected] of cases) t.match(run(keys), expected, JSON.stringify(keys))
@@ -191,6 +199,8 @@ t.test('mistakes are named in one line', async (t) => {
   refused({ pn: '1_2', patch_nums: [1, 3] }, /"pn" is 1_2, but "patch_nums" is 1_3: keep one of them/)
   refused({ opt: 'lion' }, /"opt" is "lion", expected adamw/)
   refused({ bs: 10, ac: 4 }, /"bs" is 10, which "ac" \(4\) micro-batches cannot share evenly|"ac" is 4/)
+  refused({ using_webtar: true }, /"web_tar_root" is missing, though "using_webtar" is true/)
+  refused({ using_webtar: true, web_tar_root: 'a' }, /"web_tar_len" is missing/)
   refused({ data_args: {} }, /"data_args\.lmdb_dirs" is missing/)
   refused({ from_scratch: false }, /"from_scratch" is false, which would zero/)
   refused({ prompt_length: 120 }, /"prompt_length" is 120, but a clip encoder takes 77 tokens/)
@@ -216,6 +226,12 @@ t.test('what has no effect is said, and only that', async (t) => {
     /^"tf32" true has no effect: products of f32/,
     /^"fuse" false has no effect/,
     /^"same_seed_for_all_ranks" 3 has no effect/,
+  ])
+  const tars = { web_tar_root: 'a', web_tar_len: 1 }
+  t.match(read(tars).notices, [/^"web_tar_root", "web_tar_len": no effect, because using_webtar is false/])
+  t.match(read({ ...tars, using_webtar: 1, web_tar_len_val: 1 }).notices, [
+    /^"data_args": no effect, because using_webtar is true/,
+    /^"web_tar_len_val" has no effect: all images/,
   ])
   t.match(read({}, flags(['local-rank', '1'])).notices, [
     /^--local_rank 1 has no effect: ranks come from the environment/,
