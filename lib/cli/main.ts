@@ -11,6 +11,7 @@ import { Interrupted } from './interrupt.js'
 import { addLaunchCommand } from './launch.js'
 import { addSampleCommand } from './sample.js'
 import { addTrainCommands } from './train.js'
+import { addWatchCommands } from './watch.js'
 
 /** Exit codes: 0 done, 1 a fault of the program, 2 a mistake in what was asked or a problem of the system, 130 Ctrl-C. */
 export const exitCodes = { done: 0, fault: 1, mistake: 2, interrupted: 130 } as const
@@ -46,6 +47,7 @@ Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error co
   addTrainCommands(star)
   addConfigCommand(star)
   addLaunchCommand(star)
+  addWatchCommands(star)
   addDataCommand(star)
   addConvertCommand(star)
   for (const command of [star, ...star.commands, ...star.commands.flatMap((child) => child.commands)])
