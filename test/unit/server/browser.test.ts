@@ -1,0 +1,102 @@
+/** The page in a real Chromium. Skipped where none is installed: Debian's package is `chromium`. */
+import { appendFileSync, existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
+import { type Browser, chromium, type Page } from 'playwright-core'
+import t from 'tap'
+import { openRuns, report, serveRuns } from '../../../lib/server/index.js'
+import { addPictures, metricsLine, writeSampleRun } from '../../support/sample-run.js'
+
+const program = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/google-chrome'].find(
+  (path) => path !== undefined && existsSync(path),
+)
+const skip = program ? false : 'no Chromium was found (CHROMIUM, /usr/bin/chromium, /usr/bin/google-chrome)'
+
+/** Pixels of a chart's canvas that are not transparent. */
+const painted = (page: Page, metric: string): Promise<number> =>
+  page.evaluate((name) => {
+    const scope = globalThis as unknown as { document: { querySelectorAll(q: string): Iterable<never> } }
+    type Canvas = {
+      width: number
+      height: number
+      getContext(kind: string): { getImageData(...box: number[]): { data: Uint8Array } }
+    }
+    type Figure = { querySelector(q: string): { textContent: string } & Canvas }
+    const figure = [...scope.document.querySelectorAll('.charts figure')].find(
+      (candidate: Figure) => candidate.querySelector('.metric').textContent === name,
+    ) as unknown as Figure
+    const canvas = figure.querySelector('canvas')
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+    return data.filter((value, i) => i % 4 === 3 && value > 0).length
+  }, metric)
+
+/** Waits for what the page comes to; its own rules forbid playwright's way of doing that inside of it. */
+async function until(what: string, reached: () => Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + 20_000; !(await reached()); await delay(20))
+    if (Date.now() > end) throw new Error(`not seen within 20 s: ${what}`)
+}
+
+/** Whether all pictures that the selector names have loaded. */
+const loaded = (page: Page, selector: string): Promise<boolean> =>
+  page
+    .locator(selector)
+    .evaluateAll((images) => images.every((image) => (image as unknown as { naturalWidth: number }).naturalWidth > 0))
+
+t.test('the page in a browser', { skip }, async (t) => {
+  const folder = t.testdir({})
+  const run = writeSampleRun(folder)
+  const other = writeSampleRun(folder, { name: 'other', steps: 100 })
+  const browser: Browser = await chromium.launch({ executablePath: program, args: ['--no-sandbox'] })
+  t.teardown(() => browser.close())
+  const open = async (address: string): Promise<{ page: Page; faults: string[] }> => {
+    const page = await browser.newPage({ viewport: { width: 1000, height: 800 } })
+    const faults: string[] = []
+    page.on('pageerror', (error) => faults.push(error.message))
+    page.on('console', (message) => message.type() === 'error' && faults.push(message.text()))
+    await page.goto(address)
+    await page.waitForSelector('.charts canvas')
+    await until('all charts', async () => (await page.locator('.charts canvas').count()) >= 6)
+    return { page, faults }
+  }
+
+  await t.test('live: curves, pictures, new points, hiding a run', async (t) => {
+    const server = await serveRuns(openRuns([run, other]), { host: '127.0.0.1', port: 0, interval: 50 })
+    t.teardown(() => server.close())
+    const { page, faults } = await open(server.address)
+    const metrics = await page.locator('.charts .metric').allTextContents()
+    t.same(metrics, ['loss', 'Lm', 'Accm', 'learningRate', 'L1', 'L10'], 'grouped and in order')
+    t.ok((await painted(page, 'loss')) > 500, 'lines are drawn')
+    t.equal(await page.locator('#state').textContent(), 'live')
+
+    const newest = page.locator('.charts figure').first().locator('.value')
+    t.equal(await newest.count(), 4, 'two runs and their validations')
+    appendFileSync(join(run, 'metrics.jsonl'), `${metricsLine(900)}\n`)
+    await until('the new point', async () => (await newest.first().textContent()) === '0.8')
+    addPictures(run, 200)
+    const moment = page.locator('.moment output').first()
+    await until('the new pictures', async () => (await moment.textContent())!.includes('step 200'))
+    t.equal(await page.locator('.gallery').first().locator('img').count(), 2)
+    await page.locator('.pictures button').nth(1).click()
+    t.equal(await page.locator('dialog img').count(), 2, 'the picture and its scales')
+    await until('both pictures', () => loaded(page, 'dialog img'))
+    await page.locator('dialog button').click()
+
+    await page.locator('#runs input').first().uncheck()
+    await until('one run less', async () => (await newest.count()) === 2)
+    await page.locator('#log').check()
+    await page.locator('#smoothing').fill('0.9')
+    t.ok((await painted(page, 'loss')) > 300, 'drawn on a logarithmic axis')
+    t.same(faults, [])
+  })
+
+  await t.test('a report works without a server', async (t) => {
+    const file = join(folder, 'report.html')
+    writeFileSync(file, report(openRuns([run])))
+    const { page, faults } = await open(pathToFileURL(file).href)
+    t.ok((await painted(page, 'loss')) > 500)
+    await until('all pictures', () => loaded(page, '.pictures img'))
+    t.equal(await page.locator('#state').textContent(), '')
+    t.same(faults, [])
+  })
+})
