@@ -1,9 +1,13 @@
 // The gradients of a linear layer: oneDNN's matrix product, then the passes that its primitives cannot do in the product.
 #include "cpu/cpu_backend.h"
+#include "cpu/widen.h"
 
 namespace star {
 
 void CpuBackend::linear_backward_input(const LinearBackwardInputArgs& args) {
+  // The product of f16 is widened in any case: gelu's derivative then meets it unrounded. bf16 stays with oneDNN's kernels of it.
+  if (args.sum && args.dx.dtype == DType::F16)
+    return widened(*this, "linear_backward_input", DType::F16, args, &CpuBackend::linear_backward_input);
   MatmulArgs m{};
   m.c = args.dx, m.a = args.dy, m.b = args.w;
   m.batch = 1, m.m = args.rows, m.n = args.k, m.k = args.n;

@@ -167,6 +167,13 @@ void tensors_of(F& f, CrossEntropyBackwardArgs& a) {
   f.row(a.targets, 1);
 }
 template <class F>
+void tensors_of(F& f, LinearBackwardInputArgs& a) {
+  f.out(a.dx, a.rows * a.k);
+  f.in(a.dy, a.rows * a.n);
+  f.in(a.w, a.n * a.k);
+  f.in(a.sum, a.rows * a.k);
+}
+template <class F>
 void tensors_of(F& f, MatmulArgs& a) {
   const auto matrices = [&](int64_t stride) { return stride ? a.batch : 1; };
   const int64_t count = a.batch * a.m * a.n;

@@ -99,7 +99,8 @@ TEST_P(GroupNorm, Gradients) {
       const auto dx = empty(count, dtype), dweight = empty(s.c, dtype), dbias = empty(s.c, dtype);
       backend().group_norm_backward(
           {dx, dweight, dbias, device_dy, device_x, mean, rstd, device_weight, device_bias, s.n, s.hw, s.c, s.groups, silu});
-      expect_close("group_norm_backward.dx", dx.values(), r.dx, dtype);
+      const bool few = s.hw * s.c / s.groups < 8;
+      expect_close(few ? "group_norm_backward.dx, few values" : "group_norm_backward.dx", dx.values(), r.dx, dtype);
       expect_close("group_norm_backward.dweight", dweight.values(), r.dweight, dtype);
       expect_close("group_norm_backward.dbias", dbias.values(), r.dbias, dtype);
 

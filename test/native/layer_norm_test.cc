@@ -103,7 +103,7 @@ TEST_P(LayerNorm, Gradients) {
       const auto dscale = empty(c.mod_rows * c.cols, dtype), dshift = empty(c.mod_rows * c.cols, dtype);
       backend().layer_norm_backward({dx, kind == 0 ? Ref{} : dscale.ref(), dshift, device_dy, device_x, mean, rstd,
                                      kind == 0 ? CRef{} : CRef(device_scale), c.rows, c.cols, c.mod_rows, affine});
-      expect_close("layer_norm_backward.dx", dx.values(), r.dx, dtype);
+      expect_close(c.cols < 8 ? "layer_norm_backward.dx, short rows" : "layer_norm_backward.dx", dx.values(), r.dx, dtype);
       if (kind != 0) expect_close("layer_norm_backward.dscale", dscale.values(), r.dscale, dtype);
       expect_close("layer_norm_backward.dshift", dshift.values(), r.dshift, dtype);
     }

@@ -1,6 +1,6 @@
-// How close every op must come to float64. In f32, where orders of additions and a device's exp and log differ, the limit is about
-// five times the largest error that the tests of the op show on the simt backend. In f16 and bf16 it is about twice: there the
-// rounding of the result, by 2^-11 and 2^-8 of it at most, hides everything else.
+// How close every op must come to float64. In f32, where orders of additions and a device's exp and log differ, the limit is
+// about five times the largest error that the tests of the op show on the CPU and simt backends. In f16 and bf16 it is about
+// twice: there the rounding of the result, by 2^-11 and 2^-8 of it at most, hides everything else.
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -40,8 +40,9 @@ constexpr Tolerances kTolerances[] = {
     {"group_norm.mean", 1.6e-6},
     {"group_norm.rstd", 5e-7},
     {"group_norm_backward.dbias", 8e-7, 6e-4, 5e-3},
-    {"group_norm_backward.dweight", 8e-7, 6e-4, 5e-3},
+    {"group_norm_backward.dweight", 5e-6, 6e-4, 5e-3},
     {"group_norm_backward.dx", 7e-7, 5e-4, 4e-3},
+    {"group_norm_backward.dx, few values", 4e-5, 5e-4, 4e-3},  // differences of equal terms: of one value they are 0
     {"gumbel_mix", 5e-6, 7e-4, 5e-3},
     {"heads", 5.5e-7, 5e-4, 4e-3},
     {"heads_backward", 7e-7, 5e-4, 4e-3},
@@ -52,6 +53,7 @@ constexpr Tolerances kTolerances[] = {
     {"layer_norm_backward.dscale", 6e-7, 5e-4, 4e-3},
     {"layer_norm_backward.dshift", 5e-7, 6e-4, 6e-3},
     {"layer_norm_backward.dx", 5e-7, 6e-4, 6e-3},
+    {"layer_norm_backward.dx, short rows", 3e-5, 6e-4, 6e-3},  // as in group_norm_backward
     {"linear_backward_input", 1.5e-6, 5e-4, 4e-3},
     {"linear_backward_weight", 2.5e-6, 5e-4, 4e-3},
     {"linear_backward_weight.dbias", 3e-6, 5e-4, 5e-3},

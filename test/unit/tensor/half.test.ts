@@ -18,10 +18,12 @@ import {
   div,
   embedding,
   exp,
+  feedForward,
   gelu,
   geluErf,
   globalNorm,
   groupNorm,
+  gumbelMix,
   layerNorm,
   leakyRelu,
   linear,
@@ -117,6 +119,11 @@ const cases: Case[] = [
   },
   { name: 'linear', shapes: [[3, 5, 17], [9, 17], [9]], op: (x, w, b) => linear(x, w, b) },
   { name: 'linear with gelu', shapes: [[3, 17], [1100, 17], [1100]], op: (x, w, b) => linear(x, w, b, { gelu: true }) },
+  {
+    name: 'feedForward',
+    shapes: [[3, 5, 17], [24, 17], [24], [9, 24], [9]],
+    op: (x, w1, b1, w2, b2) => feedForward(x, { w1, b1, w2, b2 }),
+  },
   { name: 'conv2d', shapes: [[2, 6, 5, 3], [4, 3, 3, 3], [4]], op: (x, w, b) => conv2d(x, w, b, { padding: 1 }) },
   {
     name: 'layerNorm, affine',
@@ -246,6 +253,13 @@ for (const dtype of ['f16', 'bf16'] as const) {
     close(globalNorm([cast(logits, dtype), logits]), globalNorm([logits, logits]), 'a norm over both types')
     t.same(nearestRow(cast(logits, dtype), cast(logits, dtype)).ids.ints(), [0, 1, 2, 3, 4], 'nearest rows')
     close(max(cast(logits, dtype)), max(logits), 'the largest element')
+
+    const mix = (type: DType): Tensor => {
+      const codebook = cast(cast(signed([50, 7], 5), dtype), type)
+      return gumbelMix(cast(logits, type), signed([5, 50], 6), codebook, { factor: 1, temperature: 0.5 })
+    }
+    t.equal(mix(dtype).dtype, dtype)
+    t.ok(relativeError(floats(mix(dtype)), floats(mix('f32'))) <= tolerance[dtype], 'a mix of codes of both types')
 
     const step = (grad: Tensor): Tensor => {
       const [param, m, v] = [signed([5, 50], 4), zeros([5, 50]), zeros([5, 50])]
