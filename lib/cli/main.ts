@@ -9,6 +9,7 @@ import { addDataCommand } from './data.js'
 import { addInfoCommand } from './info.js'
 import { Interrupted } from './interrupt.js'
 import { addLaunchCommand } from './launch.js'
+import { addPackCommand } from './pack.js'
 import { addSampleCommand } from './sample.js'
 import { addTrainCommands } from './train.js'
 import { addWatchCommands } from './watch.js'
@@ -49,6 +50,7 @@ Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error co
   addLaunchCommand(star)
   addWatchCommands(star)
   addDataCommand(star)
+  addPackCommand(star)
   addConvertCommand(star)
   for (const command of [star, ...star.commands, ...star.commands.flatMap((child) => child.commands)])
     command.exitOverride().configureOutput({ writeErr: () => {} })
