@@ -43,7 +43,7 @@ std::string device_problem() {
 bool CudaBackend::available(std::string* reason) const {
   const std::string problem = device_problem();
   cudaGetLastError();  // what was found out here must not be reported by the next call
-  if (problem.empty()) return Library::cublaslt().available(reason) && Library::cudnn().available(reason);
+  if (problem.empty()) return Library::available({&Library::cublaslt(), &Library::cudnn()}, reason);
   *reason = problem;
   return false;
 }

@@ -40,6 +40,8 @@ Place below(const char* variable, const std::vector<std::string>& folders) {
   return place;
 }
 
+Place cuda_home() { return below("CUDA_HOME", {"lib64", "lib"}); }
+Place python_environment(const char* variable) { return below(variable, {"lib/python3*/site-packages/nvidia/*/lib"}); }
 Place system_toolkits() {
   Place place{"/usr/local/cuda*, /opt/cuda", {}};
   for (const char* pattern : {"/usr/local/cuda/lib64", "/usr/local/cuda-13*/lib64", "/opt/cuda/lib64"})
@@ -62,9 +64,8 @@ Library& Library::cudnn() {
   return *library;
 }
 
-bool Library::open() {
-  const std::vector<std::string> wheels = {"lib/python3*/site-packages/nvidia/*/lib"};
-  std::string broken;  // files that are there and do not load
+void Library::open() {
+  tried_ = true;
   const auto try_folders = [&](const Place& place) {
     for (const std::string& folder : place.folders) {
       const std::string path = folder + "/" + file_;
@@ -72,37 +73,47 @@ bool Library::open() {
       if (stat(path.c_str(), &status) != 0) continue;
       handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
       if (handle_ != nullptr) return true;
-      broken += std::string("; ") + dlerror();
+      broken_ += std::string("; ") + dlerror();
     }
     return false;
   };
 
-  const Place home = below("CUDA_HOME", {"lib64", "lib"}), toolkits = system_toolkits();
-  if (try_folders(home) || try_folders(toolkits)) return true;
+  if (try_folders(cuda_home()) || try_folders(system_toolkits())) return;
   handle_ = dlopen(file_.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (handle_ != nullptr) return true;
+  if (handle_ != nullptr) return;
   const std::string unfound = dlerror();
-  if (unfound.find("No such file") == std::string::npos) broken += "; " + unfound;
-  const Place venv = below("VIRTUAL_ENV", wheels), conda = below("CONDA_PREFIX", wheels);
-  if (try_folders(venv) || try_folders(conda)) return true;
-
-  reason_ = title_ + (broken.empty() ? " was not found: " : " does not load: ") + file_ + " was looked for in " + home.title +
-            ", " + toolkits.title + ", the system's library path, " + venv.title + ", " + conda.title + broken +
-            ". Install it with the CUDA 13 toolkit and set CUDA_HOME, or activate a Python environment and run: pip install " +
-            wheel_;
-  return false;
+  if (unfound.find("No such file") == std::string::npos) broken_ += "; " + unfound;
+  if (!try_folders(python_environment("VIRTUAL_ENV"))) try_folders(python_environment("CONDA_PREFIX"));
 }
 
-bool Library::available(std::string* reason) {
+bool Library::available(const std::vector<Library*>& wanted, std::string* reason) {
   const std::lock_guard<std::mutex> lock(mutex);
-  if (handle_ == nullptr && reason_.empty()) open();
-  if (handle_ == nullptr && reason != nullptr) *reason = reason_;
-  return handle_ != nullptr;
+  std::string titles, files, broken, wheels;
+  int missing = 0;
+  for (Library* library : wanted) {
+    if (!library->tried_) library->open();
+    if (library->handle_ != nullptr) continue;
+    const char* const joint = missing++ > 0 ? " and " : "";
+    titles += joint + library->title_;
+    files += joint + library->file_;
+    broken += library->broken_;
+    wheels += " " + library->wheel_;
+  }
+  if (missing == 0) return true;
+  const bool one = missing == 1;
+  const std::string fault =
+      broken.empty() ? (one ? " was not found: " : " were not found: ") : (one ? " does not load: " : " do not load: ");
+  if (reason != nullptr)
+    *reason = titles + fault + files + (one ? " was" : " were") + " looked for in " + cuda_home().title + ", " +
+              system_toolkits().title + ", the system's library path, " + python_environment("VIRTUAL_ENV").title + ", " +
+              python_environment("CONDA_PREFIX").title + broken + ". Install " + (one ? "it" : "them") +
+              " with the CUDA 13 toolkit and set CUDA_HOME, or activate a Python environment and run: pip install" + wheels;
+  return false;
 }
 
 void* Library::symbol(const char* name) {
   std::string reason;
-  if (!available(&reason)) fail(ErrorCode::Device, "%s", reason.c_str());
+  if (!available({this}, &reason)) fail(ErrorCode::Device, "%s", reason.c_str());
   void* address = dlsym(handle_, name);
   if (address == nullptr)
     fail(ErrorCode::Device, "%s: %s has no function %s: install a newer version (pip install --upgrade %s)", title_.c_str(),

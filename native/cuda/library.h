@@ -14,8 +14,9 @@ class Library {
 
   Library(std::string title, std::string file, std::string wheel);
 
-  // Opens the library if that has not been tried; false with where it was looked for and the remedy.
-  bool available(std::string* reason);
+  // Opens the libraries where that has not been tried. False where one cannot be opened, with all that are missing, where they
+  // were looked for and the remedy.
+  static bool available(const std::vector<Library*>& wanted, std::string* reason);
 
   // The address of an exported function. Throws ERR_DEVICE if the library is not available or has no such function.
   void* symbol(const char* name);
@@ -27,11 +28,12 @@ class Library {
   }
 
  private:
-  bool open();
+  void open();
 
   std::string title_, file_, wheel_;
+  bool tried_ = false;
   void* handle_ = nullptr;
-  std::string reason_;  // why it could not be opened; empty before the first try
+  std::string broken_;  // the linker's words about files that are there and do not load
 };
 
 }  // namespace star

@@ -9,6 +9,7 @@
 
 #include "simt/check.h"
 #include "simt/grid.h"
+#include "simt/machine.h"
 #include "simt/memory.h"
 #include "simt/stream.h"
 
@@ -114,8 +115,10 @@ cudaError_t cudaPeekAtLastError() { return star::simt::last_error; }
 cudaError_t cudaGetLastError() { return std::exchange(star::simt::last_error, cudaSuccess); }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
-  return cudaSuccess;
+  const auto machine = star::simt::Machine::from_environment();
+  *count = machine.devices;
+  if (machine.driver < CUDART_VERSION / 1000 * 1000) return report(cudaErrorInsufficientDriver);
+  return report(machine.devices > 0 ? cudaSuccess : cudaErrorNoDevice);
 }
 cudaError_t cudaGetDevice(int* device) {
   *device = 0;
@@ -134,8 +137,9 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->regsPerBlock = 65536;
   properties->warpSize = 32;
   properties->maxThreadsPerBlock = 1024;
-  properties->major = 8;
-  properties->minor = 0;
+  const int capability = star::simt::Machine::from_environment().capability;
+  properties->major = capability / 10;
+  properties->minor = capability % 10;
   properties->multiProcessorCount = star::simt::kMultiprocessors;
   properties->maxThreadsPerMultiProcessor = 2048;
   properties->l2CacheSize = 40 << 20;
@@ -159,10 +163,13 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 }
 cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 cudaError_t cudaDriverGetVersion(int* version) {
+  *version = star::simt::Machine::from_environment().driver;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
   *version = CUDART_VERSION;
   return cudaSuccess;
 }
-cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;  // a hint

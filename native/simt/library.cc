@@ -76,7 +76,7 @@ Library& Library::cudnn() {
   return library;
 }
 
-bool Library::available(std::string*) { return true; }
+bool Library::available(const std::vector<Library*>&, std::string*) { return true; }
 
 void* Library::symbol(const char* name) {
   for (const Function& function : kFunctions)

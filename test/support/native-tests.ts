@@ -7,9 +7,10 @@ import { packageRoot } from '../../lib/native/index.js'
 export interface NativeTest {
   name: string
   passed: boolean
-  /** What failed, or why it was skipped. */
+  /** What failed. */
   message: string
-  skipped: boolean
+  /** Why the test left itself out, or null. One that gives no reason has failed. */
+  skipped: string | null
 }
 
 interface GoogleTestResults {
@@ -52,23 +53,32 @@ export async function runNativeTests(
   })
   if (existsSync(json)) {
     const results = JSON.parse(readFileSync(json, 'utf8')) as GoogleTestResults
+    // The results say that a test was skipped, and only what was printed says why.
+    const reasons = new Map(
+      [...printed.matchAll(/: Skipped\n(.*)\n[\s\S]*?^\[ {2}SKIPPED \] (\S+)/gm)].map(([, reason, name]) => [
+        name,
+        reason,
+      ]),
+    )
     return results.testsuites.flatMap((suite) =>
-      suite.testsuite.map((test) => ({
-        name: `${suite.name}.${test.name}`,
-        passed: test.status === 'RUN' && !test.failures?.length,
-        skipped: test.result === 'SKIPPED',
-        message: (test.failures ?? []).map(({ failure }) => failure).join('\n'),
-      })),
+      suite.testsuite.map((test) => {
+        const name = `${suite.name}.${test.name}`
+        const failures = (test.failures ?? []).map(({ failure }) => failure)
+        const reason = test.result === 'SKIPPED' ? (reasons.get(name) ?? '') : null
+        if (reason === '') failures.push('the test was skipped without a reason')
+        const passed = test.status === 'RUN' && failures.length === 0
+        return { name, passed, message: failures.join('\n'), skipped: passed ? reason : null }
+      }),
     )
   }
   const passed = [...printed.matchAll(/^\[ {7}OK \] (\S+)/gm)].map(([, name]) => name)
   const started = [...printed.matchAll(/^\[ RUN {6}\] (\S+)/gm)].map(([, name]) => name)
   return [
-    ...passed.map((name) => ({ name, passed: true, skipped: false, message: '' })),
+    ...passed.map((name) => ({ name, passed: true, skipped: null, message: '' })),
     {
       name: started.at(-1) ?? binary,
       passed: false,
-      skipped: false,
+      skipped: null,
       message: `the process ended (${end})\n${printed.slice(-6000)}`,
     },
   ]
