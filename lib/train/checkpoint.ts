@@ -4,19 +4,22 @@
  */
 import { readSafetensors, writeSafetensors } from '../checkpoint/index.js'
 import { StarError } from '../native/index.js'
-import type { Module } from '../nn/index.js'
-import type { AdamW, Ema } from '../optim/index.js'
+import type { AdamW, Ema, LossScaleState } from '../optim/index.js'
 import { scope, type Tensor } from '../tensor/index.js'
+import type { TrainedWeights } from './trained-weights.js'
 
 export interface CheckpointState {
   /** Steps done. */
   step: number
   /** State of the task: random numbers, the place in the data. */
   task: unknown
+  /** In f16 runs. */
+  lossScale?: LossScaleState
 }
 
 export interface CheckpointParts {
-  model: Module
+  /** Written in f32, whatever the precision of the run. */
+  model: TrainedWeights
   optimizer: AdamW
   ema: Ema | null
 }
@@ -25,7 +28,7 @@ function* prefixed(prefix: string, tensors: Iterable<[string, Tensor]>): Generat
   for (const [name, tensor] of tensors) yield [prefix + name, tensor]
 }
 
-function* modelTensors(model: Module): Generator<[string, Tensor]> {
+function* modelTensors(model: TrainedWeights): Generator<[string, Tensor]> {
   for (const { name, tensor } of model.namedTensors()) yield [name, tensor]
 }
 

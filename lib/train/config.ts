@@ -9,11 +9,19 @@ import { dataSchema } from './config/data.js'
 import { optimizerSchema } from './config/optimizer.js'
 import { workSchema } from './config/work.js'
 
+const precision = z
+  .enum(['f32', 'f16', 'bf16'])
+  .default('f32')
+  .describe(
+    'of weights, activations and gradients while computing; the weights that are stepped and saved are f32 always',
+  )
+
 const common = {
   runFolder: z.string().min(1).describe('folder of the run; a run goes on from the checkpoint it finds there'),
   seed: z.int().min(0).default(0).describe('of first weights, order of images, captions and dropout'),
   data: dataSchema,
   optimizer: optimizerSchema,
+  precision,
   work: workSchema.prefault({}),
 }
 
@@ -71,6 +79,10 @@ export const transformerRunSchema = z.strictObject({
     .describe('minilm-l6, or a Hugging Face folder with a CLIP text model or a T5 model'),
   model: starOptionsSchema.omit({ patchNums: true, vocabSize: true, latentChannels: true, textWidth: true }),
   init: initScalesSchema.prefault({}),
+  recompute: z
+    .boolean()
+    .default(false)
+    .describe('keep the input of each block alone and compute it again during backward: less memory, more time'),
   labelSmoothing: z.number().min(0).lt(1).default(0).describe('part of the target spread over all codes'),
   textDropout,
   sampling: z

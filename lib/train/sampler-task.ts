@@ -1,16 +1,22 @@
 /** Training of a sampler head on the features of a frozen transformer, as a masked model of each scale's tokens. */
-import { writeModelFolder } from '../checkpoint/index.js'
+import { type NamedTensors, writeModelFolder } from '../checkpoint/index.js'
 import { loadPart, type ModelSource } from '../models/source.js'
 import { SamplerHead, type StarConfig, StarTransformer, samplerLoss } from '../models/star/index.js'
 import { textEncoderReference } from '../models/text/load.js'
 import { StarError } from '../native/index.js'
-import { backward, concat, crossEntropy, mul, noGrad, Random, reshape, slice, Tensor } from '../tensor/index.js'
+import { concat, crossEntropy, mul, noGrad, Random, reshape, slice, Tensor } from '../tensor/index.js'
 import type { SamplerRunConfig } from './config.js'
 import type { RunFolder } from './run-folder.js'
 import type { Metrics, Task, TaskContext } from './task.js'
-import { openSource, type TokenBatch, TokenData, type TokenSamples } from './token-data.js'
+import { openSource, splitSamples, type TokenBatch, TokenData, type TokenSamples } from './token-data.js'
 
-class SamplerTask implements Task<TokenSamples> {
+/** A micro-batch: samples, and 1 for each of their tokens that is known, (B·n). */
+interface Part {
+  samples: TokenSamples
+  known: Float32Array
+}
+
+class SamplerTask implements Task<TokenSamples, Part> {
   readonly model: SamplerHead
   readonly #base: StarTransformer
   #random: Random
@@ -41,10 +47,17 @@ class SamplerTask implements Task<TokenSamples> {
     return this.data.next(count, this.#random, this.config.textDropout)
   }
 
-  forwardBackward(samples: TokenSamples): Metrics {
-    const batch = this.data.batch(samples)
-    const known = this.#drawKnown(samples.ids.length, this.#random)
-    const { logits, targets } = this.#forward(batch, known)
+  split(batch: TokenSamples, count: number): Part[] {
+    const known = this.#drawKnown(batch.ids.length, this.#random)
+    const each = known.length / batch.ids.length
+    return splitSamples(batch, count).map(({ samples, begin, end }) => ({
+      samples,
+      known: known.subarray(begin * each, end * each),
+    }))
+  }
+
+  forwardBackward({ samples, known }: Part, _step: number, backward: (loss: Tensor) => void): Metrics {
+    const { logits, targets } = this.#forward(this.data.batch(samples), known)
     const loss = samplerLoss(logits, targets, known, this.model.levels[this.model.levels.length - 1].end)
     const metrics = openMetrics(logits, targets, known)
     backward(loss)
@@ -71,20 +84,28 @@ class SamplerTask implements Task<TokenSamples> {
     this.data.restore(data)
   }
 
-  exportTo(folder: string): void {
-    writeModelFolder(folder, {
-      config: {
-        name: this.config.name,
-        tokenizer: this.data.tokenizer.config,
-        transformer: this.#base.config,
-        textEncoder: textEncoderReference(this.textEncoder),
-        sampling: { ...this.source.sampling, stableFrom: this.config.stableFrom },
-      },
-      tokenizer: this.data.tokenizer,
-      transformer: this.#base,
-      samplerHead: this.model,
-      dtype: 'f16',
-    })
+  exportTo(folder: string, weights: NamedTensors): void {
+    // A base that was rounded to compute with is read again.
+    const base =
+      this.#base.dtype === 'f32' ? this.#base : new StarTransformer(this.#base.config, { init: null, device: 'cpu' })
+    try {
+      if (base !== this.#base) loadPart(this.source, 'transformer', base)
+      writeModelFolder(folder, {
+        config: {
+          name: this.config.name,
+          tokenizer: this.data.tokenizer.config,
+          transformer: base.config,
+          textEncoder: textEncoderReference(this.textEncoder),
+          sampling: { ...this.source.sampling, stableFrom: this.config.stableFrom },
+        },
+        tokenizer: this.data.tokenizer,
+        transformer: base,
+        samplerHead: weights,
+        dtype: 'f16',
+      })
+    } finally {
+      if (base !== this.#base) base.dispose()
+    }
   }
 
   dispose(): void {
@@ -156,6 +177,7 @@ export async function openSamplerTask(config: SamplerRunConfig, run: RunFolder, 
   const task = new SamplerTask(config, data, transformer, source, textEncoder)
   try {
     loadPart(source, 'transformer', task.base)
+    if (config.precision !== 'f32') for (const tensor of task.base.toHalf(config.precision).values()) tensor.dispose()
   } catch (error) {
     task.dispose()
     throw error

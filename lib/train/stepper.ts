@@ -1,9 +1,13 @@
-/** One step of training: a batch, its gradients, the optimizer at this step's learning rate, averaged weights. */
+/**
+ * One step of training: the gradients of a batch, whole or in micro-batches, the optimizer at this step's learning rate,
+ * averaged weights. In f16 the loss is scaled, and a step whose gradients overflow is left out.
+ */
 import { StarError } from '../native/index.js'
-import { AdamW, Ema, noWeightDecay, scheduled } from '../optim/index.js'
-import { clearTape, scope } from '../tensor/index.js'
+import { AdamW, Ema, LossScaler, noWeightDecay, scheduled } from '../optim/index.js'
+import { backward, clearTape, full, scope, type Tensor } from '../tensor/index.js'
 import type { OptimizerInSteps } from './config/optimizer.js'
-import type { Metrics, Task } from './task.js'
+import type { Batch, Metrics, Task } from './task.js'
+import { type Precision, TrainedWeights } from './trained-weights.js'
 
 export interface StepResult {
   /** Steps done so far, this one included. */
@@ -14,27 +18,34 @@ export interface StepResult {
   metrics: Metrics
   learningRate: number
   weightDecay: number
+  /** Global norm before clipping; infinite where the step was left out. */
   gradNorm: number
 }
 
 export class Stepper {
+  readonly weights: TrainedWeights
   readonly optimizer: AdamW
   readonly ema: Ema | null
-  /** Steps done. */
+  /** In f16 alone: bf16 has f32's range. */
+  readonly scaler: LossScaler | null
+  /** Steps done, those that were left out among them. */
   step = 0
 
   constructor(
     private readonly task: Task,
     private readonly config: OptimizerInSteps,
+    precision: Precision,
   ) {
-    const parameters = [...task.model.namedTensors()].filter((t) => t.trainable)
+    this.weights = new TrainedWeights(task.model, precision)
+    this.scaler = precision === 'f16' ? new LossScaler() : null
+    const parameters = this.weights.parameters()
     this.optimizer = new AdamW(parameters, { betas: config.betas, maxNorm: config.clip, noDecay: noWeightDecay })
     this.ema = config.ema > 0 ? new Ema(parameters, config.ema) : null
   }
 
-  /** @throws ERR_ARGUMENT when the loss or the gradient is no finite number; the weights are spoilt then */
+  /** @throws ERR_ARGUMENT when the loss or the gradient is no finite number (the weights are spoilt then), in f16 at any scale */
   async run(): Promise<StepResult> {
-    const { task, config } = this
+    const { task, config, scaler } = this
     const batch = await task.next(config.batchSize)
     const { lr, weightDecay } = scheduled(config.schedule, {
       step: this.step,
@@ -47,24 +58,61 @@ export class Stepper {
       weightDecayEnd: config.weightDecayEnd ?? config.weightDecay,
     })
     try {
-      const { metrics, gradNorm } = scope(() => {
-        const metrics = task.forwardBackward(batch, this.step)
-        const { gradNorm } = this.optimizer.step({ lr, weightDecay })
-        return { metrics, gradNorm }
-      })
+      const metrics = this.#gradients(batch)
+      const gradNorm = scope(() => this.#update(lr, weightDecay))
       task.model.zeroGrad()
-      if (!Number.isFinite(metrics.loss) || !Number.isFinite(gradNorm))
+      if (gradNorm !== null && !(Number.isFinite(metrics.loss) && Number.isFinite(gradNorm)))
         throw new StarError(
           'ERR_ARGUMENT',
           `the loss is ${metrics.loss} and the gradient norm ${gradNorm} at step ${this.step + 1}: lower the learning rate`,
         )
       this.step += 1
-      this.ema?.update(this.step)
-      task.afterStep?.(this.step)
-      return { step: this.step, epoch: batch.epoch, ids: batch.ids, metrics, learningRate: lr, weightDecay, gradNorm }
+      if (gradNorm !== null) {
+        this.ema?.update(this.step)
+        task.afterStep?.(this.step)
+      }
+      return {
+        step: this.step,
+        epoch: batch.epoch,
+        ids: batch.ids,
+        metrics: scaler ? { ...metrics, lossScale: scaler.scale, skippedSteps: scaler.skipped } : metrics,
+        learningRate: lr,
+        weightDecay,
+        gradNorm: gradNorm ?? Number.POSITIVE_INFINITY,
+      }
     } finally {
       clearTape()
     }
+  }
+
+  /** Leaves the gradients of the batch's mean loss, times the loss scale, in the parameters' `.grad`. */
+  #gradients(batch: Batch): Metrics {
+    const { task, config, step } = this
+    const parts = task.split(batch, config.accumulate, step)
+    const factor = (this.scaler?.scale ?? 1) / parts.length
+    const scaled = (loss: Tensor): void => backward(loss, full(loss.shape, factor, { device: loss.device }))
+    return meanOf(
+      parts.map((part, i) => {
+        if (i === 1) this.#widenGradients()
+        return scope(() => task.forwardBackward(part, step, scaled))
+      }),
+    )
+  }
+
+  /** Gradients of further micro-batches are added in f32. */
+  #widenGradients(): void {
+    for (const { grad } of this.task.model.parameters()) if (grad && grad.dtype !== 'f32') grad.convert('f32').dispose()
+  }
+
+  /** @returns the norm of the gradients, or null when they overflowed and nothing was changed */
+  #update(lr: number, weightDecay: number): number | null {
+    const { scaler } = this
+    const lossScale = scaler?.scale ?? 1
+    if (scaler) {
+      const gradients = this.task.model.parameters().flatMap(({ grad }) => grad ?? [])
+      if (!scaler.accept(gradients)) return null
+    }
+    return this.optimizer.step({ lr, weightDecay, lossScale }).gradNorm
   }
 
   /** Runs `fn` with the averaged weights in place where an average is kept. */
@@ -72,8 +120,26 @@ export class Stepper {
     return this.ema ? this.ema.swapped(fn) : fn()
   }
 
+  /** The weights for use, in f32 and by the model's names: the averaged ones where an average is kept. */
+  *namedTensors(): Generator<{ name: string; tensor: Tensor }> {
+    const averages = new Map(this.ema?.tensors())
+    for (const { name, tensor } of this.weights.namedTensors()) yield { name, tensor: averages.get(name) ?? tensor }
+  }
+
   dispose(): void {
     this.optimizer.dispose()
     this.ema?.dispose()
+    this.weights.dispose()
   }
+}
+
+/** Mean of each figure over the micro-batches that give it. */
+function meanOf(parts: readonly Metrics[]): Metrics {
+  if (parts.length === 1) return parts[0]
+  const mean: Metrics = {}
+  for (const name of new Set(parts.flatMap((part) => Object.keys(part)))) {
+    const values = parts.filter((part) => name in part).map((part) => part[name])
+    mean[name] = values.reduce((sum, value) => sum + value, 0) / values.length
+  }
+  return mean
 }

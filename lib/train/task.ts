@@ -1,5 +1,7 @@
 /** What the training loop asks of a kind of training; tokenizer and transformer implement it. */
+import type { NamedTensors } from '../checkpoint/index.js'
 import type { Module } from '../nn/index.js'
+import type { Tensor } from '../tensor/index.js'
 
 /** Numbers of one step by name (loss, accuracy, …), as logged. */
 export type Metrics = Record<string, number>
@@ -23,29 +25,34 @@ export interface Batch {
   readonly epoch: number
 }
 
-export interface Task<B extends Batch = Batch> {
+export interface Task<B extends Batch = Batch, Part = unknown> {
   /** The module whose parameters are trained and saved. */
   readonly model: Module
   /** Training samples of an epoch in this process; null where only reading all of them tells. */
   readonly sampleCount: number | null
   /**
    * The next samples in order. They are loaded beside training, so this waits only where loading is slower. To be called
-   * right before `forwardBackward`: what `state` gives in between belongs to the batch that was taken.
+   * right before `split`: what `state` gives in between belongs to the batch that was taken.
    */
   next(count: number): Promise<B>
   /**
-   * One forward and backward on these samples, leaving gradients in the parameters' `.grad`.
-   * `step` counts from 0; randomness must come from the task's own Random, so that a resumed run draws the same.
+   * Draws what is random about step `step`, counted from 0, and cuts the batch in `count` equal micro-batches: the draws
+   * are the same whatever the count. They must come from the task's own Random, so that a resumed run draws the same.
    */
-  forwardBackward(batch: B, step: number): Metrics
-  /** Runs after the optimizer's step (dead-code revival, …). */
+  split(batch: B, count: number, step: number): Part[]
+  /**
+   * One forward on a micro-batch and one call of `backward` with its mean loss, which adds gradients to the parameters'
+   * `.grad`. Draws nothing.
+   */
+  forwardBackward(part: Part, step: number, backward: (loss: Tensor) => void): Metrics
+  /** Runs after a step of the optimizer (dead-code revival, …). */
   afterStep?(step: number): void
   /** Loss and quality on held-out data with the weights in place. */
   validate?(): Promise<Metrics>
   /** Everything besides weights that a resumed run needs, the place in the data included, as JSON. */
   state(): unknown
   restore(state: unknown): void
-  /** Writes the trained model for use, with the weights in place. */
-  exportTo(folder: string): void | Promise<void>
+  /** Writes the trained model for use. `weights`: those of `model` in f32, by its names. */
+  exportTo(folder: string, weights: NamedTensors): void | Promise<void>
   dispose(): void
 }

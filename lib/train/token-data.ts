@@ -24,6 +24,25 @@ export interface TokenSamples extends Batch {
   tokens: Int32Array
 }
 
+/** Equal parts of a batch in order, and the places [begin, end) of each. */
+export function splitSamples(
+  batch: TokenSamples,
+  count: number,
+): { samples: TokenSamples; begin: number; end: number }[] {
+  const size = batch.ids.length / count
+  const length = batch.tokens.length / batch.ids.length
+  return Array.from({ length: count }, (_, i) => {
+    const [begin, end] = [i * size, (i + 1) * size]
+    const samples = {
+      epoch: batch.epoch,
+      ids: batch.ids.slice(begin, end),
+      captions: batch.captions.slice(begin, end),
+      tokens: batch.tokens.subarray(begin * length, end * length),
+    }
+    return { samples, begin, end }
+  })
+}
+
 /** What a forward pass by teacher forcing takes, and the tokens it should predict. */
 export interface TokenBatch {
   /** i32 (B, p²) of each scale. */

@@ -1,9 +1,9 @@
 /** Training of the image tokenizer: reconstruction and quantizer loss, a codebook kept alive. */
-import { writeModelFolder } from '../checkpoint/index.js'
+import { type NamedTensors, writeModelFolder } from '../checkpoint/index.js'
 import { type LoadedSample, toTensor } from '../data/index.js'
 import { psnr, Tokenizer, tokenizerObjective } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
-import { backward, keep, noGrad, Random, scope, type Tensor } from '../tensor/index.js'
+import { concat, keep, noGrad, Random, scope, type Tensor } from '../tensor/index.js'
 import { inSteps } from './config/optimizer.js'
 import type { TokenizerRunConfig } from './config.js'
 import { closeLoaders, type Loaders, openLoaders } from './loaders.js'
@@ -21,13 +21,21 @@ interface ImageBatch extends Batch {
   initial: readonly Uint8Array[] | null
 }
 
-class TokenizerTask implements Task<ImageBatch> {
+/** A micro-batch. */
+interface Part extends Omit<ImageBatch, keyof Batch> {
+  /** Whether the batch ends with it. */
+  last: boolean
+}
+
+class TokenizerTask implements Task<ImageBatch, Part> {
   readonly model: Tokenizer
   readonly #config: TokenizerRunConfig
   readonly #loaders: Loaders
   readonly #device: string
   #random: Random
-  #vectors: Tensor | null = null
+  /** Of the step at hand, summed over its micro-batches: uses of the codebook's rows, and the vectors for a revival. */
+  #counts: Float32Array | null = null
+  #vectors: Tensor[] = []
   #initialized = false
 
   constructor(config: TokenizerRunConfig, loaders: Loaders, device: string) {
@@ -49,15 +57,29 @@ class TokenizerTask implements Task<ImageBatch> {
     return { ids: samples.map(({ id }) => id), epoch, pixels: pixelsOf(samples), initial }
   }
 
-  forwardBackward({ pixels, initial }: ImageBatch, step: number): Metrics {
+  split({ pixels, initial }: ImageBatch, count: number): Part[] {
+    // What a step that was left out had gathered.
+    this.#forget()
+    const size = pixels.length / count
+    return Array.from({ length: count }, (_, i) => ({
+      pixels: pixels.slice(i * size, (i + 1) * size),
+      initial: i === 0 ? initial : null,
+      last: i === count - 1,
+    }))
+  }
+
+  forwardBackward({ pixels, initial, last }: Part, step: number, backward: (loss: Tensor) => void): Metrics {
     const images = this.#tensor(pixels)
     if (initial) scope(() => this.model.initializeCodebook(this.#tensor(initial), this.#random))
     const { loss, terms, indices, vectors } = tokenizerObjective(this.model, images, this.#config.loss)
     backward(loss)
     const { codebook } = this.model.quantizer
-    codebook.record(codebook.count(indices))
-    if (this.#revives(step + 1)) this.#vectors = keep(vectors.detach())
-    const usage = codebook.usage()
+    const counts = codebook.count(indices)
+    const before = this.#counts
+    this.#counts = before ? counts.map((n, i) => n + before[i]) : counts
+    if (this.#revives(step + 1)) this.#vectors.push(keep(vectors.detach()))
+    if (last) codebook.record(this.#counts)
+    const usage = last ? codebook.usage() : null
     return {
       loss: loss.item(),
       l1: terms.l1.item(),
@@ -65,20 +87,24 @@ class TokenizerTask implements Task<ImageBatch> {
       detail: terms.detail.item(),
       quantizer: terms.quantizer.item(),
       psnr: psnr(terms.l2.item()),
-      usage: usage.overall,
-      perplexity: usage.perplexity,
+      ...(usage && { usage: usage.overall, perplexity: usage.perplexity }),
     }
   }
 
   afterStep(step: number): void {
-    if (!this.#revives(step) || !this.#vectors) return
-    // A row that met less than a twentieth of an even share has had its chance.
-    const tokens = this.#config.optimizer.batchSize * this.#config.model.patchNums.reduce((n, p) => n + p * p, 0)
-    this.model.quantizer.codebook.revive(this.#vectors, this.#random, {
-      below: (0.05 * tokens) / this.#config.model.vocabSize,
-    })
-    this.#vectors.dispose()
-    this.#vectors = null
+    if (this.#revives(step) && this.#vectors.length > 0) {
+      // A row that met less than a twentieth of an even share has had its chance.
+      const tokens = this.#config.optimizer.batchSize * this.#config.model.patchNums.reduce((n, p) => n + p * p, 0)
+      const below = (0.05 * tokens) / this.#config.model.vocabSize
+      scope(() => this.model.quantizer.codebook.revive(concat(this.#vectors, 0), this.#random, { below }))
+    }
+    this.#forget()
+  }
+
+  #forget(): void {
+    for (const vectors of this.#vectors) vectors.dispose()
+    this.#vectors = []
+    this.#counts = null
   }
 
   /** PSNR of held-out images after the round trip through tokens. */
@@ -110,13 +136,13 @@ class TokenizerTask implements Task<ImageBatch> {
     this.#initialized = true
   }
 
-  exportTo(folder: string): void {
-    writeModelFolder(folder, { config: { name: 'tokenizer', tokenizer: this.#config.model }, tokenizer: this.model })
+  exportTo(folder: string, weights: NamedTensors): void {
+    writeModelFolder(folder, { config: { name: 'tokenizer', tokenizer: this.#config.model }, tokenizer: weights })
   }
 
   dispose(): void {
     this.model.dispose()
-    this.#vectors?.dispose()
+    this.#forget()
     closeLoaders(this.#loaders)
   }
 

@@ -47,7 +47,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
     readonly signal: AbortSignal | undefined,
   ) {
     this.#task = task
-    this.#stepper = new Stepper(task, config.optimizer)
+    this.#stepper = new Stepper(task, config.optimizer, config.precision)
   }
 
   /**
@@ -94,7 +94,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
   }
 
   #parts(): CheckpointParts {
-    return { model: this.#task.model, optimizer: this.#stepper.optimizer, ema: this.#stepper.ema }
+    return { model: this.#stepper.weights, optimizer: this.#stepper.optimizer, ema: this.#stepper.ema }
   }
 
   #resume(): void {
@@ -103,6 +103,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
       try {
         const state = loadCheckpoint(file, parts)
         this.#stepper.step = state.step
+        if (state.lossScale) this.#stepper.scaler?.restore(state.lossScale)
         this.#task.restore(state.task)
         this.run.log(`resumed from step ${step}`)
         return
@@ -117,7 +118,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
   /** Writes a checkpoint of the current step and returns its file. */
   save(): string {
     const file = this.run.checkpointFile(this.step)
-    const state = { step: this.step, task: this.#task.state() }
+    const state = { step: this.step, task: this.#task.state(), lossScale: this.#stepper.scaler?.state() }
     saveCheckpoint(file, this.#parts(), state, this.config)
     this.run.prune(this.config.work.keep)
     return file
@@ -131,7 +132,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
   /** Writes the model for use into the run's `model` folder and returns it. */
   async export(): Promise<string> {
     const folder = this.run.file('model')
-    await this.#stepper.withAverage(() => this.#task.exportTo(folder))
+    await this.#task.exportTo(folder, this.#stepper)
     return folder
   }
 

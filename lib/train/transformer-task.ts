@@ -1,14 +1,27 @@
 /** Training of the transformer on token maps that a frozen tokenizer made, by teacher forcing. */
-import { writeModelFolder } from '../checkpoint/index.js'
-import { drawDropPath, StarTransformer, tokenLoss, tokenMetrics } from '../models/star/index.js'
+import { type NamedTensors, writeModelFolder } from '../checkpoint/index.js'
+import {
+  type DropPath,
+  drawDropPath,
+  StarTransformer,
+  sliceDropPath,
+  tokenLoss,
+  tokenMetrics,
+} from '../models/star/index.js'
 import { textEncoderReference } from '../models/text/load.js'
-import { backward, Random } from '../tensor/index.js'
+import { Random, type Tensor } from '../tensor/index.js'
 import type { TransformerRunConfig } from './config.js'
 import type { RunFolder } from './run-folder.js'
 import type { Metrics, Task, TaskContext } from './task.js'
-import { openSource, TokenData, type TokenSamples } from './token-data.js'
+import { openSource, splitSamples, TokenData, type TokenSamples } from './token-data.js'
 
-class TransformerTask implements Task<TokenSamples> {
+/** A micro-batch: samples, and the branches they leave out. */
+interface Part {
+  samples: TokenSamples
+  dropPath: DropPath
+}
+
+class TransformerTask implements Task<TokenSamples, Part> {
   readonly model: StarTransformer
   #random: Random
 
@@ -32,11 +45,18 @@ class TransformerTask implements Task<TokenSamples> {
     return this.data.next(count, this.#random, this.config.textDropout)
   }
 
-  forwardBackward(samples: TokenSamples): Metrics {
+  split(batch: TokenSamples, count: number): Part[] {
+    const dropPath = drawDropPath(this.model.config, batch.ids.length, this.#random)
+    return splitSamples(batch, count).map(({ samples, begin, end }) => ({
+      samples,
+      dropPath: sliceDropPath(dropPath, begin, end),
+    }))
+  }
+
+  forwardBackward({ samples, dropPath }: Part, _step: number, backward: (loss: Tensor) => void): Metrics {
     const { data, config, model } = this
     const { input, text, targets } = data.batch(samples)
-    const dropPath = drawDropPath(model.config, samples.ids.length, this.#random)
-    const logits = model.forward({ input, text, dropPath }) // (B, L, V)
+    const logits = model.forward({ input, text, dropPath, recompute: config.recompute }) // (B, L, V)
     const loss = tokenLoss(logits, targets, { labelSmoothing: config.labelSmoothing })
     const metrics = flatMetrics(tokenMetrics(logits, targets, model.config.patchNums))
     backward(loss)
@@ -60,7 +80,7 @@ class TransformerTask implements Task<TokenSamples> {
     this.data.restore(data)
   }
 
-  exportTo(folder: string): void {
+  exportTo(folder: string, weights: NamedTensors): void {
     writeModelFolder(folder, {
       config: {
         name: this.config.name,
@@ -70,7 +90,7 @@ class TransformerTask implements Task<TokenSamples> {
         sampling: this.config.sampling,
       },
       tokenizer: this.data.tokenizer,
-      transformer: this.model,
+      transformer: weights,
       dtype: 'f16',
     })
   }

@@ -65,7 +65,7 @@ export function samplerLoss(logits: Tensor, targets: Tensor, known: Float32Array
   const [batch, , vocab] = logits.shape
   const [flat, flatTargets] = rows(logits, targets)
   const device = logits.device
-  const extended = concat([flat, zeros([flat.dim(0), 1], { device })], 1) // (B·n, V + 1)
+  const extended = concat([flat, zeros([flat.dim(0), 1], { device, dtype: flat.dtype })], 1) // (B·n, V + 1)
   const { losses } = crossEntropy(extended, flatTargets)
   const open = Tensor.from(
     known.map((k) => 1 - k),

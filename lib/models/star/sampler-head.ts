@@ -4,7 +4,7 @@
  */
 import { StarError } from '../../native/index.js'
 import { Embedding, Linear, Module } from '../../nn/index.js'
-import { add, concat, keep, layerNorm, reshape, scope, slice, Tensor } from '../../tensor/index.js'
+import { add, cast, concat, type DType, keep, layerNorm, reshape, scope, slice, Tensor } from '../../tensor/index.js'
 import { Block } from './block.js'
 import { type Level, levels, type StarConfig, type StarConfigInput, starConfig } from './config.js'
 import { baseStd, headStd, type ModelInit, normalParameter } from './init.js'
@@ -72,8 +72,15 @@ export class SamplerHead extends Module {
     this.#levelIds = keep(Tensor.from(Int32Array.from(ids), [ids.length], { device: options.device }))
   }
 
+  /** Element type it computes with, and of its logits. Inputs of another one are cast. */
+  get dtype(): DType {
+    return this.headLogits.weight.dtype
+  }
+
   /** Logits (B, n, V) of the tokens of scales [begin, end). @throws ERR_SHAPE */
-  forward({ rows, features, pooled, begin, end }: SamplerHeadInput): Tensor {
+  forward({ begin, end, ...inputs }: SamplerHeadInput): Tensor {
+    const { dtype } = this
+    const [rows, features, pooled] = [inputs.rows, inputs.features, inputs.pooled].map((x) => cast(x, dtype))
     const first = this.levels[begin].begin
     const last = this.levels[end - 1].end
     this.#check(rows, features, pooled, last - first)

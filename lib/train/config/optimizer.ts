@@ -5,6 +5,11 @@ import { schedulePattern } from '../../optim/index.js'
 
 const keys = z.strictObject({
   batchSize: z.int().min(1).describe('images a step'),
+  accumulate: z
+    .int()
+    .min(1)
+    .default(1)
+    .describe('micro-batches that a batch is cut into to save memory; their gradients are summed up'),
   steps: z.int().min(1).optional().describe('length of the training in steps; or give epochs'),
   epochs: z.number().positive().optional().describe('length of the training in passes over all images; or give steps'),
   learningRate: z.number().positive().describe('peak learning rate'),
@@ -38,8 +43,10 @@ const keys = z.strictObject({
 
 /** The lengths are given in one unit each. */
 export const optimizerSchema = keys
-  .superRefine(({ steps, epochs, warmupSteps, warmupEpochs }, context) => {
+  .superRefine(({ batchSize, accumulate, steps, epochs, warmupSteps, warmupEpochs }, context) => {
     const complain = (message: string): void => context.addIssue({ code: 'custom', message })
+    if (batchSize % accumulate !== 0)
+      complain(`batchSize (${batchSize}) is not a multiple of accumulate (${accumulate}): micro-batches are equal`)
     if (steps !== undefined && epochs !== undefined)
       complain(`steps (${steps}) and epochs (${epochs}) are both given: keep one of them`)
     if (steps === undefined && epochs === undefined)
