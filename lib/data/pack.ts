@@ -1,7 +1,8 @@
 /**
  * Packs of images in the layout of the STAR authors: one LMDB file `DATASET-xxxxxx` (format 1) and
- * `DATASET-xxxxxx-info.json` (key → captions and sizes) beside it. In the LMDB file `__keys__` holds the pickled list of
- * keys, four more such entries hold None, and every image lies under its pickled key as pickled bytes (PNG).
+ * `DATASET-xxxxxx-info.json` (key → captions and sizes) beside it. In the LMDB file `__keys__` holds the pickled list (or,
+ * by some versions of their library, set) of keys, four more such entries hold None, and every image lies under its pickled
+ * key as pickled bytes (PNG).
  */
 import { read, readFileSync } from 'node:fs'
 import { join } from 'node:path'

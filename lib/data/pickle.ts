@@ -1,9 +1,15 @@
 /**
- * Python pickles of str, bytes, lists of them and None: what the packs of the STAR authors hold. Reading covers every
+ * Python pickles of str, bytes, lists and sets of them and None: what the packs of the STAR authors hold. Reading covers every
  * protocol that Python writes for these; writing gives the bytes of Python's protocol 4.
  */
 import { StarError } from '../native/index.js'
-import { type PickleValue as AnyValue, bytesGlobals, pickleGlobals, unpickle as unpickleAny } from '../pickle/index.js'
+import {
+  type PickleValue as AnyValue,
+  bytesGlobals,
+  pickleGlobals,
+  setGlobals,
+  unpickle as unpickleAny,
+} from '../pickle/index.js'
 
 export type PickleValue = string | Uint8Array | null | PickleValue[]
 
@@ -12,7 +18,7 @@ const listBatch = 1000
 
 const source = 'a pickled value'
 const expected = 'A pack holds pickled text, bytes and lists only'
-const globals = pickleGlobals(bytesGlobals)
+const globals = pickleGlobals([...bytesGlobals, ...setGlobals])
 
 function refuse(detail: string): never {
   throw new StarError('ERR_FILE', `${source} cannot be read: ${detail}. ${expected}`)

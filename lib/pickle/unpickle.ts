@@ -249,7 +249,12 @@ class Machine {
       case 0x61:
         this.#append([this.#pop()])
         return true
+      // A set is read as a list of its items.
+      case 0x8f:
+        this.#push([])
+        return true
       case 0x65:
+      case 0x90:
         this.#append(this.#toMark())
         return true
       case 0x7d:

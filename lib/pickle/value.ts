@@ -11,7 +11,7 @@ export class PickleTuple {
 }
 
 export type PickleKey = string | number | bigint | boolean | null
-/** Integers beyond 2^53 are bigints; a value that occurs twice in the pickle is one object. */
+/** Integers beyond 2^53 are bigints, sets are lists; a value that occurs twice in the pickle is one object. */
 export type PickleValue =
   | PickleKey
   | Uint8Array
@@ -46,6 +46,15 @@ const encodeLatin1 = (args: readonly PickleValue[]): PickleValue | undefined => 
 }
 const emptyBytes = (args: readonly PickleValue[]): PickleValue | undefined =>
   args.length === 0 ? new Uint8Array(0) : undefined
+
+const listOf = (args: readonly PickleValue[]): PickleValue | undefined =>
+  args.length === 1 && Array.isArray(args[0]) ? args[0] : undefined
+
+/** The function that protocols 0 to 3 spell sets with. */
+export const setGlobals: readonly PickleGlobal[] = [
+  new PickleGlobal('__builtin__ set', listOf),
+  new PickleGlobal('builtins set', listOf),
+]
 
 /** The functions that protocols 0 to 2 spell bytes with. */
 export const bytesGlobals: readonly PickleGlobal[] = [

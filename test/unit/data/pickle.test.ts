@@ -48,6 +48,16 @@ t.test('every protocol of Python is read', async (t) => {
   t.same(unpickle(bytes('\x80\x04]\x94(\x8c\x01a\x94h\x01e.')), ['a', 'a'], 'a value that occurs twice')
 })
 
+t.test('a set is read as a list', async (t) => {
+  // pickle.dumps({'a'}, protocol) for protocols 0, 2 and 4 of Python 3.11
+  const protocols = [
+    'c__builtin__\nset\np0\n((lp1\nVa\np2\natp3\nRp4\n.',
+    '\x80\x02c__builtin__\nset\nq\0]q\x01X\x01\0\0\0aq\x02a\x85q\x03Rq\x04.',
+    '\x80\x04\x95\x09\0\0\0\0\0\0\0\x8f\x94(\x8c\x01a\x94\x90.',
+  ]
+  for (const text of protocols) t.same(unpickle(bytes(text)), ['a'])
+})
+
 t.test('what we write comes back', async (t) => {
   const values = ['', 'ünï 🍎', 'x'.repeat(300), 'y'.repeat(70_000), null, [], ['one'], [['a'], [], null, bytes('b')]]
   for (const value of values) t.same(unpickle(pickle(value)), value)
