@@ -88,6 +88,7 @@ function optimizerOf(given: Given): Record<string, unknown> {
     )
   return {
     batchSize: bs,
+    accumulate: ac,
     epochs: keys.ep,
     warmupEpochs: keys.wp || keys.ep / 50,
     learningRate: keys.tlr ?? (keys.tblr * bs) / 256,
@@ -200,8 +201,6 @@ const saidByBase: readonly PublishedKey[] = [
 
 /** Keys whose counterpart is still missing here: those that would change the training are refused, the rest is said. */
 const unknownHere: readonly (readonly [PublishedKey, (keys: PublishedConfig, kind: PublishedKind) => boolean])[] = [
-  ['fp16', (keys) => keys.fp16 !== 0],
-  ['ac', (keys) => keys.ac !== 1],
   ['pg', (keys) => keys.pg > 0],
   ['drop_scale_length', (keys) => keys.drop_scale_length != null],
   ['pretrained_ckpt', (keys, kind) => kind === 'transformer' && keys.pretrained_ckpt != null],
@@ -256,6 +255,7 @@ export function translate(given: Given, kind: PublishedKind): Translation {
     seed: keys.seed ?? 0,
     data,
     optimizer: optimizerOf(given),
+    precision: (['f32', 'f16', 'bf16'] as const)[keys.fp16],
     init: initOf(given),
     textDropout: keys.classifier_free_training_prob,
   }
