@@ -46,12 +46,12 @@ export async function writeTar(path: string, members: Iterable<[string, string |
 }
 
 /** A WebDataset tar of pictures from `first` on, with captions in text files. */
-export function numberedTar(path: string, count: number, first = 0): Promise<string> {
+export function numberedTar(path: string, count: number, first = 0, side = 8): Promise<string> {
   const numbers = Array.from({ length: count }, (_, i) => first + i)
   return writeTar(
     path,
     numbers.flatMap((n): [string, string | Buffer][] => [
-      [`${String(n).padStart(5, '0')}.png`, numberedPng(n)],
+      [`${String(n).padStart(5, '0')}.png`, numberedPng(n, side)],
       [`${String(n).padStart(5, '0')}.txt`, `picture ${n}\n`],
     ]),
   )
