@@ -84,7 +84,7 @@ async function train(kind: Kind, given: RunArguments, device: string): Promise<v
       )
       for await (const step of trainer) {
         progress.update(step.step, step.totalSteps, `loss ${step.loss.toFixed(4)}`)
-        const due = step.step % config.work.logEvery === 0 || step.step === step.totalSteps
+        const due = step.step % trainer.config.work.logEvery === 0 || step.step === step.totalSteps
         if (!progress.visible && due) console.log(describe(step))
       }
       progress.stop()

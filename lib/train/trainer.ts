@@ -7,6 +7,7 @@ import { StarError } from '../native/index.js'
 import { resolveDevice, tellFallback } from '../tensor/index.js'
 import { type CheckpointParts, loadCheckpoint, saveCheckpoint } from './checkpoint.js'
 import { inSteps, type OptimizerInSteps } from './config/optimizer.js'
+import { type WorkInSteps, workInSteps } from './config/work.js'
 import type { RunConfig } from './config.js'
 import { readRunConfig, resolveRunConfig } from './run-config.js'
 import { RunFolder } from './run-folder.js'
@@ -38,8 +39,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
   readonly #stepper: Stepper
 
   private constructor(
-    /** The configuration, with lengths in steps. */
-    readonly config: RunConfig & { optimizer: OptimizerInSteps },
+    /** The configuration, with lengths and intervals in steps. */
+    readonly config: RunConfig & { optimizer: OptimizerInSteps; work: WorkInSteps },
     readonly run: RunFolder,
     /** Device it trains on. */
     readonly device: string,
@@ -68,7 +69,13 @@ export class Trainer implements AsyncIterable<TrainStep> {
       signal: options.signal,
     }
     const task = await openTask(parsed, run, context)
-    const resolved = { ...parsed, optimizer: inSteps(parsed.optimizer, task.sampleCount) }
+    const images = task.sampleCount
+    const stepsPerEpoch = images === null ? null : images / parsed.optimizer.batchSize
+    const resolved = {
+      ...parsed,
+      optimizer: inSteps(parsed.optimizer, images),
+      work: workInSteps(parsed.work, stepsPerEpoch),
+    }
     const trainer = new Trainer(resolved, run, device, task, options.signal)
     trainer.#resume()
     run.writeConfig(parsed)

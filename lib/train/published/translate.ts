@@ -149,6 +149,15 @@ function checkText(given: Given): void {
     )
 }
 
+/** The published program validates every epoch. What it counts in iterations are micro-batches. */
+function workOf({ keys: { val_it: every, print_every: lines, ac } }: Given): Record<string, unknown> {
+  return {
+    validateEpochs: 1,
+    ...(lines && { logsPerEpoch: lines }),
+    ...(every && { saveEvery: Math.max(1, Math.round(every / ac)) }),
+  }
+}
+
 /** A path that nobody takes for a name on Hugging Face, ORG/NAME. */
 function tokenizerFile({ keys: { ckpt_path: path } }: Given): string {
   const file = fileOfWeights.test(path) ? path : join(path, publishedTokenizer)
@@ -205,9 +214,7 @@ const unknownHere: readonly (readonly [PublishedKey, (keys: PublishedConfig, kin
   ['drop_scale_length', (keys) => keys.drop_scale_length != null],
   ['pretrained_ckpt', (keys, kind) => kind === 'transformer' && keys.pretrained_ckpt != null],
 ]
-const saidOnly: readonly PublishedKey[] = [
-  ...(['val_it', 'print_every', 'instance_prompt', 'infer_bsz', 'pg0', 'pgwp'] as const),
-]
+const saidOnly: readonly PublishedKey[] = [...(['instance_prompt', 'infer_bsz', 'pg0', 'pgwp'] as const)]
 
 function noticesOf(given: Given, kind: PublishedKind): string[] {
   const { keys, says, name } = given
@@ -256,6 +263,7 @@ export function translate(given: Given, kind: PublishedKind): Translation {
     data,
     optimizer: optimizerOf(given),
     precision: (['f32', 'f16', 'bf16'] as const)[keys.fp16],
+    work: workOf(given),
     init: initOf(given),
     textDropout: keys.classifier_free_training_prob,
   }

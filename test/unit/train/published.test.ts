@@ -116,6 +116,7 @@ t.test('each key has its meaning', async (t) => {
       { optimizer: { batchSize: 64, accumulate: 4 }, precision: 'f16' },
     ],
     [{ fp16: 2 }, { precision: 'bf16', optimizer: { accumulate: 1 } }],
+    [{ val_it: 100, ac: 4, print_every: 50 }, { work: { saveEvery: 25, logsPerEpoch: 50, validateEpochs: 1 } }],
     [{ fp16: 0 }, { precision: 'f32' }],
     [{ pn: '512' }, { patchNums: scales512, data: { resolution: 512 } }],
     [{ pn: 1024 }, { patchNums: scales1024, data: { resolution: 1024 } }],

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { parseConfig } from '../../../lib/config/parse-config.js'
 import { inSteps, optimizerSchema } from '../../../lib/train/config/optimizer.js'
+import { workInSteps, workSchema } from '../../../lib/train/config/work.js'
 
 const given = (keys: object) =>
   parseConfig(optimizerSchema, { batchSize: 4, learningRate: 1, ...keys }, 'the configuration')
@@ -29,4 +30,20 @@ t.test('each length is given in one unit', async (t) => {
     message: /warmupSteps \(0\) and warmupEpochs \(1\) are both given: keep one of them/,
   })
   t.throws(() => given({ epochs: 0 }), { message: /"epochs" is 0, expected number to be >0/ })
+})
+
+t.test('intervals in epochs become steps', async (t) => {
+  const work = (keys: object) => parseConfig(workSchema, keys, 'the configuration')
+  const intervals = (keys: object, perEpoch: number | null = 50.5) => {
+    const { logEvery, validateEvery } = workInSteps(work(keys), perEpoch)
+    return [logEvery, validateEvery]
+  }
+  t.same(intervals({}), [10, 0])
+  t.same(intervals({}, null), [10, 0])
+  t.same(intervals({ logEvery: 3, validateEvery: 7 }, null), [3, 7])
+  t.same(intervals({ logsPerEpoch: 10, validateEpochs: 1 }), [5, 51])
+  t.same(intervals({ logsPerEpoch: 1000, validateEpochs: 0.001 }), [1, 1])
+  t.throws(() => intervals({ validateEpochs: 1 }, null), { code: 'ERR_CONFIG', message: /"work\.validateEpochs"/ })
+  t.throws(() => work({ logEvery: 1, logsPerEpoch: 1 }), { message: /logEvery \(1\) and logsPerEpoch \(1\)/ })
+  t.throws(() => work({ validateEvery: 0, validateEpochs: 1 }), { message: /validateEvery \(0\) and validateEpochs/ })
 })
