@@ -70,13 +70,19 @@ function serve(source: SampleSource, bad: BadRecords, options: ThreadOptions): v
   const pipeline = new Pipeline(source, { ...options, cache, bad })
   let epoch = 0
   send({ kind: 'ready', share: source.share, state: source.state(), leftOut: source.leftOut })
-  // Batches may be ready in another order than they were asked for.
+  // Batches may be ready in another order than they were asked for; behind one that fails there is none.
   let answered: Promise<void> = Promise.resolve()
+  let failed = false
+  const fail = (error: unknown): void => {
+    if (!failed) tellError(error)
+    failed = true
+  }
   port.on('message', ({ generation, count, state }: Request) => {
     if (state !== undefined) pipeline.restore(state)
     const batch = pipeline.next(count)
     batch.catch(() => {})
-    answered = answered.then(async () => answer(generation, await batch)).catch(tellError)
+    answered = answered.then(async () => answer(generation, await batch))
+    answered.catch(fail)
   })
 
   function answer(generation: number, batch: Awaited<ReturnType<Pipeline['next']>>): void {

@@ -10,7 +10,7 @@ import type { FilterCounts } from './filters.js'
 import type { BatchMessage, Message, Request } from './loader-thread.js'
 import type { LoadedBatch } from './pipeline.js'
 
-export interface LoaderOptions extends Omit<DatasetOptions, 'signal'> {
+export interface LoaderOptions extends DatasetOptions {
   /** Packs or folders of packs; or tars. */
   packs?: readonly string[]
   /** WebDataset tars, or folders of them. */
@@ -38,7 +38,10 @@ export interface LoaderOptions extends Omit<DatasetOptions, 'signal'> {
 }
 
 /** What the thread is started with. */
-export type ThreadOptions = Omit<LoaderOptions, 'onBad' | 'seed' | 'flip' | 'workers' | 'badShare' | 'cacheFolder'> & {
+export type ThreadOptions = Omit<
+  LoaderOptions,
+  'onBad' | 'signal' | 'seed' | 'flip' | 'workers' | 'badShare' | 'cacheFolder'
+> & {
   seed: number
   flip: number
   workers: number
@@ -75,10 +78,11 @@ export class Loader {
 
   /**
    * Opens the data in a thread.
-   * @throws ERR_FILE when data is missing or damaged, ERR_CONFIG when the filters leave no image
+   * @throws ERR_FILE when data is missing or damaged, ERR_CONFIG when the filters leave no image, ERR_ABORTED when `signal`
+   * fires before it is open
    */
   static async open(options: LoaderOptions): Promise<Loader> {
-    const { onBad, ...plain } = options
+    const { onBad, signal, ...plain } = options
     if ((options.packs === undefined) === (options.tars === undefined))
       throw new StarError('ERR_ARGUMENT', 'Loader: expected either packs or tars')
     const workers = options.workers ?? availableParallelism()
@@ -86,7 +90,14 @@ export class Loader {
     const thread = new Worker(new URL('./loader-thread.js', import.meta.url), { workerData: data })
     thread.unref()
     let loader: Loader | null = null
+    let abort = (): void => {}
     return new Promise<Loader>((resolve, reject) => {
+      abort = () => {
+        void thread.terminate()
+        reject(new StarError('ERR_ABORTED', 'opening of the data set was stopped', { cause: signal?.reason }))
+      }
+      signal?.addEventListener('abort', abort)
+      if (signal?.aborted) abort()
       thread.on('message', (message: Message) => {
         if (message.kind === 'bad') onBad?.(message.message)
         else if (message.kind === 'ready') {
@@ -105,7 +116,10 @@ export class Loader {
       })
       // A thread that is waited for keeps the process alive.
       thread.ref()
-    }).finally(() => thread.unref())
+    }).finally(() => {
+      signal?.removeEventListener('abort', abort)
+      thread.unref()
+    })
   }
 
   /** Samples left out, by filter; of tars those met so far. */

@@ -184,9 +184,9 @@ export class Pipeline {
   }
 }
 
-/** Key of a picture in a cache: a hash of its encoded bytes, whose last bit says whether it is mirrored. */
+/** Key of a picture in a cache: a hash of its encoded bytes, whose first bit says whether it is mirrored. */
 export function contentKey(bytes: Uint8Array, mirrored: boolean): Buffer {
   const key = createHash('sha256').update(bytes).digest().subarray(0, cacheKeyBytes)
-  key[cacheKeyBytes - 1] = (key[cacheKeyBytes - 1] & 0xfe) | (mirrored ? 1 : 0)
+  key[0] = (key[0] & 0xfe) | (mirrored ? 1 : 0)
   return key
 }

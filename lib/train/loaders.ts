@@ -21,7 +21,7 @@ export interface Loaders {
 export async function openLoaders(
   config: { data: DataConfig; seed: number },
   run: RunFolder,
-  { rank = 0, ranks = 1 }: TaskContext,
+  { rank = 0, ranks = 1, signal }: TaskContext,
   cacheFolder: string | null = null,
 ): Promise<Loaders> {
   const { packs, tars, heldOutPacks, heldOutTars, tarSamples, resolution, captionKeys, filters } = config.data
@@ -34,6 +34,7 @@ export async function openLoaders(
     badShare,
     cacheFolder,
     seed: config.seed,
+    signal,
     onBad: (message) => run.log(`left out: ${message}`),
   }
   const split = packs && !heldOutPacks ? 'train' : undefined

@@ -225,6 +225,11 @@ t.test('what cannot be loaded says why before the first sample', async (t) => {
     ],
   ]
   for (const [options, error] of cases) await t.rejects(Loader.open(options), { name: 'StarError', ...error })
+  const abort = new AbortController()
+  const opening = Loader.open({ packs: [pack], resolution: 8, signal: abort.signal })
+  abort.abort()
+  await t.rejects(opening, { code: 'ERR_ABORTED' })
+  await t.rejects(Loader.open({ packs: [pack], resolution: 8, signal: abort.signal }), { code: 'ERR_ABORTED' })
 })
 
 t.test('filters are switched off and counted', async (t) => {
