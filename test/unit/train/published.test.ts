@@ -36,12 +36,25 @@ const scales256 = [1, 2, 3, 4, 5, 6, 8, 10, 13, 16]
 const scales512 = [1, 2, 3, 4, 6, 9, 13, 18, 24, 32]
 const scales1024 = [1, 2, 3, 4, 5, 7, 9, 12, 16, 21, 27, 36, 48, 64]
 
-/** What all published files have in common. */
-const common = {
+/** What all published files amount to. */
+const common = (batchSize: number, epochs: number, learningRate: number, resolution: number) => ({
   seed: 0,
-  data: { packs: ['data/packs'] },
+  data: {
+    packs: ['data/packs'],
+    heldOutPacks: ['data/packs-val'],
+    resolution,
+    captionKeys: [],
+    filters: {},
+    flip: 0,
+    badShare: 0.01,
+  },
   optimizer: {
+    batchSize,
+    accumulate: 1,
+    epochs,
+    learningRate,
     schedule: 'lin0',
+    warmupEpochs: epochs / 50,
     warmupStart: 0.005,
     endRatio: 0.01,
     betas: [0.9, 0.95],
@@ -50,9 +63,12 @@ const common = {
     clip: 2,
     ema: 0,
   },
+  precision: 'f32',
+  work: { saveEvery: 500, keep: 2, validateEpochs: 1 },
   init: { head: 0.02, modulation: 0.5, gain: 5e-5 },
   textDropout: 0.1,
-}
+})
+
 const model = (depth: number) => ({
   depth,
   width: 64 * depth,
@@ -68,31 +84,29 @@ const model = (depth: number) => ({
   enableCross: true,
   crossAttention: 'per-sample',
 })
-const transformer = {
-  ...common,
+
+const transformer = (name: string, depth: number, patchNums: number[]) => ({
   kind: 'transformer',
+  name,
+  runFolder: `runs/${name}`,
   tokenizer: './checkpoints/vae_ch160v4096z32.pth',
+  patchNums,
   textEncoder: 'checkpoints/stable-diffusion-2-1',
+  model: model(depth),
+  recompute: false,
   labelSmoothing: 0,
   sampling: { cfg: 4 },
-}
+})
 
 t.test('the published files, value by value', async (t) => {
   const file = (name: string) => readRunConfig(join(packageRoot, 'configs', `${name}.json`)).config
-  t.match(file('config_d16_256'), {
-    ...transformer,
-    model: model(16),
-    patchNums: scales256,
-    data: { resolution: 256 },
-    optimizer: { batchSize: 512, epochs: 10, warmupEpochs: 0.2, learningRate: 1e-4 },
-    runFolder: 'runs/star_d16_256',
-    name: 'star_d16_256',
-  })
-  t.match(file('config_d16_256'), transformer)
-  t.match(file('config_d30_samplev3_1024'), { ...common, kind: 'sampler', base: 'runs/star_d30_1024/model' })
-  t.match(file('config_d30_samplev3_1024'), {
-    data: { resolution: 1024 },
-    optimizer: { batchSize: 64, epochs: 5, warmupEpochs: 0.1, learningRate: 1e-5 },
+  t.same(file('config_d16_256'), { ...common(512, 10, 1e-4, 256), ...transformer('star_d16_256', 16, scales256) })
+  t.same(file('config_d30_samplev3_1024'), {
+    ...common(64, 5, 1e-5, 1024),
+    kind: 'sampler',
+    name: 'star_d30_sampler_1024',
+    runFolder: 'runs/star_d30_sampler_1024',
+    base: 'runs/star_d30_1024/model',
     stableFrom: 9,
   })
 })
