@@ -1,6 +1,6 @@
 // Convolution and its gradients by cuDNN on NHWC images, deterministic, f32 without TF32. Weights lie as OIHW and are brought
 // into cuDNN's KRSC at every call: they may have changed in place since the last one. Kernels of one pixel are matrix products
-// and go to matmul.
+// and go to matmul; gradients that cuDNN has no deterministic algorithm for become matrix products over patches.
 #include <cudnn.h>
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include "cuda/conv_plan.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/dispatch.h"
+#include "cuda/patches.h"
 #include "cuda/place.h"
 
 namespace star {
@@ -83,9 +84,6 @@ void check_dtypes(const char* op, CRef first, std::initializer_list<CRef> others
   });
 }
 
-// cuDNN's codes say their kind by thousands; "not supported" may come in several versions.
-bool not_supported(cudnnStatus_t status) { return static_cast<int>(status) / 1000 * 1000 == CUDNN_STATUS_NOT_SUPPORTED; }
-
 CudaConv& opened(CudaBackend& backend, std::shared_ptr<CudaConv>& conv) {
   if (!conv) conv = std::make_shared<CudaConv>(backend);
   return *conv;
@@ -113,24 +111,34 @@ void CudaBackend::conv2d(const Conv2dArgs& args) {
   const auto plan = conv.plan_for(ConvDirection::Forward, dtype, s, pad);
   Filter filter(*this, s, dtype, const_cast<void*>(args.weight.data));
   Image image(*this, op, s, pad, dtype, const_cast<void*>(args.x.data));
-  const Scratch workspace(*this, plan->workspace);
   filter.bring();
   image.bring();
-  const auto algorithm = static_cast<cudnnConvolutionFwdAlgo_t>(plan->algorithm);
-  if (args.bias && plan->fuses_bias) {
-    const cudnnStatus_t status = conv.api.cudnnConvolutionBiasActivationForward(
-        conv.handle, &kOne, plan->x.get(), image.data(), plan->w.get(), filter.data(), plan->conv.get(), algorithm,
-        workspace.as<void>(), plan->workspace, &kZero, plan->y.get(), args.y.data, plan->bias.get(), args.bias.data,
-        conv.identity.get(), plan->y.get(), args.y.data);
-    if (status == CUDNN_STATUS_SUCCESS) return;
-    if (!not_supported(status)) conv.api.check(status, op);
-    plan->fuses_bias = false;
-  }
-  conv.api.check(conv.api.cudnnConvolutionForward(conv.handle, &kOne, plan->x.get(), image.data(), plan->w.get(), filter.data(),
-                                                  plan->conv.get(), algorithm, workspace.as<void>(), plan->workspace, &kZero,
-                                                  plan->y.get(), args.y.data),
-                 op);
-  if (args.bias) bias_gelu(*this, op, {args.y, {}, args.y, args.bias, s.n * s.oh * s.ow, s.c_out, false});
+  bool biased = false;
+  const bool done = conv.try_algorithms(*this, op, *plan, dtype, [&](const ConvPlan::Algorithm& chosen, void* workspace) {
+    const auto algorithm = static_cast<cudnnConvolutionFwdAlgo_t>(chosen.number);
+    // The one algorithm that adds a bias without an activation (cuDNN documentation, CUDNN_ACTIVATION_IDENTITY).
+    if (args.bias && plan->fuses_bias && algorithm == CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM) {
+      const cudnnStatus_t status = conv.api.cudnnConvolutionBiasActivationForward(
+          conv.handle, &kOne, plan->x.get(), image.data(), plan->w.get(), filter.data(), plan->conv.get(), algorithm, workspace,
+          chosen.workspace, &kZero, plan->y.get(), args.y.data, plan->bias.get(), args.bias.data, conv.identity.get(),
+          plan->y.get(), args.y.data);
+      biased = status == CUDNN_STATUS_SUCCESS;
+      if (biased || !CudaConv::not_supported(status)) return status;
+      plan->fuses_bias = false;
+    }
+    return conv.api.cudnnConvolutionForward(conv.handle, &kOne, plan->x.get(), image.data(), plan->w.get(), filter.data(),
+                                            plan->conv.get(), algorithm, workspace, chosen.workspace, &kZero, plan->y.get(),
+                                            args.y.data);
+  });
+  if (!done)
+    fail(ErrorCode::Device,
+         "%s: cuDNN has no deterministic algorithm for %lld images (%lld, %lld, %lld) and a kernel (%lld, %lld, %lld, %lld) in "
+         "%s: "
+         "install a newer cuDNN 9",
+         op, static_cast<long long>(s.n), static_cast<long long>(s.h), static_cast<long long>(s.w),
+         static_cast<long long>(s.c_in), static_cast<long long>(s.c_out), static_cast<long long>(s.c_in),
+         static_cast<long long>(s.kh), static_cast<long long>(s.kw), dtype_name(dtype));
+  if (args.bias && !biased) bias_gelu(*this, op, {args.y, {}, args.y, args.bias, s.n * s.oh * s.ow, s.c_out, false});
 }
 
 void CudaBackend::conv2d_backward_data(const Conv2dBackwardDataArgs& args) {
@@ -149,15 +157,17 @@ void CudaBackend::conv2d_backward_data(const Conv2dBackwardDataArgs& args) {
   const ConvPadding pad(s);
   const auto plan = conv.plan_for(ConvDirection::BackwardData, dtype, s, pad);
   Filter filter(*this, s, dtype, const_cast<void*>(args.weight.data));
-  Image image(*this, op, s, pad, dtype, args.dx.data);
-  const Scratch workspace(*this, plan->workspace);
   filter.bring();
-  conv.api.check(
-      conv.api.cudnnConvolutionBackwardData(conv.handle, &kOne, plan->w.get(), filter.data(), plan->y.get(), args.dy.data,
-                                            plan->conv.get(), static_cast<cudnnConvolutionBwdDataAlgo_t>(plan->algorithm),
-                                            workspace.as<void>(), plan->workspace, &kZero, plan->x.get(), image.data()),
-      op);
-  image.take_back();
+  {
+    Image image(*this, op, s, pad, dtype, args.dx.data);
+    const bool done = conv.try_algorithms(*this, op, *plan, dtype, [&](const ConvPlan::Algorithm& chosen, void* workspace) {
+      return conv.api.cudnnConvolutionBackwardData(conv.handle, &kOne, plan->w.get(), filter.data(), plan->y.get(), args.dy.data,
+                                                   plan->conv.get(), static_cast<cudnnConvolutionBwdDataAlgo_t>(chosen.number),
+                                                   workspace, chosen.workspace, &kZero, plan->x.get(), image.data());
+    });
+    if (done) return image.take_back();
+  }
+  patches_backward_data(*this, op, args.dx, args.dy, {filter.data(), dtype}, s);
 }
 
 void CudaBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs& args) {
@@ -178,14 +188,18 @@ void CudaBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs& args) {
   const ConvPadding pad(s);
   const auto plan = conv.plan_for(ConvDirection::BackwardWeight, dtype, s, pad);
   Filter filter(*this, s, dtype, args.dweight.data);
-  Image image(*this, op, s, pad, dtype, const_cast<void*>(args.x.data));
-  const Scratch workspace(*this, plan->workspace);
-  image.bring();
-  conv.api.check(
-      conv.api.cudnnConvolutionBackwardFilter(conv.handle, &kOne, plan->x.get(), image.data(), plan->y.get(), args.dy.data,
-                                              plan->conv.get(), static_cast<cudnnConvolutionBwdFilterAlgo_t>(plan->algorithm),
-                                              workspace.as<void>(), plan->workspace, &kZero, plan->w.get(), filter.data()),
-      op);
+  bool done = false;
+  if (plan->chosen < plan->algorithms.size()) {
+    Image image(*this, op, s, pad, dtype, const_cast<void*>(args.x.data));
+    image.bring();
+    done = conv.try_algorithms(*this, op, *plan, dtype, [&](const ConvPlan::Algorithm& chosen, void* workspace) {
+      return conv.api.cudnnConvolutionBackwardFilter(conv.handle, &kOne, plan->x.get(), image.data(), plan->y.get(), args.dy.data,
+                                                     plan->conv.get(),
+                                                     static_cast<cudnnConvolutionBwdFilterAlgo_t>(chosen.number), workspace,
+                                                     chosen.workspace, &kZero, plan->w.get(), filter.data());
+    });
+  }
+  if (!done) patches_backward_weight(*this, op, {filter.data(), dtype}, args.dy, args.x, s);
   filter.take_back();
 }
 

@@ -39,24 +39,21 @@ CudnnOwned<Handle> owned(const CudnnApi& api, cudnnStatus_t (*create)(Handle*), 
 }
 
 template <class Perf, class Find>
-void choose(const CudnnApi& api, ConvPlan& plan, DType dtype, const char* op, Find&& find) {
+void choose(const CudnnApi& api, ConvPlan& plan, const char* op, Find&& find) {
   constexpr int kMost = 8;  // as many as any direction has
   Perf offered[kMost];
   int found = 0;
   api.check(find(kMost, &found, offered), op);
-  constexpr size_t kMostWorkspace = size_t{1} << 30;
-  const Perf* best = nullptr;  // the first that fits; where none does, the one that needs least
-  for (const Perf* perf = offered; perf < offered + found; ++perf) {
-    if (perf->status != CUDNN_STATUS_SUCCESS || perf->determinism != CUDNN_DETERMINISTIC || !acceptable(perf->algo)) continue;
-    if (!best || (best->memory > kMostWorkspace && perf->memory < best->memory)) best = perf;
-  }
-  if (!best)
-    fail(ErrorCode::Device, "%s: cuDNN offers no deterministic algorithm for this shape in %s: install a newer cuDNN 9", op,
-         dtype_name(dtype));
-  plan.algorithm = best->algo;
-  plan.workspace = best->memory;
-  // The algorithm runs with the kind of arithmetic that it was offered with, f32 never on TF32.
-  if (dtype != DType::F32) api.check(api.cudnnSetConvolutionMathType(plan.conv.get(), best->mathType), op);
+  for (const Perf* perf = offered; perf < offered + found; ++perf)
+    if (perf->status == CUDNN_STATUS_SUCCESS && perf->determinism == CUDNN_DETERMINISTIC && acceptable(perf->algo))
+      plan.algorithms.push_back({static_cast<int>(perf->algo), perf->memory, perf->mathType});
+  // In the library's order, but those that need too much memory come last, the smallest of them first.
+  const auto excess = [](const ConvPlan::Algorithm& algorithm) {
+    constexpr size_t kMostWorkspace = size_t{1} << 30;
+    return algorithm.workspace > kMostWorkspace ? algorithm.workspace : 0;
+  };
+  std::stable_sort(plan.algorithms.begin(), plan.algorithms.end(),
+                   [&](const auto& a, const auto& b) { return excess(a) < excess(b); });
 }
 
 }  // namespace
@@ -103,19 +100,17 @@ std::shared_ptr<const ConvPlan> CudaConv::make(ConvDirection direction, DType dt
   api.check(api.cudnnSetConvolutionMathType(conv, dtype == DType::F32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH), op);
   switch (direction) {
     case ConvDirection::Forward:
-      choose<cudnnConvolutionFwdAlgoPerf_t>(api, *plan, dtype, op, [&](int most, int* found, auto* offered) {
+      choose<cudnnConvolutionFwdAlgoPerf_t>(api, *plan, op, [&](int most, int* found, auto* offered) {
         return api.cudnnGetConvolutionForwardAlgorithm_v7(handle, x, w, conv, y, most, found, offered);
       });
-      // The one algorithm that adds a bias without an activation (cuDNN documentation, CUDNN_ACTIVATION_IDENTITY).
-      plan->fuses_bias = plan->algorithm == CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
       break;
     case ConvDirection::BackwardData:
-      choose<cudnnConvolutionBwdDataAlgoPerf_t>(api, *plan, dtype, op, [&](int most, int* found, auto* offered) {
+      choose<cudnnConvolutionBwdDataAlgoPerf_t>(api, *plan, op, [&](int most, int* found, auto* offered) {
         return api.cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w, y, conv, x, most, found, offered);
       });
       break;
     case ConvDirection::BackwardWeight:
-      choose<cudnnConvolutionBwdFilterAlgoPerf_t>(api, *plan, dtype, op, [&](int most, int* found, auto* offered) {
+      choose<cudnnConvolutionBwdFilterAlgoPerf_t>(api, *plan, op, [&](int most, int* found, auto* offered) {
         return api.cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x, y, conv, w, most, found, offered);
       });
       break;

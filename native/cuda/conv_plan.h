@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "cuda/cuda_backend.h"
 #include "cuda/library.h"
@@ -72,16 +73,40 @@ struct ConvPlan {
   CudnnOwned<cudnnTensorDescriptor_t> x, y, bias;
   CudnnOwned<cudnnFilterDescriptor_t> w;
   CudnnOwned<cudnnConvolutionDescriptor_t> conv;
-  int algorithm = 0;  // of the direction's enumeration
-  size_t workspace = 0;
-  mutable std::atomic<bool> fuses_bias{false};  // forward: cuDNN adds the bias; false from the first time that it would not
+  struct Algorithm {
+    int number;  // of the direction's enumeration
+    size_t workspace;
+    cudnnMathType_t math;
+  };
+  std::vector<Algorithm> algorithms{};         // deterministic ones, the best first
+  mutable std::atomic<size_t> chosen{0};       // the first of them that has not been refused
+  mutable std::atomic<bool> fuses_bias{true};  // forward: cuDNN adds the bias; false from the first time that it would not
 };
 
 struct CudaConv {
   explicit CudaConv(CudaBackend& backend);
 
-  // Throws ERR_DEVICE where cuDNN offers no deterministic algorithm.
+  // A plan may have no algorithm: cuDNN offers no deterministic one for the shape.
   std::shared_ptr<const ConvPlan> plan_for(ConvDirection direction, DType dtype, const ConvShape& s, const ConvPadding& pad);
+
+  // Calls run(algorithm, workspace) for one algorithm of the plan after the other until cuDNN does not say "not supported";
+  // false when it refused all. Throws ERR_DEVICE or ERR_MEMORY for other errors.
+  template <class Run>
+  bool try_algorithms(CudaBackend& backend, const char* op, const ConvPlan& plan, DType dtype, Run&& run) const {
+    for (size_t i; (i = plan.chosen) < plan.algorithms.size(); plan.chosen = i + 1) {
+      const ConvPlan::Algorithm& algorithm = plan.algorithms[i];
+      // It runs with the kind of arithmetic that it was offered with, f32 never on TF32.
+      if (dtype != DType::F32) api.check(api.cudnnSetConvolutionMathType(plan.conv.get(), algorithm.math), op);
+      const Scratch workspace(backend, algorithm.workspace);
+      const cudnnStatus_t status = run(algorithm, workspace.as<void>());
+      if (status == CUDNN_STATUS_SUCCESS) return true;
+      if (!not_supported(status)) api.check(status, op);
+    }
+    return false;
+  }
+
+  // cuDNN's codes say their kind by thousands; "not supported" may come in several versions.
+  static bool not_supported(cudnnStatus_t status) { return static_cast<int>(status) / 1000 * 1000 == CUDNN_STATUS_NOT_SUPPORTED; }
 
   const CudnnApi api;
   cudnnHandle_t handle = nullptr;                    // like the backend, never given back

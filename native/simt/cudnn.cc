@@ -3,6 +3,7 @@
 // named non-deterministic give other last bits at every call.
 #include <cudnn.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <stdexcept>
@@ -131,6 +132,13 @@ cudnnStatus_t forward(cudnnHandle_t handle, const Convolution& g, cudnnConvoluti
   const cudnnStatus_t status = check_call(alpha, beta, x, w, y, workspace, workspace_bytes, needed, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
   return submit(handle, workspace, needed, [=] { star::simt::convolve(g, x, w, bias, y); });
+}
+
+// Whether gradients are refused where the library may refuse any of them: STAR_SIMT_CUDNN=heuristic offers no deterministic
+// algorithm, STAR_SIMT_CUDNN=call offers one that does not run.
+bool refuses(const char* where) {
+  const char* asked = std::getenv("STAR_SIMT_CUDNN");
+  return asked && std::strcmp(asked, where) == 0;
 }
 
 // Writes the first `wanted` of the candidates, best first.
@@ -293,9 +301,10 @@ cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t handle, 
   const cudnnStatus_t status = describe(handle, dx, w, conv, dy, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
   using Perf = cudnnConvolutionBwdDataAlgoPerf_t;
+  const cudnnStatus_t deterministic = refuses("heuristic") ? CUDNN_STATUS_NOT_SUPPORTED : CUDNN_STATUS_SUCCESS;
   return offer<Perf>(
       {{CUDNN_CONVOLUTION_BWD_DATA_ALGO_0, CUDNN_STATUS_SUCCESS, -1, 0, CUDNN_NON_DETERMINISTIC, conv->math, {}},
-       {CUDNN_CONVOLUTION_BWD_DATA_ALGO_1, CUDNN_STATUS_SUCCESS, -1, workspace_of(g), CUDNN_DETERMINISTIC, conv->math, {}}},
+       {CUDNN_CONVOLUTION_BWD_DATA_ALGO_1, deterministic, -1, workspace_of(g), CUDNN_DETERMINISTIC, conv->math, {}}},
       wanted, found, results);
 }
 
@@ -308,6 +317,7 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void* alp
   cudnnStatus_t status = describe(handle, dx, w, conv, dy, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
   if (algo != CUDNN_CONVOLUTION_BWD_DATA_ALGO_0 && algo != CUDNN_CONVOLUTION_BWD_DATA_ALGO_1) return CUDNN_STATUS_NOT_SUPPORTED;
+  if (refuses("call")) return CUDNN_STATUS_NOT_SUPPORTED;
   const bool vary = algo == CUDNN_CONVOLUTION_BWD_DATA_ALGO_0;
   const size_t needed = vary ? 0 : workspace_of(g);
   status = check_call(alpha, beta, w_data, dy_data, dx_data, workspace, workspace_bytes, needed, g);
@@ -324,10 +334,11 @@ cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t handle
   const cudnnStatus_t status = describe(handle, x, dw, conv, dy, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
   using Perf = cudnnConvolutionBwdFilterAlgoPerf_t;
+  const cudnnStatus_t deterministic = refuses("heuristic") ? CUDNN_STATUS_NOT_SUPPORTED : CUDNN_STATUS_SUCCESS;
   return offer<Perf>(
       {{CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0, CUDNN_STATUS_SUCCESS, -1, 0, CUDNN_NON_DETERMINISTIC, conv->math, {}},
        {CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3, CUDNN_STATUS_SUCCESS, -1, 0, CUDNN_NON_DETERMINISTIC, conv->math, {}},
-       {CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1, CUDNN_STATUS_SUCCESS, -1, workspace_of(g), CUDNN_DETERMINISTIC, conv->math, {}}},
+       {CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1, deterministic, -1, workspace_of(g), CUDNN_DETERMINISTIC, conv->math, {}}},
       wanted, found, results);
 }
 
@@ -341,6 +352,7 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void* a
   if (status != CUDNN_STATUS_SUCCESS) return status;
   const bool vary = algo == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 || algo == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3;
   if (algo != CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1 && !vary) return CUDNN_STATUS_NOT_SUPPORTED;
+  if (refuses("call")) return CUDNN_STATUS_NOT_SUPPORTED;
   const size_t needed = vary ? 0 : workspace_of(g);
   status = check_call(alpha, beta, x_data, dy_data, dw_data, workspace, workspace_bytes, needed, g);
   if (status != CUDNN_STATUS_SUCCESS) return status;
