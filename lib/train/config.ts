@@ -7,6 +7,7 @@ import { firstStableScale, initScalesSchema, starOptionsSchema } from '../models
 import { tokenizerSchema } from '../models/tokenizer/index.js'
 import { dataSchema } from './config/data.js'
 import { optimizerSchema } from './config/optimizer.js'
+import { progressiveSchema, tokenDropSchema } from './config/tokens.js'
 import { workSchema } from './config/work.js'
 
 const precision = z
@@ -85,6 +86,8 @@ export const transformerRunSchema = z.strictObject({
     .describe('keep the input of each block alone and compute it again during backward: less memory, more time'),
   labelSmoothing: z.number().min(0).lt(1).default(0).describe('part of the target spread over all codes'),
   textDropout,
+  tokenDrop: tokenDropSchema.optional(),
+  progressive: progressiveSchema.optional(),
   sampling: z
     .strictObject({
       cfg: z.number().min(0).optional().describe('guidance'),

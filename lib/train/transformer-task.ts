@@ -1,24 +1,33 @@
 /** Training of the transformer on token maps that a frozen tokenizer made, by teacher forcing. */
 import { type NamedTensors, writeModelFolder } from '../checkpoint/index.js'
 import {
+  chooseTokens,
   type DropPath,
   drawDropPath,
+  type Level,
+  levels,
   StarTransformer,
   sliceDropPath,
+  type TokenMetrics,
+  type TokenSubset,
   tokenLoss,
   tokenMetrics,
 } from '../models/star/index.js'
 import { textEncoderReference } from '../models/text/load.js'
+import { StarError } from '../native/index.js'
 import { Random, type Tensor } from '../tensor/index.js'
+import { inSteps } from './config/optimizer.js'
 import type { TransformerRunConfig } from './config.js'
+import { type Stage, stageAt } from './progressive.js'
 import type { RunFolder } from './run-folder.js'
 import type { Metrics, Task, TaskContext } from './task.js'
 import { openSource, splitSamples, TokenData, type TokenSamples } from './token-data.js'
 
-/** A micro-batch: samples, and the branches they leave out. */
+/** A micro-batch: samples, the branches they leave out, and the tokens that are computed of each (null: all). */
 interface Part {
   samples: TokenSamples
   dropPath: DropPath
+  subset: TokenSubset | null
 }
 
 class TransformerTask implements Task<TokenSamples, Part> {
@@ -31,6 +40,7 @@ class TransformerTask implements Task<TokenSamples, Part> {
   ) {
     this.#random = new Random(config.seed)
     const { patchNums, vocabSize, latentChannels } = data.tokenizer.config
+    checkTokens(config, levels(patchNums))
     this.model = new StarTransformer(
       { ...config.model, patchNums, vocabSize, latentChannels, textWidth: data.text.width },
       { init: this.#random, device: data.device, scales: config.init },
@@ -45,29 +55,60 @@ class TransformerTask implements Task<TokenSamples, Part> {
     return this.data.next(count, this.#random, this.config.textDropout)
   }
 
-  split(batch: TokenSamples, count: number): Part[] {
-    const dropPath = drawDropPath(this.model.config, batch.ids.length, this.#random)
+  split(batch: TokenSamples, count: number, step: number): Part[] {
+    const { model, config } = this
+    const dropPath = drawDropPath(model.config, batch.ids.length, this.#random)
+    const scales = this.#stage(step).finest + 1
+    const subset = chooseTokens(model.levels, { scales, drop: config.tokenDrop }, this.#random)
     return splitSamples(batch, count).map(({ samples, begin, end }) => ({
       samples,
       dropPath: sliceDropPath(dropPath, begin, end),
+      subset,
     }))
   }
 
-  forwardBackward({ samples, dropPath }: Part, _step: number, backward: (loss: Tensor) => void): Metrics {
+  forwardBackward({ samples, dropPath, subset }: Part, step: number, backward: (loss: Tensor) => void): Metrics {
     const { data, config, model } = this
-    const { input, text, targets } = data.batch(samples)
-    const logits = model.forward({ input, text, dropPath, recompute: config.recompute }) // (B, L, V)
-    const loss = tokenLoss(logits, targets, { labelSmoothing: config.labelSmoothing })
-    const metrics = flatMetrics(tokenMetrics(logits, targets, model.config.patchNums))
+    const { labelSmoothing, recompute, tokenDrop, progressive } = config
+    const batch = data.batch(samples)
+    const input = subset ? subset.cutInput(batch.input) : batch.input // (B, n − p₁², Z)
+    const targets = subset ? subset.cutTargets(batch.targets) : batch.targets // (B, n)
+    const logits = model.forward({ input, text: batch.text, subset, dropPath, recompute }) // (B, n, V)
+    const ranges = subset?.levels ?? model.levels
+    const stage = this.#stage(step)
+    const weights = stage.finest < ranges.length - 1 ? this.#weights(targets.dim(1), ranges, stage) : undefined
+    const loss = tokenLoss(logits, targets, { labelSmoothing, weights })
+    const metrics = flatMetrics(tokenMetrics(logits, targets, ranges))
     backward(loss)
-    return { loss: loss.item(), ...metrics }
+    return {
+      loss: loss.item(),
+      ...metrics,
+      ...(tokenDrop && { tokens: targets.dim(1) }),
+      ...(progressive && { scales: stage.finest + 1, newScaleWeight: stage.weight }),
+    }
   }
 
-  /** Loss and accuracy on held-out images. */
+  /** Loss and accuracy on held-out images, all tokens of them. */
   validate(): Promise<Metrics> {
     return this.data.overHeldOut(({ input, text, targets }) =>
-      flatMetrics(tokenMetrics(this.model.forward({ input, text }), targets, this.model.config.patchNums)),
+      flatMetrics(tokenMetrics(this.model.forward({ input, text }), targets, this.model.levels)),
     )
+  }
+
+  #stage(step: number): Stage {
+    const { progressive, optimizer } = this.config
+    const scales = this.model.levels.length
+    if (!progressive) return { finest: scales - 1, weight: 1 }
+    const { steps, warmupSteps: learningRateWarmup } = inSteps(optimizer, this.sampleCount)
+    return stageAt(step, { ...progressive, scales, steps, learningRateWarmup })
+  }
+
+  /** Weights of n tokens where finer scales are not trained yet: 1 over the tokens of a step that trains all. */
+  #weights(count: number, ranges: readonly Level[], { finest, weight }: Stage): Float32Array {
+    const { length } = this.model
+    const { begin, end } = ranges[finest]
+    const each = 1 / Math.min(length, this.config.tokenDrop?.keep ?? length)
+    return new Float32Array(count).fill(each).fill(each * weight, begin, end)
   }
 
   state(): unknown {
@@ -101,14 +142,47 @@ class TransformerTask implements Task<TokenSamples, Part> {
   }
 }
 
-function flatMetrics({ perScale, ...totals }: ReturnType<typeof tokenMetrics>): Metrics {
+/** @throws ERR_CONFIG for tokens and scales that the model does not have */
+function checkTokens({ tokenDrop, progressive }: TransformerRunConfig, all: readonly Level[]): void {
+  const last = all.length - 1
+  const length = all[last].end
+  const refuse = (key: string, given: number, expected: string): never => {
+    throw new StarError('ERR_CONFIG', `${key} is ${given}, expected ${expected}`)
+  }
+  if (tokenDrop) {
+    const { fromScale, keep } = tokenDrop
+    if (fromScale > last) refuse('tokenDrop.fromScale', fromScale, `at most ${last}, the model's last scale`)
+    const { begin } = all[fromScale]
+    if (keep < begin || keep > length)
+      refuse(
+        'tokenDrop.keep',
+        keep,
+        `from ${begin}, the tokens of the scales before scale ${fromScale}, to ${length}, all of them`,
+      )
+  }
+  if (progressive && progressive.firstScale > last)
+    refuse('progressive.firstScale', progressive.firstScale, `at most ${last}, the model's last scale`)
+}
+
+/**
+ * Names as in the published program's log: L… losses in nats, Acc… in percent; m over all scales that were computed, t of
+ * the last scale, 1, 2, … of each.
+ */
+function flatMetrics({ loss, accuracy, perScale }: TokenMetrics): Metrics {
+  const last = perScale[perScale.length - 1]
   return {
-    ...totals,
+    Lm: loss,
+    Accm: accuracy,
+    ...(last && { Lt: last.loss, Acct: last.accuracy }),
     ...Object.fromEntries(
-      perScale.flatMap(({ loss, accuracy }, k) => [
-        [`L${k + 1}`, loss],
-        [`Acc${k + 1}`, accuracy],
-      ]),
+      perScale.flatMap((scale, k) =>
+        scale
+          ? [
+              [`L${k + 1}`, scale.loss],
+              [`Acc${k + 1}`, scale.accuracy],
+            ]
+          : [],
+      ),
     ),
   }
 }
@@ -119,5 +193,11 @@ export async function openTransformerTask(
   context: TaskContext,
 ): Promise<Task> {
   const source = await openSource(config.tokenizer, {}, context)
-  return new TransformerTask(config, await TokenData.open({ ...config, source }, run, context))
+  const data = await TokenData.open({ ...config, source }, run, context)
+  try {
+    return new TransformerTask(config, data)
+  } catch (error) {
+    data.dispose()
+    throw error
+  }
 }

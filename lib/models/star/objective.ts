@@ -12,19 +12,23 @@ import {
   Tensor,
   zeros,
 } from '../../tensor/index.js'
-import { levels } from './config.js'
+import type { Level } from './config.js'
 
-/** Names as in the published program's log: L… losses in nats, Acc… in percent; m over all scales, t the last one. */
-export interface TokenMetrics {
-  Lm: number
-  Accm: number
-  Lt: number
-  Acct: number
-  perScale: { loss: number; accuracy: number }[]
+export interface ScaleMetrics {
+  loss: number
+  accuracy: number
+}
+
+/** Losses in nats, accuracies in percent. */
+export interface TokenMetrics extends ScaleMetrics {
+  /** Of each scale; null where none of its tokens was computed. */
+  perScale: (ScaleMetrics | null)[]
 }
 
 export interface ObjectiveOptions {
   labelSmoothing?: number
+  /** Weight w of each of the n tokens; default 1/n. */
+  weights?: Float32Array
 }
 
 /** Flattens logits (B, L, V) and targets (B, L) to rows. */
@@ -39,13 +43,26 @@ function rows(logits: Tensor, targets: Tensor): [Tensor, Tensor] {
 }
 
 /**
- * Mean over the batch of Σ over tokens of cross-entropy/L.
- * @param logits (B, L, V)
- * @param targets i32 (B, L)
+ * Mean over the batch of Σ over tokens of w·cross-entropy.
+ * @param logits (B, n, V)
+ * @param targets i32 (B, n)
  * @returns a scalar
+ * @throws ERR_SHAPE when logits, targets and weights do not fit one another
  */
-export function tokenLoss(logits: Tensor, targets: Tensor, { labelSmoothing = 0 }: ObjectiveOptions = {}): Tensor {
-  return mean(crossEntropy(...rows(logits, targets), { labelSmoothing }).losses)
+export function tokenLoss(
+  logits: Tensor,
+  targets: Tensor,
+  { labelSmoothing = 0, weights }: ObjectiveOptions = {},
+): Tensor {
+  const { losses } = crossEntropy(...rows(logits, targets), { labelSmoothing })
+  if (!weights) return mean(losses)
+  const [batch, length] = targets.shape
+  if (weights.length !== length)
+    throw new StarError('ERR_SHAPE', `objective: ${weights.length} weights were given for ${length} tokens`)
+  const all = new Float32Array(batch * length)
+  for (let b = 0; b < batch; b++) all.set(weights, b * length)
+  const weighted = mulSum(losses, Tensor.from(all, [all.length], { device: logits.device }))
+  return affine(weighted, null, 1 / batch, 0, 0)
 }
 
 /** Logit of the extra class where a token is known. */
@@ -77,12 +94,15 @@ export function samplerLoss(logits: Tensor, targets: Tensor, known: Float32Array
   return affine(mulSum(losses, open), null, scale, 0, constant * scale)
 }
 
-/** Loss without label smoothing and accuracy, over all scales, of the last and of each. Reads results back to the host. */
-export function tokenMetrics(logits: Tensor, targets: Tensor, patchNums: readonly number[]): TokenMetrics {
+/**
+ * Loss without label smoothing and accuracy, over all tokens and of each scale. Reads results back to the host.
+ * @param levels where the tokens of each scale lie among the n of logits and targets
+ */
+export function tokenMetrics(logits: Tensor, targets: Tensor, levels: readonly Level[]): TokenMetrics {
   return noGrad(() =>
     scope(() => {
       const { losses, predictions } = crossEntropy(...rows(logits, targets))
-      return summarise(losses.floats(), predictions.ints(), targets.ints(), patchNums)
+      return summarise(losses.floats(), predictions.ints(), targets.ints(), targets.dim(1), levels)
     }),
   )
 }
@@ -91,30 +111,25 @@ function summarise(
   losses: Float32Array,
   predictions: Int32Array,
   targets: Int32Array,
-  patchNums: readonly number[],
+  length: number,
+  levels: readonly Level[],
 ): TokenMetrics {
-  const scales = levels(patchNums)
-  const length = scales[scales.length - 1].end
   const batch = losses.length / length
-  const sums = scales.map(() => ({ loss: 0, right: 0 }))
-  for (let b = 0; b < batch; b++) {
-    scales.forEach(({ begin, end }, k) => {
+  const sums = levels.map(({ begin, end }) => {
+    const sum = { loss: 0, right: 0, count: batch * (end - begin) }
+    for (let b = 0; b < batch; b++)
       for (let i = b * length + begin; i < b * length + end; i++) {
-        sums[k].loss += losses[i]
-        if (predictions[i] === targets[i]) sums[k].right++
+        sum.loss += losses[i]
+        if (predictions[i] === targets[i]) sum.right++
       }
-    })
-  }
-  const perScale = sums.map(({ loss, right }, k) => {
-    const count = batch * (scales[k].end - scales[k].begin)
-    return { loss: loss / count, accuracy: (100 * right) / count }
+    return sum
   })
-  const last = perScale[perScale.length - 1]
+  const total = (what: 'loss' | 'right'): number => sums.reduce((s, x) => s + x[what], 0)
   return {
-    Lm: sums.reduce((s, x) => s + x.loss, 0) / losses.length,
-    Accm: (100 * sums.reduce((s, x) => s + x.right, 0)) / losses.length,
-    Lt: last.loss,
-    Acct: last.accuracy,
-    perScale,
+    loss: total('loss') / losses.length,
+    accuracy: (100 * total('right')) / losses.length,
+    perScale: sums.map(({ loss, right, count }) =>
+      count > 0 ? { loss: loss / count, accuracy: (100 * right) / count } : null,
+    ),
   }
 }

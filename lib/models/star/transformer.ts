@@ -6,6 +6,7 @@ import {
   cast,
   concat,
   type DType,
+  embedding,
   keep,
   layerNorm,
   recompute,
@@ -21,6 +22,7 @@ import { type Level, levels, type StarConfig, type StarConfigInput, starConfig }
 import type { DropPath } from './drop-path.js'
 import { baseStd, headStd, type ModelInit, normalParameter } from './init.js'
 import { ropeTable } from './rope.js'
+import type { TokenSubset } from './token-subset.js'
 
 /** Encoded prompts. The prompt "" is a text like any other; guidance needs it. */
 export interface TextInput {
@@ -36,6 +38,8 @@ export interface ForwardInput {
   /** Teacher-forcing input: the running f̂ at the size of each scale but the first, (B, L − p₁², Z). */
   input: Tensor
   text: TextInput
+  /** Computes these tokens alone: `input` holds theirs, and L is their number. Default: all tokens. */
+  subset?: TokenSubset | null
   /** Stochastic depth while training; without it every branch runs. */
   dropPath?: DropPath | null
   /** Keeps the input of each block alone and computes the block again during backward: less memory, a third more time. */
@@ -107,13 +111,13 @@ export class StarTransformer extends Module {
   }
 
   /** What the logits are made of, (B, L, C): the tokens after all blocks, given the true coarser scales. */
-  features({ input, text, dropPath = null, recompute: again = false }: ForwardInput): Tensor {
-    this.#check(input, text)
-    const { rope, keyLimit, levelIds } = this.#tables
+  features({ input, text, subset = null, dropPath = null, recompute: again = false }: ForwardInput): Tensor {
+    this.#check(input, text, subset?.length ?? this.length)
+    const { rope, keyLimit, levelIds, positions } = subset ? this.#tablesOf(subset) : this.#allTables()
     const start = this.startTokens(text.pooled)
-    const tokens = this.levels.length > 1 ? concat([start, this.wordEmbed.forward(cast(input, this.dtype))], 1) : start
+    const tokens = input.dim(1) > 0 ? concat([start, this.wordEmbed.forward(cast(input, this.dtype))], 1) : start
     const table = this.levelConditions()
-    let x = this.#addPositions(tokens, levelIds, this.positions)
+    let x = this.#addPositions(tokens, levelIds, positions)
     const attended = this.attendedText(text)
     this.blocks.forEach((block, i) => {
       const run = (x: Tensor, states: Tensor | null, table: Tensor | null): Tensor =>
@@ -188,6 +192,29 @@ export class StarTransformer extends Module {
     this.#tables.dispose()
   }
 
+  #allTables(): TokenTables {
+    const { rope, keyLimit, levelIds } = this.#tables
+    return { rope, keyLimit, levelIds, positions: this.positions }
+  }
+
+  /** The rows of the chosen tokens, whose keys end where those of their scale do. */
+  #tablesOf({ positions, levels: chosen, scaleIds }: TokenSubset): TokenTables {
+    const { device, length } = this
+    const ids = Tensor.from(positions, [positions.length], { device })
+    const rows = (table: Tensor): Tensor => embedding(reshape(table, [length, -1]), ids)
+    const { rope } = this.#tables
+    return {
+      rope: rope && reshape(rows(rope), [positions.length, rope.dim(1), 2]),
+      keyLimit: Tensor.from(
+        scaleIds.map((k) => chosen[k].end),
+        [positions.length],
+        { device },
+      ),
+      levelIds: Tensor.from(scaleIds, [positions.length], { device }),
+      positions: this.positions && rows(this.positions),
+    }
+  }
+
   #addPositions(tokens: Tensor, levelIds: Tensor, positions: Tensor | null): Tensor {
     const added: Tensor[] = []
     if (this.levelEmbed && this.config.levelEmbedding) added.push(this.levelEmbed.forward(levelIds))
@@ -200,7 +227,7 @@ export class StarTransformer extends Module {
       : tokens
   }
 
-  #check(input: Tensor, { states, pooled, mask }: TextInput): void {
+  #check(input: Tensor, { states, pooled, mask }: TextInput, length: number): void {
     const { latentChannels, textWidth } = this.config
     const batch = pooled.dim(0)
     const expect = (name: string, given: readonly number[], expected: (number | string)[]): void => {
@@ -213,13 +240,21 @@ export class StarTransformer extends Module {
     expect('text.pooled', pooled.shape, ['B', textWidth])
     expect('text.states', states.shape, [batch, 'T', textWidth])
     if (mask) expect('text.mask', mask.shape, [batch, states.dim(1)])
-    expect('input', input.shape, [batch, this.length - this.levels[0].end, latentChannels])
+    expect('input', input.shape, [batch, length - this.levels[0].end, latentChannels])
   }
 }
 
 /** Keys and values of a block's cross-attention. */
 export function textKeysValues(block: Block, text: Pick<TextInput, 'states' | 'mask'>): TextKeysValues | null {
   return block.cross && { ...block.cross.keysValues(text.states), mask: text.mask }
+}
+
+/** What belongs to each of n tokens: rotation (n, D/2, 2), key limit i32 (n), scale i32 (n), learnt position (…, n, C). */
+interface TokenTables {
+  rope: Tensor | null
+  keyLimit: Tensor
+  levelIds: Tensor
+  positions: Tensor | null
 }
 
 /** Constants that follow from the scales: rotation, key limits, the scale of each token. */

@@ -1,0 +1,27 @@
+/** Configuration of which tokens a training step computes. */
+import { z } from 'zod'
+
+export const tokenDropSchema = z
+  .strictObject({
+    fromScale: z.int().min(1).describe('index of the first scale whose tokens may be left out, the coarsest being 0'),
+    keep: z.int().min(1).describe('tokens over all scales that a step keeps'),
+  })
+  .describe('leaves tokens of the fine scales out at random, other ones every step, which saves memory and time')
+
+export const progressiveSchema = z
+  .strictObject({
+    share: z.number().gt(0).max(1).describe('part of all steps after which every scale is trained (pg)'),
+    firstScale: z
+      .int()
+      .min(0)
+      .default(4)
+      .describe('index of the finest scale trained at the start, the coarsest being 0 (pg0)'),
+    warmupSteps: z
+      .number()
+      .min(0)
+      .optional()
+      .describe('steps over which the loss of a new scale gains its full weight (pgwp); default: a 300th of all steps'),
+  })
+  .describe('trains the coarse scales alone at first and adds the finer ones one by one')
+
+export type ProgressiveConfig = z.output<typeof progressiveSchema>
