@@ -4,15 +4,26 @@ import { parseConfig } from './config/parse-config.js'
 import { type ImageSettings, pixelsOf, StarImage } from './image.js'
 import { describeSource, type ModelInfo } from './model-info.js'
 import { type HubOptions, localModel, localTextEncoder } from './models/local.js'
-import { findModel, loadPart, type SourceOptions } from './models/source.js'
+import { findModel, loadPart, type ModelSource, type SourceOptions } from './models/source.js'
 import { SamplerHead, StarTransformer, type TextInput } from './models/star/index.js'
 import type { TextEncoder } from './models/text/index.js'
 import { loadTextEncoder } from './models/text/load.js'
 import { imageSide, Tokenizer } from './models/tokenizer/index.js'
 import { StarError } from './native/index.js'
+import { buildIn, type WeightType, weightTypes } from './nn/index.js'
 import { imageNoise } from './sampling/image-noise.js'
 import { GraphPool, generate, type SamplingOptions, type SamplingSettings, samplingSchema } from './sampling/index.js'
-import { concat, keep, noGrad, resolveDevice, scope, slice, type Tensor, tellFallback } from './tensor/index.js'
+import {
+  concat,
+  type DType,
+  keep,
+  noGrad,
+  resolveDevice,
+  scope,
+  slice,
+  type Tensor,
+  tellFallback,
+} from './tensor/index.js'
 
 /** Longest prompt that is taken, in characters. The text encoder reads its first tokens only. */
 export const maxPromptLength = 4096
@@ -21,6 +32,12 @@ export const maxPromptLength = 4096
 export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' | 'cacheDir'> {
   /** `auto` (the default) takes a GPU where one is available; `cpu` and `cuda` take that one or fail. */
   device?: string
+  /**
+   * Element type of the transformer's and sampler head's weights and of the keys and values of a generation: 'f32', 'f16' or
+   * 'bf16'. 16 bits halve their memory; logits, the text encoder and the tokenizer stay f32. Default: f32 on the CPU, f16 on a
+   * GPU where the weights are stored in f16, else bf16.
+   */
+  dtype?: WeightType
   /** Called as parts of a Hugging Face model arrive. */
   onDownload?: HubOptions['onProgress']
   /** Aborting ends a download; it goes on there the next time. */
@@ -108,7 +125,7 @@ export class Star {
    * ERR_DEVICE for a device that is unknown or not available
    */
   static async load(nameOrPath: string, given: LoadOptions = {}): Promise<Star> {
-    const { device: wanted, offline, cacheDir, onDownload, signal, ...options } = given
+    const { device: wanted, dtype: asked, offline, cacheDir, onDownload, signal, ...options } = given
     const device = resolveDevice(wanted)
     const hub: HubOptions = { offline, cacheDir, onProgress: onDownload, signal }
     const here = await localModel(nameOrPath, options, hub)
@@ -125,15 +142,18 @@ export class Star {
         `${path} does not say its text encoder: name the one it was trained with (textEncoder, --text-encoder), such as the folder of CLIP`,
       )
     const info = describeSource(source)
+    const dtype = checkWeightType(asked) ?? (device === 'cpu' || device === 'simt' ? 'f32' : gpuType(source))
     const owned: { dispose(): void }[] = []
     try {
       const tokenizer = new Tokenizer(source.tokenizer, { init: null, device })
       owned.push(tokenizer)
       loadPart(source, 'tokenizer', tokenizer)
-      const transformer = new StarTransformer(config, { init: null, device })
+      const transformer = buildIn(dtype, () => new StarTransformer(config, { init: null, device }))
       owned.push(transformer)
       loadPart(source, 'transformer', transformer)
-      const samplerHead = source.samplerHead ? new SamplerHead(config, { init: null, device }) : null
+      const samplerHead = source.samplerHead
+        ? buildIn(dtype, () => new SamplerHead(config, { init: null, device }))
+        : null
       if (samplerHead) {
         owned.push(samplerHead)
         loadPart(source, 'sampler-head', samplerHead)
@@ -163,8 +183,8 @@ export class Star {
   }
 
   /** Name, sizes, modes and defaults of the model, and the device it is on. */
-  info(): ModelInfo & { device: string } {
-    return { ...this.model, device: this.device }
+  info(): ModelInfo & { device: string; dtype: DType } {
+    return { ...this.model, device: this.device, dtype: this.transformer.dtype }
   }
 
   /**
@@ -300,6 +320,18 @@ export class Star {
   [Symbol.dispose](): void {
     this.dispose()
   }
+}
+
+/** @throws ERR_ARGUMENT for another type */
+function checkWeightType(dtype: WeightType | undefined): WeightType | undefined {
+  if (dtype === undefined || weightTypes.includes(dtype)) return dtype
+  throw new StarError('ERR_ARGUMENT', `dtype is ${JSON.stringify(dtype)}, expected ${weightTypes.join(', ')}`)
+}
+
+/** f16 holds weights that are stored in it exactly; bf16 holds any weight's size. */
+function gpuType(source: ModelSource): WeightType {
+  using weights = source.open('transformer')
+  return Array.from(weights.entries).some(({ dtype }) => dtype === 'F16') ? 'f16' : 'bf16'
 }
 
 function disposing<T>(tensor: Tensor, use: (tensor: Tensor) => T): T {

@@ -1,6 +1,7 @@
 /** `star sample`: draws pictures of prompts. */
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { StarError } from '../native/error.js'
+import type { LoadOptions } from '../star.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { number, wholeNumber } from './options.js'
 import { checkWritable, picturePaths } from './output.js'
@@ -19,6 +20,7 @@ interface SampleOptions extends SourceFlags {
   grid?: boolean
   batch: number
   device: string
+  dtype?: LoadOptions['dtype']
 }
 
 export function addSampleCommand(star: Command): void {
@@ -52,6 +54,12 @@ export function addSampleCommand(star: Command): void {
     .option('--grid', 'one picture with all of them side by side')
     .option('--batch <n>', 'pictures drawn together', wholeNumber('--batch', 1, 1024), 8)
     .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
+    .addOption(
+      new Option(
+        '--dtype <type>',
+        'of weights and caches: 16 bits halve them (default: f32 on the CPU, 16 bits on a GPU)',
+      ).choices(['f32', 'f16', 'bf16']),
+    )
   addSourceOptions(command)
     .addHelpText(
       'after',
@@ -103,9 +111,9 @@ async function sample(given: string[], options: SampleOptions): Promise<void> {
   for (const path of new Set([paths[0], paths[paths.length - 1]])) checkWritable(path)
 
   await interruptible(async (signal) => {
-    const { device } = options
+    const { device, dtype } = options
     const star = await downloading(options.offline, signal, ({ offline, onProgress }) =>
-      Star.load(options.model, { device, ...sourceOptions(options), offline, onDownload: onProgress, signal }),
+      Star.load(options.model, { device, dtype, ...sourceOptions(options), offline, onDownload: onProgress, signal }),
     )
     using progress = new Progress('drawing')
     let written = 0

@@ -13,6 +13,31 @@ export interface NamedTensor {
 /** Element types that halve weights and activations. */
 export type HalfType = 'f16' | 'bf16'
 
+/** Element types of weights to compute with. */
+export const weightTypes = ['f32', 'f16', 'bf16'] as const
+export type WeightType = (typeof weightTypes)[number]
+
+let building: WeightType = 'f32'
+
+/**
+ * The modules that `build` makes, with tensors of this type (all but those whose ops want f32). Each is converted as it is
+ * made, so that there are never f32 weights of a whole model.
+ */
+export function buildIn<T>(type: WeightType, build: () => T): T {
+  const before = building
+  building = type
+  try {
+    return build()
+  } finally {
+    building = before
+  }
+}
+
+function asBuilt(tensor: Tensor): Tensor {
+  if (building !== 'f32' && tensor.dtype === 'f32') tensor.convert(building).dispose()
+  return tensor
+}
+
 interface OwnTensor extends NamedTensor {
   /** Its ops take it in f32 whatever the type of the others. */
   single: boolean
@@ -25,13 +50,14 @@ export abstract class Module {
   /** Registers a trainable tensor under `name` and takes it out of any scope. With `single` it is f32 in any precision. */
   protected param(name: string, tensor: Tensor, options: { single?: boolean } = {}): Tensor {
     tensor.requiresGrad = true
-    this.#own.push({ name, tensor: keep(tensor), trainable: true, single: options.single ?? false })
+    const single = options.single ?? false
+    this.#own.push({ name, tensor: keep(single ? tensor : asBuilt(tensor)), trainable: true, single })
     return tensor
   }
 
   /** Registers a tensor that is saved but not trained. */
   protected buffer(name: string, tensor: Tensor): Tensor {
-    this.#own.push({ name, tensor: keep(tensor), trainable: false, single: false })
+    this.#own.push({ name, tensor: keep(asBuilt(tensor)), trainable: false, single: false })
     return tensor
   }
 

@@ -9,7 +9,7 @@ import {
 } from '../models/star/index.js'
 import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
-import { concat, keep, noGrad, scope, Tensor } from '../tensor/index.js'
+import { concat, keep, noGrad, releaseIdleMemory, scope, Tensor } from '../tensor/index.js'
 import type { GraphPool } from './graphs.js'
 import { type NoiseSource, seededNoise } from './noise.js'
 import { EagerRunner, type ScaleRunner } from './runner.js'
@@ -69,7 +69,10 @@ export async function generate(options: GenerateOptions): Promise<Tensor> {
   const runner = openRunner(options, settings)
   try {
     for (let k = 0; k < scales; k++) {
-      if (k > 0) await setImmediate()
+      if (k > 0) {
+        releaseIdleMemory(transformer.device)
+        await setImmediate()
+      }
       if (signal?.aborted)
         throw new StarError('ERR_ABORTED', `the generation was aborted before scale ${k + 1} of ${scales}`, {
           cause: signal.reason,
@@ -80,6 +83,7 @@ export async function generate(options: GenerateOptions): Promise<Tensor> {
     return runner.result()
   } finally {
     runner.release()
+    releaseIdleMemory(transformer.device)
   }
 }
 

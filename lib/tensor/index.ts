@@ -1,5 +1,6 @@
 export * from './device.js'
 export * from './graph.js'
+export * from './memory.js'
 export * from './ops/attention.js'
 export * from './ops/conv.js'
 export * from './ops/elementwise.js'

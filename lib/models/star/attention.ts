@@ -81,7 +81,10 @@ export class SelfAttention extends Module {
     ]
     let y: Tensor
     if (cache) {
-      const q = Tensor.empty([x.dim(0), x.dim(1), heads, this.#options.headSize], { device: x.device })
+      const q = Tensor.empty([x.dim(0), x.dim(1), heads, this.#options.headSize], {
+        dtype: x.dtype,
+        device: x.device,
+      })
       writeHeads(qkv, heads, 3, 0, parts[0], q, 0)
       writeHeads(qkv, heads, 3, 1, parts[1], cache.k, cache.length)
       writeHeads(qkv, heads, 3, 2, parts[2], cache.v, cache.length)

@@ -1,6 +1,6 @@
 /** A transformer block: self-attention, cross-attention to the text, feed-forward, each a residual branch. */
 import { Linear, Module } from '../../nn/index.js'
-import { add, embedding, feedForward, layerNorm, mul, reshape, slice, type Tensor } from '../../tensor/index.js'
+import { add, embedding, feedForward, layerNorm, mul, reshape, scope, slice, type Tensor } from '../../tensor/index.js'
 import { CrossAttention, SelfAttention, type SelfAttentionContext, type TextKeysValues } from './attention.js'
 import type { CrossAttentionMode, StarConfig } from './config.js'
 import { type BlockFactors, scaleSamples } from './drop-path.js'
@@ -63,9 +63,18 @@ export class Block extends Module {
 
   forward(input: Tensor, context: BlockContext): Tensor {
     const m = this.#modulate(context.condition)
-    let x = this.#residual(input, this.attention.forward(normalise(input, m, 0), context), m, 0, context.dropPath)
-    if (this.cross && context.text) x = addCross(x, this.cross, context.text, this.config.crossAttention)
-    return this.#residual(x, this.feedForward.forward(normalise(x, m, 1)), m, 1, context.dropPath)
+    // A scope a branch: what one of them made is gone before the next one, unless the tape keeps it.
+    let x = scope(() =>
+      this.#residual(input, this.attention.forward(normalise(input, m, 0), context), m, 0, context.dropPath),
+    )
+    const { cross } = this
+    const { text } = context
+    if (cross && text) {
+      const from = x
+      x = scope(() => addCross(from, cross, text, this.config.crossAttention))
+    }
+    const from = x
+    return scope(() => this.#residual(from, this.feedForward.forward(normalise(from, m, 1)), m, 1, context.dropPath))
   }
 
   #residual(x: Tensor, branch: Tensor, m: Modulation | null, which: 0 | 1, dropPath: BlockFactors | null): Tensor {

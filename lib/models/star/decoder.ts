@@ -1,6 +1,6 @@
 /** Sampling state of the transformer: text keys and values of the prompts, and the cache of all tokens' keys and values. */
 import { StarError } from '../../native/index.js'
-import { embedding, keep, noGrad, reshape, scope, Tensor } from '../../tensor/index.js'
+import { cast, embedding, keep, noGrad, reshape, scope, Tensor } from '../../tensor/index.js'
 import type { KeyValueCache, TextKeysValues } from './attention.js'
 import { type StarTransformer, type TextInput, textKeysValues } from './transformer.js'
 
@@ -49,7 +49,7 @@ export class ScaleDecoder {
     this.#start = made.start
     this.#texts = made.texts
     const shape = [samples.length, model.length, heads, width / heads]
-    const cache = (): Tensor => keep(Tensor.empty(shape, { device: model.device }))
+    const cache = (): Tensor => keep(Tensor.empty(shape, { dtype: model.dtype, device: model.device }))
     this.#caches = model.blocks.map(() => ({ k: cache(), v: cache(), length: 0 }))
   }
 
@@ -125,7 +125,7 @@ export class ScaleDecoder {
       )
     const features = noGrad(() =>
       scope(() => {
-        const tokens = input ? this.#model.wordEmbed.forward(input) : this.#start
+        const tokens = input ? this.#model.wordEmbed.forward(cast(input, this.#model.dtype)) : this.#start
         return this.#model.runScale(
           scale,
           tokens,

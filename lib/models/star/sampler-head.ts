@@ -3,7 +3,7 @@
  * the transformer's features.
  */
 import { StarError } from '../../native/index.js'
-import { Embedding, Linear, Module } from '../../nn/index.js'
+import { buildIn, Embedding, Linear, Module } from '../../nn/index.js'
 import { add, cast, concat, type DType, keep, layerNorm, reshape, scope, slice, Tensor } from '../../tensor/index.js'
 import { Block } from './block.js'
 import { type Level, levels, type StarConfig, type StarConfigInput, starConfig } from './config.js'
@@ -63,7 +63,9 @@ export class SamplerHead extends Module {
     this.blocks = Array.from({ length: blockCount }, (_, i) =>
       this.child(`feat_extract_blocks.${i}`, new Block(config, init)),
     )
-    this.headLogits = this.child('head_logits2', new Linear(width, vocabSize, { ...init, std: headStd(width, init) }))
+    // In f32 as the transformer's.
+    const head = buildIn('f32', () => new Linear(width, vocabSize, { ...init, std: headStd(width, init) }))
+    this.headLogits = this.child('head_logits2', head)
     this.encoderProj = this.child('encoder_proj2', new Linear(textWidth, width, layer))
     this.headProj = this.child('head_proj', new Linear(2 * width, width, layer))
     this.levelEmbed = this.child('lvl_embed_2', new Embedding(patchNums.length, width, layer))
@@ -72,9 +74,9 @@ export class SamplerHead extends Module {
     this.#levelIds = keep(Tensor.from(Int32Array.from(ids), [ids.length], { device: options.device }))
   }
 
-  /** Element type it computes with, and of its logits. Inputs of another one are cast. */
+  /** Element type it computes with. Inputs of another one are cast. Logits have the type of the head. */
   get dtype(): DType {
-    return this.headLogits.weight.dtype
+    return this.wordEmbed.weight.dtype
   }
 
   /** Logits (B, n, V) of the tokens of scales [begin, end). @throws ERR_SHAPE */
@@ -101,7 +103,7 @@ export class SamplerHead extends Module {
       const from = x
       x = scope(() => block.forward(from, { rope, groups, text: null, condition: null, dropPath: null }))
     }
-    const out = slice(x, 1, 1, x.dim(1))
+    const out = cast(slice(x, 1, 1, x.dim(1)), this.headLogits.weight.dtype)
     return this.headLogits.forward(logitNorm ? layerNorm(out) : out)
   }
 

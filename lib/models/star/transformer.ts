@@ -1,6 +1,6 @@
 /** The STAR transformer: logits of every scale's tokens from the text and the coarser scales. */
 import { StarError } from '../../native/index.js'
-import { Embedding, Linear, Module } from '../../nn/index.js'
+import { buildIn, Embedding, Linear, Module } from '../../nn/index.js'
 import {
   add,
   cast,
@@ -95,14 +95,16 @@ export class StarTransformer extends Module {
     this.levelProjection = config.sharedAdaLN ? this.child('lvl_embed_proj', new Linear(2 * width, width, layer)) : null
     this.levelModulation = config.sharedAdaLN ? this.child('lvl_embed_adaln', new LevelModulation(width, init)) : null
     this.blocks = Array.from({ length: config.depth }, (_, i) => this.child(`blocks.${i}`, new Block(config, init)))
-    this.headLogits = this.child('head_logits', new Linear(width, vocabSize, { ...init, std: headStd(width, init) }))
+    // In f32 even where the rest is loaded in 16 bits: guidance multiplies what logits are rounded by.
+    const head = buildIn('f32', () => new Linear(width, vocabSize, { ...init, std: headStd(width, init) }))
+    this.headLogits = this.child('head_logits', head)
     this.encoderProj = this.child('encoder_proj', new Linear(textWidth, width, layer))
     this.#tables = new Tables(config, this.levels, options.device)
   }
 
-  /** Element type it computes with, and of its features and logits. Inputs of another one are cast. */
+  /** Element type it computes with, and of its features. Inputs of another one are cast. Logits have the type of the head. */
   get dtype(): DType {
-    return this.headLogits.weight.dtype
+    return this.wordEmbed.weight.dtype
   }
 
   /** Logits (B, L, V) of every token given the true coarser scales. */
@@ -157,14 +159,17 @@ export class StarTransformer extends Module {
     const rope = this.#tables.rope && slice(this.#tables.rope, 0, begin, end)
     let x = this.#addPositions(tokens, ids, this.positions && slice(this.positions, 1, begin, end))
     this.blocks.forEach((block, i) => {
-      x = block.forward(x, { ...contexts[i], rope, condition, dropPath: null })
+      const from = x
+      x = scope(() => block.forward(from, { ...contexts[i], rope, condition, dropPath: null }))
+      if (from !== tokens) from.dispose()
     })
     return x
   }
 
   /** head_logits(LN(x)): (…, C) → (…, V). */
   logits(x: Tensor): Tensor {
-    return this.headLogits.forward(this.config.logitNorm ? layerNorm(x) : x)
+    const features = cast(x, this.headLogits.weight.dtype)
+    return this.headLogits.forward(this.config.logitNorm ? layerNorm(features) : features)
   }
 
   /**

@@ -2,6 +2,20 @@
 import { Conv2d, GroupNorm, type LayerOptions, Module } from '../../nn/index.js'
 import { add, matmul, reshape, scope, slice, softmax, type Tensor, upsampleNearest } from '../../tensor/index.js'
 
+/**
+ * Layers one after another; what passes between them is freed as soon as the next one has read it: at 1024² a map takes
+ * hundreds of megabytes.
+ */
+export function inTurn(input: Tensor, ...layers: readonly ((x: Tensor) => Tensor)[]): Tensor {
+  let x = input
+  for (const layer of layers) {
+    const before = x
+    x = layer(before)
+    if (before !== input && before !== x) before.dispose()
+  }
+  return x
+}
+
 type Init = Pick<LayerOptions, 'init' | 'device'>
 
 /** shortcut(x) + conv2(SiLU(norm2(conv1(SiLU(norm1(x)))))); the shortcut is a 1×1 convolution where the channels change. */
@@ -25,7 +39,8 @@ export class ResnetBlock extends Module {
   /** x (n, h, w, inputs) → (n, h, w, outputs) */
   forward(x: Tensor): Tensor {
     return scope(() => {
-      const h = this.conv2.forward(this.norm2.forward(this.conv1.forward(this.norm1.forward(x))))
+      const layers = [this.norm1, this.conv1, this.norm2, this.conv2]
+      const h = inTurn(x, ...layers.map((layer) => (y: Tensor) => layer.forward(y)))
       return add(h, this.shortcut ? this.shortcut.forward(x) : x)
     })
   }
@@ -88,7 +103,7 @@ export class Upsample extends Module {
 
   /** (n, h, w, c) → (n, 2h, 2w, c) */
   forward(x: Tensor): Tensor {
-    return scope(() => this.conv.forward(upsampleNearest(x)))
+    return scope(() => inTurn(x, upsampleNearest, (y) => this.conv.forward(y)))
   }
 }
 
@@ -127,11 +142,10 @@ export class Level extends Module {
 
   forward(x: Tensor): Tensor {
     return scope(() => {
-      this.blocks.forEach((block, i) => {
-        x = block.forward(x)
-        if (this.attentions.length > 0) x = this.attentions[i].forward(x)
-      })
-      return x
+      const layers = this.blocks.flatMap((block, i) =>
+        this.attentions.length > 0 ? [block, this.attentions[i]] : [block],
+      )
+      return inTurn(x, ...layers.map((layer) => (y: Tensor) => layer.forward(y)))
     })
   }
 }

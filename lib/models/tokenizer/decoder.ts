@@ -1,6 +1,6 @@
 import { Conv2d, GroupNorm, type LayerOptions, Module } from '../../nn/index.js'
 import { scope, type Tensor } from '../../tensor/index.js'
-import { Level, Middle, Upsample } from './blocks.js'
+import { inTurn, Level, Middle, Upsample } from './blocks.js'
 import type { TokenizerConfig } from './config.js'
 
 /** conv_in → middle → levels, coarsest first, with doubling between them → GroupNorm, SiLU → conv_out: latent to image. */
@@ -33,12 +33,9 @@ export class Decoder extends Module {
   /** latent (n, h, w, Z) → images (n, H, W, 3), not clamped */
   forward(latent: Tensor): Tensor {
     return scope(() => {
-      let x = this.middle.forward(this.convIn.forward(latent))
-      for (const { level, up } of this.levels) {
-        x = level.forward(x)
-        if (up) x = up.forward(x)
-      }
-      return this.convOut.forward(this.normOut.forward(x))
+      const levels = this.levels.flatMap(({ level, up }) => (up ? [level, up] : [level]))
+      const layers = [this.convIn, this.middle, ...levels, this.normOut, this.convOut]
+      return inTurn(latent, ...layers.map((layer) => (y: Tensor) => layer.forward(y)))
     })
   }
 }
