@@ -9,7 +9,7 @@ constexpr DType kType = DType::BF16;
 struct Product {
   const char *name, *op;
   int64_t m, n, k;
-  bool trans_a, trans_b, bias, gelu;
+  bool trans_b, bias, gelu;
 };
 
 void add_product(Cases& cases, const Model& model, const Product& p) {
@@ -30,10 +30,39 @@ void add_product(Cases& cases, const Model& model, const Product& p) {
                      a.m = p.m;
                      a.n = p.n;
                      a.k = p.k;
-                     a.trans_a = p.trans_a;
                      a.trans_b = p.trans_b;
                      a.activation = p.gelu ? Activation::Gelu : Activation::None;
                      return [a, &backend = arena.backend] { backend.matmul(a); };
+                   }});
+}
+
+// The gradients that carry an epilogue: of fc2's input through gelu, and of fc1's weight with its bias.
+void add_linear_backward(Cases& cases, const Model& m) {
+  const int64_t rows = m.samples * m.tokens(), c = m.width(), hidden = 4 * c;
+  const auto r = static_cast<double>(rows), w = static_cast<double>(c), h = static_cast<double>(hidden);
+  Fields fields;
+  fields.add("rows", rows).add("c", c).add("hidden", hidden);
+  cases.push_back({"linear fc2 data gradient gelu " + m.name, "linear_data_gelu", kType, fields,
+                   (r * w + w * h + 2 * r * h) * size_of(kType), 2 * r * w * h, [=](Arena& arena) -> std::function<void()> {
+                     const LinearBackwardInputArgs a{arena.empty(rows * hidden, kType),
+                                                     arena.values(rows * c, kType),
+                                                     arena.values(c * hidden, kType),
+                                                     arena.values(rows * hidden, kType),
+                                                     rows,
+                                                     c,
+                                                     hidden};
+                     return [a, &backend = arena.backend] { backend.linear_backward_input(a); };
+                   }});
+  cases.push_back({"linear fc1 weight gradient bias " + m.name, "linear_weight_bias", kType, fields,
+                   (r * h + r * w + w * h + h) * size_of(kType), 2 * r * w * h, [=](Arena& arena) -> std::function<void()> {
+                     const LinearBackwardWeightArgs a{arena.empty(hidden * c, kType),
+                                                      arena.empty(hidden, kType),
+                                                      arena.values(rows * hidden, kType),
+                                                      arena.values(rows * c, kType),
+                                                      rows,
+                                                      hidden,
+                                                      c};
+                     return [a, &backend = arena.backend] { backend.linear_backward_weight(a); };
                    }});
 }
 
@@ -41,10 +70,10 @@ void add_product(Cases& cases, const Model& model, const Product& p) {
 
 void add_dense(Cases& cases, const Model& m) {
   const int64_t rows = m.samples * m.tokens(), c = m.width(), count = rows * c;
-  add_product(cases, m, {"qkv bias", "matmul_bias", rows, 3 * c, c, false, true, true, false});
-  add_product(cases, m, {"fc1 bias gelu", "matmul_gelu", rows, 4 * c, c, false, true, true, true});
-  add_product(cases, m, {"fc1 data gradient", "matmul_data", rows, c, 4 * c, false, false, false, false});
-  add_product(cases, m, {"fc1 weight gradient", "matmul_weight", 4 * c, c, rows, true, false, false, false});
+  add_product(cases, m, {"qkv bias", "matmul_bias", rows, 3 * c, c, true, true, false});
+  add_product(cases, m, {"fc1 bias gelu", "matmul_gelu", rows, 4 * c, c, true, true, true});
+  add_product(cases, m, {"fc1 data gradient", "matmul_data", rows, c, 4 * c, false, false, false});
+  add_linear_backward(cases, m);
 
   const auto n = static_cast<double>(count);
   Fields flat;

@@ -46,6 +46,31 @@ void add_group_norm_backward(Cases& cases, const Model& m) {
                    }});
 }
 
+// The last scale's keys into a cache of all tokens, and the zeros that a cache begins with.
+void add_movers(Cases& cases, const Model& m) {
+  const int64_t outer = m.samples, inner = m.width(), count = m.last(), size = m.tokens();
+  Fields fields;
+  fields.add("outer", outer).add("inner", inner).add("count", count).add("size", size);
+  cases.push_back({"copy_block cache " + m.name, "copy_block", kType, fields,
+                   2.0 * static_cast<double>(outer * inner * count) * size_of(kType), 0,
+                   [=](Arena& arena) -> std::function<void()> {
+                     CopyBlockArgs a{};
+                     a.y = arena.empty(outer * size * inner, kType);
+                     a.x = arena.values(outer * count * inner, kType);
+                     a.outer = outer;
+                     a.inner = inner;
+                     a.count = a.x_size = count;
+                     a.y_size = size;
+                     a.y_start = size - count;
+                     return [a, &backend = arena.backend] { backend.copy_block(a); };
+                   }});
+  cases.push_back({"fill cache " + m.name, "fill", kType, fields, static_cast<double>(outer * inner * size) * size_of(kType), 0,
+                   [=](Arena& arena) -> std::function<void()> {
+                     const FillArgs a{arena.empty(outer * size * inner, kType), 0, outer * size * inner};
+                     return [a, &backend = arena.backend] { backend.fill(a); };
+                   }});
+}
+
 }  // namespace
 
 void add_elementwise(Cases& cases, const Model& m) {
@@ -84,7 +109,14 @@ void add_elementwise(Cases& cases, const Model& m) {
                      const SoftmaxArgs a{arena.empty(count, kType), arena.values(count, kType), rows, cols, 1};
                      return [a, &backend = arena.backend] { backend.softmax(a); };
                    }});
+  cases.push_back(
+      {"softmax backward " + m.name, "softmax_backward", kType, fields, 3 * bytes, 0, [=](Arena& arena) -> std::function<void()> {
+         const SoftmaxBackwardArgs a{
+             arena.empty(count, kType), arena.values(count, kType), arena.values(count, kType), rows, cols, 1};
+         return [a, &backend = arena.backend] { backend.softmax_backward(a); };
+       }});
   add_group_norm_backward(cases, m);
+  add_movers(cases, m);
 }
 
 }  // namespace star::bench

@@ -1,4 +1,5 @@
-// The tokenizer's ops on images: 3×3 convolution at full resolution with its gradients, and the three kinds of resampling.
+// The tokenizer's ops on images: 3×3 convolution at full resolution with its gradients, and the three kinds of resampling with
+// theirs.
 #include "bench.h"
 
 namespace star::bench {
@@ -16,6 +17,13 @@ void add_resample(Cases& cases, const Model& m, const char* name, Resample kind,
          const ResampleArgs a{
              arena.empty(n * to * to * c, kType), arena.values(n * from * from * c, kType), kind, n, from, from, c, to, to};
          return [a, &backend = arena.backend] { backend.resample(a); };
+       }});
+  cases.push_back(
+      {std::string("resample ") + name + " backward " + m.name, std::string("resample_") + name + "_backward", kType, fields,
+       static_cast<double>(n * c * (from * from + to * to)) * size_of(kType), 0, [=](Arena& arena) -> std::function<void()> {
+         const ResampleBackwardArgs a{
+             arena.empty(n * from * from * c, kType), arena.values(n * to * to * c, kType), kind, n, from, from, c, to, to};
+         return [a, &backend = arena.backend] { backend.resample_backward(a); };
        }});
 }
 

@@ -95,6 +95,12 @@ def embedding(f, dtype):
     return lambda: F.embedding(ids, table)
 
 
+def embedding_backward(f, dtype):
+    table = values(f["rows"], f["cols"], dtype=dtype, grad=True)
+    ids = torch.randint(f["rows"], (f["count"],), device="cuda")
+    return backward(F.embedding(ids, table), [table])
+
+
 def nearest_row(f, dtype):
     x, codebook = values(f["rows"], f["cols"], dtype=dtype), values(f["vocab"], f["cols"], dtype=dtype)
     return lambda: torch.addmm(
@@ -143,6 +149,14 @@ def resample(**how):
     return build
 
 
+def resample_backward(**how):
+    def build(f, dtype):
+        x = values(f["n"], f["c"], f["h"], f["w"], dtype=dtype).to(memory_format=torch.channels_last).requires_grad_(True)
+        return backward(F.interpolate(x, (f["oh"], f["ow"]), **how), [x])
+
+    return build
+
+
 def conv_parts(f, dtype, grad):
     last = torch.channels_last
     x = values(f["n"], f["c_in"], f["h"], f["w"], dtype=dtype).to(memory_format=last).requires_grad_(grad)
@@ -179,9 +193,15 @@ def matmul_data(f, dtype):
     return lambda: torch.matmul(a, b)
 
 
-def matmul_weight(f, dtype):
-    a, b = values(f["k"], f["m"], dtype=dtype), values(f["k"], f["n"], dtype=dtype)
-    return lambda: torch.matmul(a.T, b)
+def linear_data_gelu(f, dtype):
+    dy, w = values(f["rows"], f["c"], dtype=dtype), values(f["c"], f["hidden"], dtype=dtype)
+    before = values(f["rows"], f["hidden"], dtype=dtype)
+    return lambda: torch.ops.aten.gelu_backward(torch.matmul(dy, w), before, approximate="tanh")
+
+
+def linear_weight_bias(f, dtype):
+    dy, x = values(f["rows"], f["hidden"], dtype=dtype), values(f["rows"], f["c"], dtype=dtype)
+    return lambda: (torch.matmul(dy.T, x), dy.sum(0))
 
 
 def cast(f, dtype):
@@ -229,6 +249,22 @@ def softmax(f, dtype):
     return lambda: x.softmax(1)
 
 
+def softmax_backward(f, dtype):
+    x = values(f["rows"], f["cols"], dtype=dtype, grad=True)
+    return backward(x.softmax(1), [x])
+
+
+def copy_block(f, dtype):
+    cache = values(f["outer"], f["size"], f["inner"], dtype=dtype)
+    x = values(f["outer"], f["count"], f["inner"], dtype=dtype)
+    return lambda: cache[:, f["size"] - f["count"] :].copy_(x)
+
+
+def fill(f, dtype):
+    y = values(f["outer"], f["size"], f["inner"], dtype=dtype)
+    return lambda: y.zero_()
+
+
 def finite(f, dtype):
     tensors = [values(n) for n in f["counts"]]
     found, one = torch.zeros(1, device="cuda"), torch.ones(1, device="cuda")
@@ -256,21 +292,26 @@ BUILD = {
     "group_norm": group_norm,
     "group_norm_backward": group_norm_backward,
     "embedding": embedding,
+    "embedding_backward": embedding_backward,
     "nearest_row": nearest_row,
     "draw": draw,
     "gumbel_mix": gumbel_mix,
     "cross_entropy": cross_entropy,
     "cross_entropy_backward": cross_entropy_backward,
     "resample_area": resample(mode="area"),
+    "resample_area_backward": resample_backward(mode="area"),
     "resample_bicubic": resample(mode="bicubic", align_corners=False),
+    "resample_bicubic_backward": resample_backward(mode="bicubic", align_corners=False),
     "resample_nearest": resample(mode="nearest"),
+    "resample_nearest_backward": resample_backward(mode="nearest"),
     "conv2d": conv2d,
     "conv2d_data": conv2d_gradient(0),
     "conv2d_weight": conv2d_gradient(1),
     "matmul_bias": matmul_bias,
     "matmul_gelu": matmul_gelu,
     "matmul_data": matmul_data,
-    "matmul_weight": matmul_weight,
+    "linear_data_gelu": linear_data_gelu,
+    "linear_weight_bias": linear_weight_bias,
     "cast": cast,
     "random_normal": random_normal,
     "permute": permute,
@@ -280,11 +321,14 @@ BUILD = {
     "unary_silu_backward": unary_silu_backward,
     "reduce_rows": reduce_rows,
     "softmax": softmax,
+    "softmax_backward": softmax_backward,
+    "copy_block": copy_block,
+    "fill": fill,
     "finite": finite,
     "global_norm": global_norm,
     "adamw": adamw,
 }
-NONE = {"heads", "heads_backward"}  # PyTorch has no op that normalizes, scales and rotates
+NONE = {"heads", "heads_backward", "unmask"}  # PyTorch has no op that normalizes, scales and rotates, or fixes positions
 
 
 def milliseconds(work):

@@ -23,6 +23,16 @@ void add_lookup(Cases& cases, const Model& m) {
                                cols};
          return [a, &backend = arena.backend] { backend.embedding(a); };
        }});
+  cases.push_back({"embedding backward " + m.name, "embedding_backward", kType, embedding,
+                   bytes + static_cast<double>(vocab * cols) * size_of(kType), 0, [=](Arena& arena) -> std::function<void()> {
+                     const EmbeddingBackwardArgs a{arena.empty(vocab * cols, kType),
+                                                   arena.values(count * cols, kType),
+                                                   arena.indices(count, vocab),
+                                                   count,
+                                                   vocab,
+                                                   cols};
+                     return [a, &backend = arena.backend] { backend.embedding_backward(a); };
+                   }});
   const int64_t latent = m.latent;
   Fields nearest;
   nearest.add("rows", count).add("cols", latent).add("vocab", vocab);
@@ -82,6 +92,27 @@ void add_sampling(Cases& cases, const Model& m) {
        }});
 }
 
+// A step of stable sampling: half of the last scale's positions, chosen among all so that every repeat has the same to do.
+void add_unmask(Cases& cases, const Model& m) {
+  const int64_t rows = m.samples, length = m.last();
+  Fields fields;
+  fields.add("rows", rows).add("length", length);
+  cases.push_back({"unmask " + m.name, "unmask", DType::F32, fields, 5.0 * static_cast<double>(rows * length), 0,
+                   [=](Arena& arena) -> std::function<void()> {
+                     UnmaskArgs a{};
+                     a.ids = arena.empty(rows * length, DType::I32);
+                     a.known = arena.empty(rows * length, DType::U8);
+                     arena.backend.fill({a.known, 0, rows * length});
+                     a.drawn = arena.indices(rows * length, m.vocab);
+                     a.score = arena.values(rows * length);
+                     a.rows = rows;
+                     a.length = length;
+                     a.fix = length / 2;
+                     a.among_all = true;
+                     return [a, &backend = arena.backend] { backend.unmask(a); };
+                   }});
+}
+
 void add_loss(Cases& cases, const Model& m) {
   const int64_t rows = m.samples * m.tokens(), vocab = m.vocab;
   const double logits = static_cast<double>(rows * vocab) * size_of(kType), row = static_cast<double>(rows);
@@ -117,6 +148,7 @@ void add_loss(Cases& cases, const Model& m) {
 void add_tokens(Cases& cases, const Model& m) {
   add_lookup(cases, m);
   add_sampling(cases, m);
+  add_unmask(cases, m);
   add_loss(cases, m);
 }
 
