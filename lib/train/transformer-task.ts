@@ -16,7 +16,7 @@ import {
 import { textEncoderReference } from '../models/text/load.js'
 import { StarError } from '../native/index.js'
 import { Random, type Tensor } from '../tensor/index.js'
-import { inSteps } from './config/optimizer.js'
+import { inSteps, stepsPerEpoch } from './config/optimizer.js'
 import type { TransformerRunConfig } from './config.js'
 import { type Stage, stageAt } from './progressive.js'
 import type { RunFolder } from './run-folder.js'
@@ -100,7 +100,10 @@ class TransformerTask implements Task<TokenSamples, Part> {
     const scales = this.model.levels.length
     if (!progressive) return { finest: scales - 1, weight: 1 }
     const { steps, warmupSteps: learningRateWarmup } = inSteps(optimizer, this.sampleCount)
-    return stageAt(step, { ...progressive, scales, steps, learningRateWarmup })
+    const { warmupEpochs } = progressive
+    const warmupSteps =
+      warmupEpochs === undefined ? progressive.warmupSteps : warmupEpochs * stepsPerEpoch(optimizer, this.sampleCount)
+    return stageAt(step, { ...progressive, warmupSteps, scales, steps, learningRateWarmup })
   }
 
   /** Weights of n tokens where finer scales are not trained yet: 1 over the tokens of a step that trains all. */

@@ -62,21 +62,29 @@ export type OptimizerConfig = z.output<typeof optimizerSchema>
 export type OptimizerInSteps = OptimizerConfig & { steps: number; warmupSteps: number }
 
 /**
+ * The steps that an epoch of n images takes in batches of b, n/b.
+ * @param images null where nobody knows
+ * @throws ERR_CONFIG where they are not known
+ */
+export function stepsPerEpoch({ batchSize }: Pick<OptimizerConfig, 'batchSize'>, images: number | null): number {
+  if (images !== null) return images / batchSize
+  throw new StarError(
+    'ERR_CONFIG',
+    'the length of the training is given in epochs, but tars do not tell how many images they hold: set "data.tarSamples", or give "steps" and "warmupSteps"',
+  )
+}
+
+/**
  * Turns epochs into steps once the number of images is known: e epochs of n images in batches of b are ⌈e·n/b⌉ steps, a
  * warm-up of w epochs is w·n/b steps, rounded.
  */
 export function inSteps(optimizer: OptimizerConfig, images: number | null): OptimizerInSteps {
-  const { batchSize, epochs = 0, steps, warmupEpochs = 0, warmupSteps } = optimizer
-  if (images === null && (epochs > 0 || warmupEpochs > 0))
-    throw new StarError(
-      'ERR_CONFIG',
-      'the length of the training is given in epochs, but tars do not tell how many images they hold: set "data.tarSamples", or give "steps" and "warmupSteps"',
-    )
-  const perEpoch = (images ?? 0) / batchSize
+  const { epochs, steps, warmupEpochs, warmupSteps } = optimizer
+  const count = (length = 0): number => (length === 0 ? 0 : length * stepsPerEpoch(optimizer, images))
   return {
     ...optimizer,
     // A product such as 0.1·30 may exceed the whole number it stands for by a rounding error.
-    steps: steps ?? Math.max(1, Math.ceil(epochs * perEpoch - 1e-9)),
-    warmupSteps: warmupSteps ?? Math.round(warmupEpochs * perEpoch),
+    steps: steps ?? Math.max(1, Math.ceil(count(epochs) - 1e-9)),
+    warmupSteps: warmupSteps ?? Math.round(count(warmupEpochs)),
   }
 }

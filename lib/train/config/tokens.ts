@@ -20,7 +20,13 @@ export const progressiveSchema = z
       .number()
       .min(0)
       .optional()
-      .describe('steps over which the loss of a new scale gains its full weight (pgwp); default: a 300th of all steps'),
+      .describe('steps over which the loss of a new scale gains its full weight; default: a 300th of all steps'),
+    warmupEpochs: z.number().min(0).optional().describe('the same in epochs, in place of warmupSteps (pgwp)'),
+  })
+  .superRefine(({ warmupSteps, warmupEpochs }, context) => {
+    if (warmupSteps === undefined || warmupEpochs === undefined) return
+    const message = `warmupSteps (${warmupSteps}) and warmupEpochs (${warmupEpochs}) are both given: keep one of them`
+    context.addIssue({ code: 'custom', message })
   })
   .describe('trains the coarse scales alone at first and adds the finer ones one by one')
 

@@ -76,7 +76,7 @@ function initOf(given: Given): Record<string, unknown> {
   return { ...(ini > 0 && { std: ini }), head: hd < 0 ? 1 : hd, modulation: aln, gain: alng }
 }
 
-function optimizerOf(given: Given): Record<string, unknown> {
+function optimizerOf(given: Given, kind: PublishedKind): Record<string, unknown> {
   const { keys } = given
   const { bs, ac } = keys
   // The published program builds AdamW for both names.
@@ -92,7 +92,7 @@ function optimizerOf(given: Given): Record<string, unknown> {
     epochs: keys.ep,
     warmupEpochs: keys.wp || keys.ep / 50,
     learningRate: keys.tlr ?? (keys.tblr * bs) / 256,
-    schedule: keys.pg > 0 ? `lin${keys.pg}` : keys.sche,
+    schedule: kind === 'transformer' && keys.pg > 0 ? `lin${keys.pg}` : keys.sche,
     warmupStart: keys.wp0,
     endRatio: keys.wpe,
     betas: [0.9, 0.95],
@@ -164,6 +164,24 @@ function tokenizerFile({ keys: { ckpt_path: path } }: Given): string {
   return isAbsolute(file) || /^\.\.?\//.test(file) ? file : `./${file}`
 }
 
+/** Index of the first scale whose tokens the published program drops. */
+const dropFrom = 13
+
+/** Which tokens a step computes: those that token drop leaves, of the scales that progressive training has reached. */
+function tokensOfStep(given: Given, scales: readonly number[]): Record<string, unknown> {
+  const { drop_scale_length: keep, pg, pg0, pgwp } = given.keys
+  if (keep && scales.length <= dropFrom)
+    throw refuse(
+      given,
+      'drop_scale_length',
+      `for which tokens of the scales from index ${dropFrom} on are dropped, but there are ${scales.length} scales: remove it`,
+    )
+  return {
+    ...(keep && { tokenDrop: { fromScale: dropFrom, keep } }),
+    ...(pg > 0 && { progressive: { share: pg, firstScale: pg0, ...(pgwp > 0 && { warmupEpochs: pgwp }) } }),
+  }
+}
+
 const nameOf = ({ keys }: Given, resolution: number): string => keys.exp_name ?? `star-d${keys.depth}-${resolution}`
 
 function transformerRun(given: Given, common: Record<string, unknown>, scales: number[]): Record<string, unknown> {
@@ -174,6 +192,7 @@ function transformerRun(given: Given, common: Record<string, unknown>, scales: n
     patchNums: scales,
     textEncoder: keys.text_enc_path,
     model: modelOf(given),
+    ...tokensOfStep(given, scales),
     labelSmoothing: keys.ls,
     sampling: { cfg: keys.cfg },
   }
@@ -205,16 +224,11 @@ const withoutEffect: Partial<Record<PublishedKey, { usual: unknown; why: string 
 /** Keys of the model, which the weights under a sampler head say themselves. */
 const saidByBase: readonly PublishedKey[] = [
   ...(['depth', 'saln', 'anorm', 'rope_emb', 'rope_norm', 'rope_theta', 'lvl_emb', 'logit_norm'] as const),
-  ...(['enable_cross', 'aln', 'alng', 'ls', 'cfg'] as const),
+  ...(['enable_cross', 'aln', 'alng', 'ls', 'cfg', 'pg', 'drop_scale_length'] as const),
 ]
 
-/** Keys whose counterpart is still missing here: those that would change the training are refused, the rest is said. */
-const unknownHere: readonly (readonly [PublishedKey, (keys: PublishedConfig, kind: PublishedKind) => boolean])[] = [
-  ['pg', (keys) => keys.pg > 0],
-  ['drop_scale_length', (keys) => keys.drop_scale_length != null],
-  ['pretrained_ckpt', (keys, kind) => kind === 'transformer' && keys.pretrained_ckpt != null],
-]
-const saidOnly: readonly PublishedKey[] = [...(['instance_prompt', 'infer_bsz', 'pg0', 'pgwp'] as const)]
+/** What the loop does not do while it trains. */
+const notWhileTraining: readonly PublishedKey[] = ['instance_prompt', 'infer_bsz']
 
 function noticesOf(given: Given, kind: PublishedKind): string[] {
   const { keys, says, name } = given
@@ -222,7 +236,11 @@ function noticesOf(given: Given, kind: PublishedKind): string[] {
     const { usual, why } = withoutEffect[key]!
     return says(key) && keys[key] !== usual ? [`${name(key)} ${shown(keys[key])} has no effect: ${why}`] : []
   })
-  notices.push(...saidOnly.filter(says).map((key) => `${name(key)} has no effect yet`))
+  const pictures = notWhileTraining.filter(says)
+  if (pictures.length > 0)
+    notices.push(`${pictures.map(name).join(', ')}: no effect, because no pictures are drawn while it trains`)
+  const stages = (['pg0', 'pgwp'] as const).filter((key) => says(key))
+  if (keys.pg === 0 && stages.length > 0) notices.push(`${stages.map(name).join(', ')}: no effect, because pg is 0`)
   const tars = (['web_tar_root', 'web_tar_root_val', 'web_tar_len'] as const).filter((key) => says(key))
   if (!keys.using_webtar && tars.length > 0)
     notices.push(`${tars.map(name).join(', ')}: no effect, because using_webtar is false`)
@@ -250,8 +268,8 @@ export function translate(given: Given, kind: PublishedKind): Translation {
       'from_scratch',
       'which would zero the output of cross-attention for weights of a model without text: start from weights of a STAR model, and set it to true',
     )
-  const unknown = unknownHere.find(([, set]) => set(keys, kind))
-  if (unknown) throw refuse(given, unknown[0], 'for which there is nothing here yet')
+  if (kind === 'transformer' && keys.pretrained_ckpt)
+    throw refuse(given, 'pretrained_ckpt', 'for which there is nothing here yet')
   checkText(given)
   const scales = scalesOf(given)
   const data = dataOf(given, scales)
@@ -261,7 +279,7 @@ export function translate(given: Given, kind: PublishedKind): Translation {
     runFolder: keys.local_out_dir_path,
     seed: keys.seed ?? 0,
     data,
-    optimizer: optimizerOf(given),
+    optimizer: optimizerOf(given, kind),
     precision: (['f32', 'f16', 'bf16'] as const)[keys.fp16],
     work: workOf(given),
     init: initOf(given),

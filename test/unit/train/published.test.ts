@@ -131,6 +131,12 @@ t.test('each key has its meaning', async (t) => {
     ],
     [{ fp16: 2 }, { precision: 'bf16', optimizer: { accumulate: 1 } }],
     [{ val_it: 100, ac: 4, print_every: 50 }, { work: { saveEvery: 25, logsPerEpoch: 50, validateEpochs: 1 } }],
+    [
+      { pg: 0.5, pg0: 2 },
+      { progressive: { share: 0.5, firstScale: 2 }, optimizer: { schedule: 'lin0.5' } },
+    ],
+    [{ pg: 0.5, pgwp: 0.1 }, { progressive: { share: 0.5, firstScale: 4, warmupEpochs: 0.1 } }],
+    [{ pn: 1024, drop_scale_length: 8800 }, { tokenDrop: { fromScale: 13, keep: 8800 } }],
     [{ fp16: 0 }, { precision: 'f32' }],
     [{ pn: '512' }, { patchNums: scales512, data: { resolution: 512 } }],
     [{ pn: 1024 }, { patchNums: scales1024, data: { resolution: 1024 } }],
@@ -229,6 +235,7 @@ t.test('mistakes are named in one line', async (t) => {
   refused({ text_enc_path: t5 }, /"text_enc" is "clip", but .*t5 holds a t5: set one by the other/)
   t.match(run({ text_enc: 't5', text_enc_path: t5 }), { textEncoder: t5 })
   t.match(run({ text_enc_path: join(packageRoot, 'test/data/clip') }), { textEncoder: /clip/ })
+  refused({ drop_scale_length: 600 }, /"drop_scale_length" is 600, for which tokens .* there are 10 scales/)
   refused({ hd: 0 }, /"hd" is 0/)
   refused({ ini: 0 }, /"ini" is 0/)
   refused({ fp16: 3 }, /"fp16" is 3, expected one of 0\|1\|2/)
@@ -247,6 +254,10 @@ t.test('what has no effect is said, and only that', async (t) => {
     /^"tf32" true has no effect: products of f32/,
     /^"fuse" false has no effect/,
     /^"same_seed_for_all_ranks" 3 has no effect/,
+  ])
+  t.match(read({ pg0: 3, pgwp: 1, instance_prompt: ['a'] }).notices, [
+    /^"instance_prompt": no effect, because no pictures/,
+    /^"pg0", "pgwp": no effect, because pg is 0/,
   ])
   const tars = { web_tar_root: 'a', web_tar_len: 1 }
   t.match(read(tars).notices, [/^"web_tar_root", "web_tar_len": no effect, because using_webtar is false/])

@@ -91,6 +91,9 @@ t.test('training on some of the tokens', async (t) => {
     t.ok(Math.abs(first.loss - expected) < 1e-5, `${first.loss}, expected ${expected}`)
     const weighted = (second.L1 + 4 * second.L2 + (16 * second.L3) / 3) / 85
     t.ok(Math.abs(second.loss - weighted) < 1e-5, `${second.loss}, expected ${weighted}`)
+    // Ten pictures in batches of four: 1.2 epochs are three steps.
+    const inEpochs = await run(config('epochs', 12, { progressive: { share: 0.75, firstScale: 1, warmupEpochs: 1.2 } }))
+    t.same(losses(inEpochs), losses(steps))
   })
 
   await t.test('tokens and scales that the model does not have are refused', async (t) => {
@@ -100,6 +103,10 @@ t.test('training on some of the tokens', async (t) => {
     await refused({ tokenDrop: { fromScale: 3, keep: 20 } }, /tokenDrop.keep is 20, expected from 21.* to 85/)
     await refused({ tokenDrop: { fromScale: 3, keep: 86 } }, /tokenDrop.keep is 86/)
     await refused({ progressive: { share: 0.5, firstScale: 4 } }, /progressive.firstScale is 4/)
+    await refused(
+      { progressive: { share: 0.5, warmupSteps: 1, warmupEpochs: 1 } },
+      /"progressive": warmupSteps \(1\) and/,
+    )
     await refused({ progressive: { share: 1.5 } }, /progressive.share/)
   })
 })
