@@ -1,5 +1,11 @@
 // The checks of STAR_SIMT_CHECK=1: each launch runs twice from the same memory, in opposite orders and with other garbage where
 // nobody has written, and must leave the same bytes.
+//
+// What this does not find: threads that add to the same integer without an atomic. A fiber runs until it waits, so in either
+// order no thread comes between another's load and its store, and a sum of integers is the same both ways; on a GPU additions get
+// lost. (Of floats the order shows in the last bits, and what is stored rather than added to differs.) Seeing it would take a
+// switch of threads at every access, which plain C++ pointers do not tell of: counts that threads share must use atomicAdd, and
+// compute-sanitizer's racecheck is the tool for it on a GPU.
 #pragma once
 
 #include <cstddef>
