@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/permutation.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/parallel.h"
 
@@ -9,48 +10,18 @@ namespace star {
 
 namespace {
 
-// A permutation without axes of size one and with axes that stay together merged: axis i of the result is axis perm[i] of x.
-struct Plan {
-  int rank = 0;
-  int64_t dims[Shape::kMaxRank];     // of the result
-  int64_t strides[Shape::kMaxRank];  // in x, in elements, of the result's axes
-};
-
-Plan simplify(const PermuteArgs& args) {
-  const int rank = args.dims.rank();
-  int64_t stride_of_x[Shape::kMaxRank];
-  int64_t stride = 1;
-  for (int i = rank - 1; i >= 0; --i) {
-    stride_of_x[i] = stride;
-    stride *= args.dims[i];
-  }
-  Plan plan;
-  for (int i = 0; i < rank; ++i) {
-    const int from = args.perm[static_cast<size_t>(i)];
-    if (args.dims[from] == 1) continue;
-    if (plan.rank > 0 && plan.strides[plan.rank - 1] == stride_of_x[from] * args.dims[from]) {
-      plan.dims[plan.rank - 1] *= args.dims[from];
-      plan.strides[plan.rank - 1] = stride_of_x[from];
-    } else {
-      plan.dims[plan.rank] = args.dims[from];
-      plan.strides[plan.rank++] = stride_of_x[from];
-    }
-  }
-  return plan;
-}
-
 // Offset in x of the `index`-th position over the first `axes` axes of the result.
-int64_t offset_of(const Plan& plan, int axes, int64_t index) {
+int64_t offset_of(const Permutation& plan, int axes, int64_t index) {
   int64_t offset = 0;
   for (int i = axes - 1; i >= 0; --i) {
-    offset += index % plan.dims[i] * plan.strides[i];
+    offset += index % plan.dims[i] * plan.x_strides[i];
     index /= plan.dims[i];
   }
   return offset;
 }
 
 // The last axis stays last: whole rows move.
-void permute_rows(const Plan& plan, void* y, const void* x, size_t element) {
+void permute_rows(const Permutation& plan, void* y, const void* x, size_t element) {
   const int axes = plan.rank - 1;
   int64_t rows = 1;
   for (int i = 0; i < axes; ++i) rows *= plan.dims[i];
@@ -65,23 +36,17 @@ void permute_rows(const Plan& plan, void* y, const void* x, size_t element) {
 // The last axis of x becomes axis `q` of the result and another axis becomes the last: transposes of (dims[q], dims[last]) planes
 // in square tiles that fit the first cache. Tiles are the unit of parallel work.
 template <class T>
-void permute_tiles(const Plan& plan, int q, T* y, const T* x) {
+void permute_tiles(const Permutation& plan, int q, T* y, const T* x) {
   constexpr int64_t kTile = 32;
   const int last = plan.rank - 1;
-  const int64_t height = plan.dims[q], width = plan.dims[last], x_stride = plan.strides[last];
-  int64_t y_stride = 1;  // of axis q in the result
-  for (int i = q + 1; i <= last; ++i) y_stride *= plan.dims[i];
-
-  Plan rest;  // the other axes, with their strides in the result beside those in x
-  int64_t y_strides[Shape::kMaxRank];
+  const int64_t height = plan.dims[q], width = plan.dims[last], x_stride = plan.x_strides[last], y_stride = plan.y_strides[q];
+  Permutation rest;  // the other axes
   int64_t planes = 1;
   for (int i = 0; i < last; ++i) {
     if (i == q) continue;
-    int64_t stride = 1;
-    for (int j = i + 1; j <= last; ++j) stride *= plan.dims[j];
     rest.dims[rest.rank] = plan.dims[i];
-    rest.strides[rest.rank] = plan.strides[i];
-    y_strides[rest.rank++] = stride;
+    rest.x_strides[rest.rank] = plan.x_strides[i];
+    rest.y_strides[rest.rank++] = plan.y_strides[i];
     planes *= plan.dims[i];
   }
   const int64_t tiles_h = (height + kTile - 1) / kTile, tiles_w = (width + kTile - 1) / kTile;
@@ -92,8 +57,8 @@ void permute_tiles(const Plan& plan, int q, T* y, const T* x) {
       int64_t plane = tile / (tiles_w * tiles_h), x_at = h0 + w0 * x_stride, y_at = h0 * y_stride + w0;
       for (int i = rest.rank - 1; i >= 0; --i) {
         const int64_t index = plane % rest.dims[i];
-        x_at += index * rest.strides[i];
-        y_at += index * y_strides[i];
+        x_at += index * rest.x_strides[i];
+        y_at += index * rest.y_strides[i];
         plane /= rest.dims[i];
       }
       const int64_t h = std::min(kTile, height - h0), w = std::min(kTile, width - w0);
@@ -120,11 +85,11 @@ void CpuBackend::permute(const PermuteArgs& args) {
   const size_t element = dtype_size(args.x.dtype);
   const int64_t count = args.dims.count();
   if (count == 0) return;
-  const Plan plan = simplify(args);
+  const Permutation plan = simplify(args);
   if (plan.rank <= 1) return copy(args.y.data, args.x.data, static_cast<size_t>(count) * element);
-  if (plan.strides[plan.rank - 1] == 1) return permute_rows(plan, args.y.data, args.x.data, element);
+  if (plan.x_strides[plan.rank - 1] == 1) return permute_rows(plan, args.y.data, args.x.data, element);
   int q = 0;
-  while (plan.strides[q] != 1) ++q;
+  while (plan.x_strides[q] != 1) ++q;
   switch (element) {
     case 4: return permute_tiles(plan, q, static_cast<uint32_t*>(args.y.data), static_cast<const uint32_t*>(args.x.data));
     case 2: return permute_tiles(plan, q, static_cast<uint16_t*>(args.y.data), static_cast<const uint16_t*>(args.x.data));

@@ -1,4 +1,5 @@
 // Permutations of axes and block copies: bytes move, nothing is computed, so elements are told apart by their size only.
+#include "core/permutation.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/device/shared.cuh"
 #include "cuda/elementwise.h"
@@ -9,15 +10,7 @@ namespace {
 
 constexpr int kTile = 32;
 
-// Axes of the result with their strides in x and in y, in elements.
-struct Axes {
-  int rank = 0;
-  int64_t dims[Shape::kMaxRank];
-  int64_t x_strides[Shape::kMaxRank];
-  int64_t y_strides[Shape::kMaxRank];
-};
-
-__device__ __forceinline__ void offsets(const Axes& axes, int64_t index, int64_t* x, int64_t* y) {
+__device__ __forceinline__ void offsets(const Permutation& axes, int64_t index, int64_t* x, int64_t* y) {
   *x = 0;
   *y = 0;
   for (int i = axes.rank - 1; i >= 0; --i) {
@@ -30,7 +23,7 @@ __device__ __forceinline__ void offsets(const Axes& axes, int64_t index, int64_t
 
 // The last axis stays last: rows of `cols` units of T move.
 template <class T>
-__global__ void permute_rows_kernel(T* y, const T* x, Axes rows, int64_t cols, int64_t count) {
+__global__ void permute_rows_kernel(T* y, const T* x, Permutation rows, int64_t cols, int64_t count) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= count) return;
   int64_t from, to;
@@ -41,7 +34,7 @@ __global__ void permute_rows_kernel(T* y, const T* x, Axes rows, int64_t cols, i
 // Transposes (height, width) planes through shared memory: element (h, w) lies at h + w·x_stride in x and h·y_stride + w in y.
 // A block of 32 × 8 threads moves one tile of 32 × 32.
 template <class T>
-__global__ void permute_tiles_kernel(T* y, const T* x, Axes planes, int64_t height, int64_t width, int64_t x_stride,
+__global__ void permute_tiles_kernel(T* y, const T* x, Permutation planes, int64_t height, int64_t width, int64_t x_stride,
                                      int64_t y_stride, int64_t tiles_h, int64_t tiles_w) {
   STAR_SHARED(T, tile, [kTile][kTile + 1]);
   const int64_t w0 = blockIdx.x % tiles_w * kTile, h0 = blockIdx.x / tiles_w % tiles_h * kTile;
@@ -67,40 +60,11 @@ __global__ void copy_rows_kernel(T* y, const T* x, int64_t y_row, int64_t x_row,
 
 // ---------------------------------------------------------------------------------------------------------------------------
 
-// The result's axes without those of size one, and with those that lie one behind the other in x merged.
-Axes simplify(const PermuteArgs& args) {
-  const int rank = args.dims.rank();
-  int64_t stride_of_x[Shape::kMaxRank];
-  int64_t stride = 1;
-  for (int i = rank - 1; i >= 0; --i) {
-    stride_of_x[i] = stride;
-    stride *= args.dims[i];
-  }
-  Axes axes;
-  for (int i = 0; i < rank; ++i) {
-    const int from = args.perm[static_cast<size_t>(i)];
-    if (args.dims[from] == 1) continue;
-    if (axes.rank > 0 && axes.x_strides[axes.rank - 1] == stride_of_x[from] * args.dims[from]) {
-      axes.dims[axes.rank - 1] *= args.dims[from];
-      axes.x_strides[axes.rank - 1] = stride_of_x[from];
-    } else {
-      axes.dims[axes.rank] = args.dims[from];
-      axes.x_strides[axes.rank++] = stride_of_x[from];
-    }
-  }
-  stride = 1;
-  for (int i = axes.rank - 1; i >= 0; --i) {
-    axes.y_strides[i] = stride;
-    stride *= axes.dims[i];
-  }
-  return axes;
-}
-
 // Axis `q` of the result is the last one of x, and another axis is the last of the result.
 template <class T>
-void permute_tiles(const Axes& axes, int q, Ref y, CRef x, cudaStream_t stream) {
+void permute_tiles(const Permutation& axes, int q, Ref y, CRef x, cudaStream_t stream) {
   const int last = axes.rank - 1;
-  Axes planes;
+  Permutation planes;
   int64_t count = 1;
   for (int i = 0; i < last; ++i) {
     if (i == q) continue;
@@ -126,10 +90,10 @@ void dispatch_unit(size_t sizes, F&& f) {
 }
 
 // Moves the rows that the first axes number; the last axis is contiguous on both sides.
-void permute_rows(const Axes& axes, Ref y, CRef x, size_t element, cudaStream_t stream) {
+void permute_rows(const Permutation& axes, Ref y, CRef x, size_t element, cudaStream_t stream) {
   const int last = axes.rank - 1;
   const size_t row = static_cast<size_t>(axes.dims[last]) * element;
-  Axes rows = axes;
+  Permutation rows = axes;
   rows.rank = last;
   int64_t count = 1;
   for (int i = 0; i < last; ++i) {
@@ -151,7 +115,7 @@ void CudaBackend::permute(const PermuteArgs& args) {
   const size_t element = dtype_size(args.x.dtype);
   const int64_t count = args.dims.count();
   if (count == 0) return;
-  const Axes axes = simplify(args);
+  const Permutation axes = simplify(args);
   if (axes.rank <= 1) return copy(args.y.data, args.x.data, static_cast<size_t>(count) * element);
   if (axes.x_strides[axes.rank - 1] == 1) return permute_rows(axes, args.y, args.x, element, stream());
   int q = 0;
