@@ -58,7 +58,7 @@ export class ImageCaptionDataset {
   readonly resolution: number
   /** Images left out, by filter. */
   readonly leftOut: FilterCounts
-  /** Images that a pack lists but its info file does not know. */
+  /** What is wrong with images that a pack lists but its info file does not know, or the other way round. */
   readonly unknown: readonly string[]
   readonly #packs: Pack[]
   /** First sample of each pack. */
@@ -105,7 +105,7 @@ export class ImageCaptionDataset {
         const prompts = readPrompts(path)
         for (const key of pack.keys) {
           if (!pack.knows(key)) {
-            unknown.push(`${key} of ${path}`)
+            unknown.push(`image ${JSON.stringify(key)} of ${path} has no entry in its info file`)
             continue
           }
           const info = withPrompt(pack.info(key), Object.hasOwn(prompts, key) ? prompts[key] : undefined)
@@ -113,6 +113,8 @@ export class ImageCaptionDataset {
           const captions = filters.apply(info, captionsOf(info, captionKeys))
           if (captions) samples.add([key, ...captions])
         }
+        for (const key of pack.unlisted())
+          unknown.push(`image ${JSON.stringify(key)} has an entry in the info file of ${path}, which does not list it`)
         pack.forgetInfos()
         await new Promise(setImmediate)
       }

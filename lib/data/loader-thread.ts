@@ -57,7 +57,7 @@ async function open(options: ThreadOptions): Promise<void> {
   if (options.packs) {
     const dataset = await ImageCaptionDataset.open(options.packs, options)
     total = () => dataset.length + dataset.unknown.length
-    for (const record of dataset.unknown) bad.add(record, `${record} has no entry in its info file`)
+    for (const problem of dataset.unknown) bad.add(problem, problem)
     return serve(new PackSource(dataset, options), bad, options)
   }
   const source = await TarSource.open(options.tars!, options, (name, message) => bad.add(name, message))

@@ -76,6 +76,10 @@ async function verifyPack(path: string, options: VerifyOptions): Promise<PackFin
     const twice = pack.keys.length - new Set(pack.keys).size
     if (twice > 0) tell(`${path} lists ${twice} keys twice`)
     findings.bad = twice
+    for (const key of pack.unlisted()) {
+      findings.bad++
+      tell(`image ${JSON.stringify(key)} has an entry in the info file of ${path}, which does not list it`)
+    }
     let [begun, done] = [0, 0]
     const work = async (): Promise<void> => {
       while (begun < pack.keys.length) {

@@ -115,6 +115,13 @@ export class Pack {
     return this.#info(key) !== undefined
   }
 
+  /** Keys of the info file that the pack does not list. */
+  unlisted(): string[] {
+    const listed = new Set(this.keys)
+    this.#infos ??= readInfo(infoFile(this.path))
+    return [...this.#infos.keys()].filter((key) => !listed.has(key))
+  }
+
   /** Frees what the info file said; it is read again when it is asked for. */
   forgetInfos(): void {
     this.#infos = null

@@ -69,6 +69,8 @@ if (whole.packs.size !== images || whole.tars.size !== images) throw new Error('
 
 const random = new Random(Number(seed))
 const counts: Record<string, number> = {}
+/** What was flipped, for errors. */
+let last = ''
 const count = (outcome: string): void => {
   counts[outcome] = (counts[outcome] ?? 0) + 1
 }
@@ -79,8 +81,12 @@ async function attempt(number: number): Promise<void> {
   const bytes = Buffer.from(sound[file])
   // Most often one bit; the first pages of a pack hold its structure, the rest the images.
   const range = random.integer(3) === 0 ? Math.min(bytes.length, 3 * 4096) : bytes.length
-  for (let flips = random.integer(4) === 0 ? 1 + random.integer(6) : 1; flips > 0; flips--)
-    bytes[random.integer(range)] ^= 1 << random.integer(8)
+  const flips = Array.from({ length: random.integer(4) === 0 ? 1 + random.integer(6) : 1 }, () => ({
+    byte: random.integer(range),
+    bit: random.integer(8),
+  }))
+  for (const { byte, bit } of flips) bytes[byte] ^= 1 << bit
+  last = `${file}, ${flips.map(({ byte, bit }) => `bit ${bit} of byte ${byte}`).join(', ')}`
   const folder = at(`case-${number}`)
   mkdirSync(folder)
   try {
@@ -122,7 +128,7 @@ for (; cases ? done < Number(cases) : Date.now() < until; done++) {
   try {
     await attempt(done)
   } catch (error) {
-    throw new Error(`seed ${seed}, case ${done}`, { cause: error })
+    throw new Error(`seed ${seed}, case ${done}: ${last}`, { cause: error })
   }
   if (process.memoryUsage.rss() > memoryLimit) throw new Error(`case ${done}: ${process.memoryUsage.rss()} bytes`)
 }

@@ -108,5 +108,5 @@ t.test('what cannot be opened says why', async (t) => {
   using data = await ImageCaptionDataset.open(path, { resolution: 8 })
   await t.rejects(data.load(0), { code: 'ERR_FILE', message: /^image "demo-0" of .* cannot be decoded/ })
   t.equal(data.length, 1)
-  t.same(data.unknown, [`demo-1 of ${path}`])
+  t.same(data.unknown, [`image "demo-1" of ${path} has no entry in its info file`])
 })

@@ -156,8 +156,14 @@ t.test('an image that the info file does not know counts as damaged', async (t) 
   const options = { packs: [pack], resolution: 8, badShare: 0.3, onBad: (message: string) => told.push(message) }
   using loader = await Loader.open(options)
   t.equal(loader.share, 3)
-  t.match(told, [/n-2 of .* has no entry in its info file/])
+  t.match(told, [/"n-2" of .* has no entry in its info file/])
   await t.rejects(Loader.open({ ...options, badShare: 0.1 }), { code: 'ERR_FILE', message: /1 of 4 images/ })
+  info['n-9'] = info['n-1']
+  writeFileSync(`${pack}-info.json`, JSON.stringify(info))
+  await t.rejects(Loader.open(options), {
+    code: 'ERR_FILE',
+    message: /2 of 5 images .*; the first: image "n-2"/,
+  })
 })
 
 t.test('a batch whose pictures are all in the cache comes without pixels', async (t) => {
