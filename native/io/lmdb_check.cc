@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <string_view>
 #include <vector>
 
 #include "core/error.h"
@@ -124,12 +125,17 @@ class Walk {
       // Only where it lies: liblmdb does not look at the header of a large value either, and a read of one page for every
       // value would make opening a large pack slow.
       value = page(number, kHeader + bytes) + kHeader;
+      if (visited_[number]) damaged("a page is used twice");
+      visited_[number] = true;
     } else {
       fail(ErrorCode::File, "%s is an LMDB file with databases inside it, which a pack does not have: pack the images again",
            path_.c_str());
     }
-    if (first_.key.empty())
-      first_ = {{reinterpret_cast<const char*>(data_) + place + kNodeHeader, at<uint16_t>(place + 6)}, value};
+    // Two keys that a wrong bit made alike would each be found for the other.
+    const std::string_view key(reinterpret_cast<const char*>(data_) + place + kNodeHeader, at<uint16_t>(place + 6));
+    if (key <= last_key_ && !first_.key.empty()) damaged("its keys are out of order");
+    last_key_ = key;
+    if (first_.key.empty()) first_ = {std::string(key), value};
   }
 
   const uint8_t* const data_;
@@ -138,6 +144,7 @@ class Walk {
   size_t page_size_ = 0;
   uint64_t last_page_ = 0;
   LmdbEntry first_{};
+  std::string_view last_key_;
   std::vector<bool> visited_;
 };
 
