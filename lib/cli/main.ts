@@ -10,6 +10,7 @@ import { addInfoCommand } from './info.js'
 import { Interrupted } from './interrupt.js'
 import { addLaunchCommand } from './launch.js'
 import { addPackCommand } from './pack.js'
+import { addPlanCommand } from './plan.js'
 import { addSampleCommand } from './sample.js'
 import { addTrainCommands } from './train.js'
 import { addWatchCommands } from './watch.js'
@@ -47,6 +48,7 @@ Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error co
   addInfoCommand(star)
   addTrainCommands(star)
   addConfigCommand(star)
+  addPlanCommand(star)
   addLaunchCommand(star)
   addWatchCommands(star)
   addDataCommand(star)

@@ -8,6 +8,7 @@ import {
   levels,
   StarTransformer,
   sliceDropPath,
+  starConfig,
   type TokenMetrics,
   type TokenSubset,
   tokenLoss,
@@ -20,6 +21,7 @@ import { inSteps, stepsPerEpoch } from './config/optimizer.js'
 import type { TransformerRunConfig } from './config.js'
 import { type Stage, stageAt } from './progressive.js'
 import type { RunFolder } from './run-folder.js'
+import { checkTransformerRun, hostMemory, planTransformerRun } from './run-plan.js'
 import type { Metrics, Task, TaskContext } from './task.js'
 import { openSource, splitSamples, TokenData, type TokenSamples } from './token-data.js'
 
@@ -190,6 +192,15 @@ function flatMetrics({ loss, accuracy, perScale }: TokenMetrics): Metrics {
   }
 }
 
+/** @throws ERR_MEMORY when a step cannot fit this machine; a GPU's memory is not known here */
+function checkMemory(run: TransformerRunConfig, { tokenizer, text, device }: TokenData): void {
+  if (device !== 'cpu') return
+  const { patchNums, vocabSize, latentChannels } = tokenizer.config
+  const config = starConfig({ ...run.model, patchNums, vocabSize, latentChannels, textWidth: text.width })
+  const bytes = 4 * [...tokenizer.namedTensors()].reduce((sum, { tensor }) => sum + tensor.count, 0)
+  checkTransformerRun(run, planTransformerRun(run, config, bytes), hostMemory(), 'this machine')
+}
+
 export async function openTransformerTask(
   config: TransformerRunConfig,
   run: RunFolder,
@@ -198,6 +209,7 @@ export async function openTransformerTask(
   const source = await openSource(config.tokenizer, {}, context)
   const data = await TokenData.open({ ...config, source }, run, context)
   try {
+    checkMemory(config, data)
     return new TransformerTask(config, data)
   } catch (error) {
     data.dispose()

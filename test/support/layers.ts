@@ -17,6 +17,7 @@ const everythingBelowTheTools = [
   'data',
   'distributed',
   'metrics',
+  'plan',
 ]
 
 export const libLayers: LayerTable = {
@@ -33,6 +34,7 @@ export const libLayers: LayerTable = {
   data: ['tensor', 'native', 'config', 'pickle'],
   distributed: ['tensor', 'native', 'config'],
   metrics: ['models', 'data'],
+  plan: ['models'],
   train: everythingBelowTheTools,
   '.': [...everythingBelowTheTools, 'train'],
   cli: [...everythingBelowTheTools, 'train', '.'],

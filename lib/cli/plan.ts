@@ -1,0 +1,132 @@
+/** `star plan`: the memory that a training run or a generation takes, before it starts. */
+import { type Command, Option } from 'commander'
+import { StarError } from '../native/error.js'
+import type { MemoryPlan } from '../plan/index.js'
+import type { LoadOptions } from '../star.js'
+import { number, wholeNumber } from './options.js'
+import { addRunOptions, readRun, runArguments } from './run-options.js'
+import { table } from './text.js'
+
+interface PlanFlags {
+  config?: string
+  set?: string[]
+  memory?: number
+  json?: boolean
+  generate?: boolean
+  depth: number
+  side: number
+  batch: number
+  cfg: number
+  dtype: NonNullable<LoadOptions['dtype']>
+}
+
+/** `24GB`, `512MB` or a number of bytes. */
+function bytes(text: string): number {
+  const [, amount, unit] = /^\s*([0-9.]+)\s*(GB|MB|GiB|MiB|)\s*$/i.exec(text) ?? []
+  const factor = { gb: 1e9, mb: 1e6, gib: 2 ** 30, mib: 2 ** 20, '': 1 }[(unit ?? '').toLowerCase()]
+  const value = Number(amount) * (factor ?? Number.NaN)
+  if (!(value > 0)) throw new StarError('ERR_ARGUMENT', `--memory is "${text}", expected an amount such as 24GB`)
+  return value
+}
+
+export function addPlanCommand(star: Command): void {
+  addRunOptions(star.command('plan'))
+    .description(
+      'tell the memory that a training run of a transformer takes, or with --generate the drawing of pictures',
+    )
+    .option('--memory <amount>', 'of the device it is to run on, such as 24GB (default: this machine’s)', bytes)
+    .option('--json', 'print one JSON object')
+    .option('--generate', 'plan the drawing of pictures by a published model')
+    .option(
+      '--depth <n>',
+      'with --generate: blocks of the model, 64 channels each',
+      wholeNumber('--depth', 1, 1000),
+      16,
+    )
+    .option(
+      '--side <n>',
+      'with --generate: side of the pictures, 256, 512 or 1024',
+      wholeNumber('--side', 256, 1024),
+      256,
+    )
+    .option('--batch <n>', 'with --generate: pictures drawn together', wholeNumber('--batch', 1, 1024), 1)
+    .option('--cfg <x>', 'with --generate: guidance; 0 halves the work', number('--cfg', 0, 1000), 4)
+    .addOption(
+      new Option('--dtype <type>', 'with --generate: of weights and caches')
+        .choices(['f32', 'f16', 'bf16'])
+        .default('f32'),
+    )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ star plan configs/emoji-64.json
+  $ star plan configs/config_d16_256.json --memory 80GB --ac 64
+  $ star plan --generate --depth 30 --side 1024 --dtype bf16`,
+    )
+    .action(async (_: string | undefined, flags: PlanFlags, command: Command) => {
+      const { hostMemory, ...runs } = await import('../train/run-plan.js')
+      const available = flags.memory ?? hostMemory()
+      if (flags.generate) {
+        const { plan, remedies } = await generation(flags)
+        await print(plan, available, flags, [])
+        const { checkFits } = await import('../plan/index.js')
+        return checkFits(plan, available, 'the device', remedies)
+      }
+      const { config: run } = await readRun(runArguments(command.args, flags))
+      if (run.kind !== 'transformer')
+        throw new StarError('ERR_ARGUMENT', `plan takes runs of kind "transformer", this one is "${run.kind}"`)
+      const { config, tokenizerBytes, assumed } = runs.modelOfRun(run)
+      const plan = runs.planTransformerRun(run, config, tokenizerBytes)
+      await print(plan, available, flags, assumed)
+      runs.checkTransformerRun(run, plan, available, 'the device')
+    })
+}
+
+async function generation(flags: PlanFlags): Promise<{ plan: MemoryPlan; remedies: string[] }> {
+  const { publishedScales, starConfig } = await import('../models/star/index.js')
+  const { tokenizerSchema } = await import('../models/tokenizer/index.js')
+  const { planGeneration } = await import('../plan/index.js')
+  const { depth, side, dtype } = flags
+  const patchNums = publishedScales.get(side)
+  if (!patchNums)
+    throw new StarError('ERR_ARGUMENT', `--side is ${side}, expected ${[...publishedScales.keys()].join(', ')}`)
+  const plan = planGeneration({
+    config: starConfig({ depth, width: 64 * depth, heads: depth, patchNums: [...patchNums] }),
+    images: flags.batch,
+    guided: flags.cfg > 0,
+    dtype,
+    textLength: 77,
+    tokenizer: publishedTokenizerBytes,
+    textEncoder: 0,
+    baseChannels: tokenizerSchema.parse({}).baseChannels,
+    pixels: side * side,
+  })
+  return {
+    plan,
+    remedies: [
+      ...(flags.batch > 1 ? ['draw fewer pictures together (--batch)'] : []),
+      ...(dtype === 'f32' ? ['take 16 bits (--dtype bf16)'] : []),
+      'take a smaller model',
+    ],
+  }
+}
+
+/** vae_ch160v4096z32 in f32, encoder and decoder. */
+const publishedTokenizerBytes = 4 * 109_000_000
+
+async function print(plan: MemoryPlan, available: number, flags: PlanFlags, assumed: readonly string[]): Promise<void> {
+  const { gigabytes } = await import('../plan/index.js')
+  if (flags.json) {
+    console.log(JSON.stringify({ ...plan, parts: Object.fromEntries(plan.parts), available }, null, 2))
+    return
+  }
+  for (const line of assumed) console.error(`note: ${line}`)
+  console.log(
+    table([
+      ...plan.parts.filter(([, size]) => size > 0).map(([name, size]): [string, string] => [name, gigabytes(size)]),
+      ['at most at once', gigabytes(plan.peak)],
+      ['the device has', gigabytes(available)],
+    ]),
+  )
+}

@@ -1,0 +1,148 @@
+/** Estimates of the memory that training and generation take, part by part, before anything is allocated. */
+import { type StarConfig, tokenCount } from '../models/star/index.js'
+import { StarError } from '../native/index.js'
+import type { WeightType } from '../nn/index.js'
+import { hiddenWidth, transformerCounts } from './counts.js'
+
+/** Bytes by what they are for. `peak` is the largest sum of what is there at once. */
+export interface MemoryPlan {
+  parts: readonly (readonly [name: string, bytes: number])[]
+  peak: number
+}
+
+export interface TrainingPlanInput {
+  config: StarConfig
+  /** Samples of a micro-batch. */
+  samples: number
+  /** Micro-batches of a step. */
+  accumulate: number
+  precision: WeightType
+  recompute: boolean
+  /** An average of the weights is kept. */
+  average: boolean
+  /** Tokens of a sample where some are left out; default: all. */
+  length?: number
+  /** Tokens of a prompt. */
+  textLength: number
+  /** Bytes of the frozen tokenizer. */
+  tokenizer: number
+}
+
+const sizeOf = (type: WeightType): number => (type === 'f32' ? 4 : 2)
+
+/**
+ * Bytes of one block's tape, by what backward reads. A token keeps, in channels: x and LN(x) (2), the packed projection and its
+ * three parts (6), attention's result (1); for cross-attention x, LN(x), q before and after its norm, the result (5); x and
+ * LN(x) before the feed-forward (2), its hidden layer before and after gelu (2·hidden). A text token keeps k and v before and
+ * after the norm (4). In f32: mean and deviation of three norms, log-sum-exp of each head.
+ */
+export function blockTape(
+  c: StarConfig,
+  samples: number,
+  textLength: number,
+  size: number,
+  length = tokenCount(c.patchNums),
+): number {
+  const tokens = samples * length
+  const texts = (c.crossAttention === 'first-sample' ? 1 : samples) * textLength
+  const channels = (c.enableCross ? 16 : 11) * c.width + 2 * hiddenWidth(c)
+  // Shared AdaLN keeps both branches for their gains, and six vectors of each position.
+  const modulation = c.sharedAdaLN ? (2 * tokens + 6 * length) * c.width : 0
+  const single = tokens * (6 + (c.enableCross ? 2 : 1) * c.heads)
+  return size * (tokens * channels + modulation + (c.enableCross ? 4 * texts * c.width : 0)) + 4 * single
+}
+
+/** What a step of training takes. Gradients replace activations as backward goes, so the larger of both counts. */
+export function planTraining(input: TrainingPlanInput): MemoryPlan {
+  const { config: c, samples, precision, textLength } = input
+  const size = sizeOf(precision)
+  const { body, head, buffers } = transformerCounts(c)
+  const count = body + head
+  const length = input.length ?? tokenCount(c.patchNums)
+  const tokens = samples * length
+  const tape = blockTape(c, samples, textLength, size, length)
+  const blocks = input.recompute ? c.depth * size * tokens * c.width + tape : c.depth * tape
+  const logits = size * tokens * (2 * c.vocabSize + 2 * c.width) // with their gradient
+  const inputs = tokens * (4 * c.latentChannels + size * c.width) + samples * textLength * c.textWidth * (4 + size)
+  const weights = size * (count + buffers)
+  const masters = precision === 'f32' ? 0 : 4 * count
+  const average = input.average ? 4 * count : 0
+  const activations = blocks + logits + inputs
+  const accumulated = input.accumulate > 1 ? 4 * count : 0
+  const gradients = input.accumulate > 1 ? accumulated : size * count
+  const kept = weights + masters + 8 * count + average + input.tokenizer
+  return {
+    parts: [
+      ['weights', weights],
+      ['f32 masters of the weights', masters],
+      ['AdamW moments', 8 * count],
+      ['averaged weights', average],
+      ['gradients', gradients],
+      ['activations of the blocks', blocks],
+      ['logits and inputs', logits + inputs],
+      ['frozen tokenizer', input.tokenizer],
+    ],
+    peak: kept + Math.max(activations + accumulated, gradients),
+  }
+}
+
+export interface GenerationPlanInput {
+  config: StarConfig
+  images: number
+  guided: boolean
+  dtype: WeightType
+  textLength: number
+  /** Bytes of tokenizer and text encoder. */
+  tokenizer: number
+  textEncoder: number
+  /** Channels of the tokenizer's finest level, and pixels of a picture. */
+  baseChannels: number
+  pixels: number
+}
+
+/** Maps of the finest level that the decoder has at once. */
+const decoderMaps = 4
+
+/** What drawing a batch takes: the caches and the last scale, or the decoder after them. */
+export function planGeneration(input: GenerationPlanInput): MemoryPlan {
+  const { config: c, images, dtype } = input
+  const size = sizeOf(dtype)
+  const { body, head, buffers } = transformerCounts(c)
+  const samples = images * (input.guided ? 2 : 1)
+  const weights = size * (body + buffers) + 4 * head
+  const cache = 2 * c.depth * samples * tokenCount(c.patchNums) * c.width * size
+  const texts = c.enableCross ? 2 * c.depth * samples * input.textLength * c.width * size : 0
+  const tokens = samples * c.patchNums[c.patchNums.length - 1] ** 2
+  // The feed-forward holds x, LN(x), the hidden layer and the result; logits come after it, with their guided half.
+  const feedForward = tokens * size * (3 * c.width + hiddenWidth(c))
+  const logits = tokens * 4 * (2 * c.width + c.vocabSize * (input.guided ? 1.5 : 1))
+  const scale = Math.max(feedForward, logits)
+  const decoder = decoderMaps * images * input.pixels * input.baseChannels * 4
+  const kept = weights + input.tokenizer + input.textEncoder
+  return {
+    parts: [
+      ['weights', weights],
+      ['keys and values of all tokens', cache],
+      ['keys and values of the text', texts],
+      ['the last scale', scale],
+      ['tokenizer', input.tokenizer],
+      ['text encoder', input.textEncoder],
+      ['the decoder’s maps', decoder],
+    ],
+    peak: kept + Math.max(cache + texts + scale, decoder),
+  }
+}
+
+export const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`
+
+/** @throws ERR_MEMORY with the parts and what to change when the plan does not fit */
+export function checkFits(plan: MemoryPlan, available: number, device: string, remedies: readonly string[]): void {
+  if (plan.peak <= available) return
+  const largest = plan.parts
+    .filter(([, bytes]) => bytes > 0.05 * plan.peak)
+    .map(([name, bytes]) => `${name} ${gigabytes(bytes)}`)
+  throw new StarError(
+    'ERR_MEMORY',
+    `this takes ${gigabytes(plan.peak)}, and ${device} has ${gigabytes(available)} (${largest.join(', ')}): ${remedies.join(', or ')}`,
+  )
+}

@@ -1,0 +1,35 @@
+// star plan: what it prints, what it refuses, and that training asks it.
+import t from 'tap'
+import { star as run } from '../../support/star-command.js'
+
+t.test('a run that fits, with its parts', async (t) => {
+  const { code, stdout } = await run(['plan', 'configs/emoji-64.json', '--memory', '24GB'])
+  t.equal(code, 0)
+  t.match(stdout, /AdamW moments +0\.05 GB/)
+  t.match(stdout, /at most at once +0\.\d\d GB/)
+})
+
+t.test('a run that does not fit says what to change', async (t) => {
+  const { code, stderr } = await run(['plan', 'configs/emoji-64.json', '--memory', '300MB'])
+  t.equal(code, 2)
+  t.match(stderr, /takes 0\.\d\d GB, and the device has 0\.30 GB .*optimizer\.accumulate, now 1.*recompute.*bf16/)
+  const smaller = ['--set', 'optimizer.accumulate=8', '--set', 'recompute=true']
+  t.equal((await run(['plan', 'configs/emoji-64.json', '--memory', '400MB', ...smaller])).code, 0)
+})
+
+t.test('the drawing of large pictures in 16 bits', async (t) => {
+  const args = ['plan', '--generate', '--depth', '30', '--side', '1024', '--json', '--memory', '16GB']
+  const half = await run([...args, '--dtype', 'bf16'])
+  t.equal(half.code, 0)
+  const { peak } = JSON.parse(half.stdout) as { peak: number }
+  // What scripts/dry-run measured: 8.96 GB (docs/memory.md).
+  t.ok(Math.abs(peak / 8.96e9 - 1) < 0.15, `${peak}`)
+  const full = await run([...args, '--dtype', 'f32'])
+  t.equal(full.code, 2)
+  t.match(full.stderr, /take 16 bits \(--dtype bf16\)/)
+})
+
+t.test('what it does not take', async (t) => {
+  t.match((await run(['plan', 'configs/emoji-64.json', '--memory', 'much'])).stderr, /--memory is "much"/)
+  t.match((await run(['plan', '--generate', '--side', '300'])).stderr, /--side is 300, expected 256, 512, 1024/)
+})
