@@ -3,7 +3,6 @@ import { encodePng } from './data/index.js'
 import { writeFileAtomic } from './native/files.js'
 import { StarError } from './native/index.js'
 import type { SamplingSettings } from './sampling/index.js'
-import type { Tensor } from './tensor/index.js'
 
 /** All it takes to make the same picture again. */
 export interface ImageSettings extends SamplingSettings {
@@ -87,12 +86,4 @@ export function imageGrid(images: readonly StarImage[], options: GridOptions = {
     data,
     images.map((image) => image.settings),
   )
-}
-
-/** Pixels of images (B, H, W, 3) in [−1, 1]: byte = round(127.5·(x + 1)). */
-export function pixelsOf(images: Tensor): Uint8Array[] {
-  const [batch, height, width, channels] = images.shape
-  const bytes = Uint8Array.from(images.floats(), (x) => Math.round(127.5 * (Math.min(1, Math.max(-1, x)) + 1)))
-  const size = height * width * channels
-  return Array.from({ length: batch }, (_, b) => bytes.slice(b * size, (b + 1) * size))
 }

@@ -1,7 +1,7 @@
 /** `star train`, `star train-tokenizer` and `star train-sampler`: run a training described by a configuration file. */
 import type { Command } from 'commander'
 import { StarError } from '../native/error.js'
-import type { Trainer as TrainerType, TrainStep } from '../train/trainer.js'
+import type { Trainer as TrainerType } from '../train/trainer.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { Progress } from './progress.js'
 import { addRunOptions, commandLine, type RunArguments, readRun, runArguments } from './run-options.js'
@@ -39,26 +39,28 @@ Examples:
   add('sampler', 'train a sampler head on a trained model', 'configs/config_d30_samplev3_1024.json')
 }
 
-const percent = (name: string): boolean => /acc|usage/i.test(name)
-
-/** One step as a line of text. */
-function describe({ step, totalSteps, loss, metrics, learningRate, samplesPerSecond }: TrainStep): string {
-  const others = Object.entries(metrics)
-    .filter(([name]) => name !== 'loss')
-    .slice(0, 4)
-    .map(([name, value]) => `${name} ${percent(name) ? `${(100 * value).toFixed(1)} %` : value.toFixed(4)}`)
-  return [
-    `step ${step}/${totalSteps}`,
-    `loss ${loss.toFixed(4)}`,
-    ...others,
-    `lr ${learningRate.toExponential(2)}`,
-    `${samplesPerSecond.toFixed(1)} pictures/s`,
-  ].join(', ')
+/** What is said is kept in the run folder too. */
+function speaker(
+  append: (file: string, line: string) => void,
+  file: string,
+): { say: (line: string) => void; print: (line: string) => void } {
+  const keep = (line: string): void => append(file, line)
+  return {
+    say: (line) => {
+      console.error(line)
+      keep(line)
+    },
+    print: (line) => {
+      console.log(line)
+      keep(line)
+    },
+  }
 }
 
 async function train(kind: Kind, given: RunArguments, device: string): Promise<void> {
   const { config } = await readRun(given, kind)
-  const { Trainer } = await import('../train/trainer.js')
+  const { recorded, Trainer } = await import('../train/trainer.js')
+  const { append } = await import('../train/recording/recorder.js')
   const command = commandLine(['star', ...process.argv.slice(2)])
 
   await interruptible(async (signal) => {
@@ -77,20 +79,24 @@ async function train(kind: Kind, given: RunArguments, device: string): Promise<v
     }
     preparing.stop()
     using progress = new Progress('training')
+    const save = (): void => trainer.requestSave()
+    process.on('SIGUSR1', save)
     try {
+      const { say, print } = speaker(append, trainer.run.file('stdout.txt'))
       const parameters = (trainer.parameterCount / 1e6).toFixed(1)
-      console.error(
+      say(
         `${trainer.step > 0 ? `going on from step ${trainer.step}` : 'starting'}: ${parameters} M parameters on ${trainer.device}, run folder ${config.runFolder}`,
       )
       for await (const step of trainer) {
-        progress.update(step.step, step.totalSteps, `loss ${step.loss.toFixed(4)}`)
-        const due = step.step % trainer.config.work.logEvery === 0 || step.step === step.totalSteps
-        if (!progress.visible && due) console.log(describe(step))
+        const { loss, samplesPerSecond } = step
+        progress.update(step.step, step.totalSteps, `loss ${loss.toFixed(4)}, ${samplesPerSecond.toFixed(1)} images/s`)
+        if (!progress.visible) print(JSON.stringify({ step: step.step, ...recorded(step) }))
       }
       progress.stop()
-      if (!trainer.done) throw new Interrupted(`stopped at step ${trainer.step} and saved; go on with: ${command}`)
-      console.log(trainer.run.file('model'))
+      if (trainer.done) print(trainer.run.file('model'))
+      else say(`stopped at step ${trainer.step} and saved; go on with: ${command}`)
     } finally {
+      process.off('SIGUSR1', save)
       trainer.dispose()
     }
   })

@@ -2,11 +2,17 @@
  * A checkpoint is one safetensors file: `model.*`, `optimizer.*` and `ema.*` tensors, and in its metadata the step, the
  * place in the epoch, the random states and the configuration, as JSON.
  */
-import { readSafetensors, writeSafetensors } from '../checkpoint/index.js'
+import { readSafetensors } from '../checkpoint/index.js'
 import { StarError } from '../native/index.js'
 import type { AdamW, Ema, LossScaleState } from '../optim/index.js'
 import { scope, type Tensor } from '../tensor/index.js'
+import type { CheckpointContent } from './checkpointer.js'
+import { verifyChecksums } from './checksums.js'
 import type { TrainedWeights } from './trained-weights.js'
+import type { Validator } from './validator.js'
+
+/** Names the layout: a file of another one is refused. */
+const checkpointFormat = 'star-checkpoint-2'
 
 export interface CheckpointState {
   /** Steps done. */
@@ -15,6 +21,7 @@ export interface CheckpointState {
   task: unknown
   /** In f16 runs. */
   lossScale?: LossScaleState
+  validation: ReturnType<Validator['state']>
 }
 
 export interface CheckpointParts {
@@ -32,30 +39,34 @@ function* modelTensors(model: TrainedWeights): Generator<[string, Tensor]> {
   for (const { name, tensor } of model.namedTensors()) yield [name, tensor]
 }
 
-/** Writes all parts and the state, by rename. @throws ERR_FILE when the disk is full or the folder cannot be written */
-export function saveCheckpoint(file: string, parts: CheckpointParts, state: CheckpointState, config: unknown): void {
-  const tensors = [
-    ...prefixed('model.', modelTensors(parts.model)),
-    ...prefixed('optimizer.', parts.optimizer.tensors()),
-    ...(parts.ema ? prefixed('ema.', parts.ema.tensors()) : []),
-  ]
-  writeSafetensors(file, tensors, {
-    format: 'star-checkpoint-1',
-    state: JSON.stringify(state),
-    optimizer: JSON.stringify(parts.optimizer.state()),
-    config: JSON.stringify(config),
-  })
+/** All parts and the state, ready to be written. */
+export function checkpointContent(parts: CheckpointParts, state: CheckpointState, config: unknown): CheckpointContent {
+  return {
+    tensors: [
+      ...prefixed('model.', modelTensors(parts.model)),
+      ...prefixed('optimizer.', parts.optimizer.tensors()),
+      ...(parts.ema ? prefixed('ema.', parts.ema.tensors()) : []),
+    ],
+    metadata: {
+      format: checkpointFormat,
+      state: JSON.stringify(state),
+      optimizer: JSON.stringify(parts.optimizer.state()),
+      config: JSON.stringify(config),
+    },
+  }
 }
 
 /** Reads a checkpoint into the parts and returns the state. @throws ERR_FILE for a broken file, ERR_SHAPE for another model's */
 export function loadCheckpoint(file: string, parts: CheckpointParts): CheckpointState {
   return scope(() => {
     const { tensors, metadata } = readSafetensors(file)
-    if (metadata.format !== 'star-checkpoint-1')
+    if (metadata.format !== checkpointFormat)
       throw new StarError(
         'ERR_FILE',
         `${file} is not a training checkpoint (its format is ${metadata.format ?? 'not given'}): point to a file of a run's checkpoints folder`,
       )
+    const stored = Array.from(tensors, ([name, { handle }]) => ({ name, read: () => new Uint8Array(handle.read()) }))
+    verifyChecksums(file, stored, metadata)
     const withPrefix = (prefix: string) =>
       new Map(
         [...tensors]

@@ -6,7 +6,9 @@ import { textEncoderReference } from '../models/text/load.js'
 import { StarError } from '../native/index.js'
 import { concat, crossEntropy, mul, noGrad, Random, reshape, slice, Tensor } from '../tensor/index.js'
 import type { SamplerRunConfig } from './config.js'
+import type { RecordedSample } from './recording/recorder.js'
 import type { RunFolder } from './run-folder.js'
+import { drawPrompts } from './sample-pictures.js'
 import type { Metrics, Task, TaskContext } from './task.js'
 import { openSource, splitSamples, type TokenBatch, TokenData, type TokenSamples } from './token-data.js'
 
@@ -37,6 +39,10 @@ class SamplerTask implements Task<TokenSamples, Part> {
   /** The frozen transformer, to load its weights. */
   get base(): StarTransformer {
     return this.#base
+  }
+
+  get sides(): readonly number[] {
+    return this.data.sides
   }
 
   get sampleCount(): number | null {
@@ -72,6 +78,12 @@ class SamplerTask implements Task<TokenSamples, Part> {
       const { logits, targets } = this.#forward(batch, known)
       return openMetrics(logits, targets, known)
     })
+  }
+
+  pictures(prompts: readonly string[]): Promise<RecordedSample[]> {
+    const { tokenizer, text, device } = this.data
+    const settings = { ...this.source.sampling, stableFrom: this.config.stableFrom }
+    return drawPrompts({ tokenizer, transformer: this.#base, samplerHead: this.model, text, device, prompts, settings })
   }
 
   state(): unknown {

@@ -2,6 +2,7 @@
 import type { NamedTensors } from '../checkpoint/index.js'
 import type { Module } from '../nn/index.js'
 import type { Tensor } from '../tensor/index.js'
+import type { RecordedSample } from './recording/recorder.js'
 
 /** Numbers of one step by name (loss, accuracy, …), as logged. */
 export type Metrics = Record<string, number>
@@ -28,6 +29,8 @@ export interface Batch {
 export interface Task<B extends Batch = Batch, Part = unknown> {
   /** The module whose parameters are trained and saved. */
   readonly model: Module
+  /** Side in pixels of each scale of token maps. */
+  readonly sides: readonly number[]
   /** Training samples of an epoch in this process; null where only reading all of them tells. */
   readonly sampleCount: number | null
   /**
@@ -49,6 +52,8 @@ export interface Task<B extends Batch = Batch, Part = unknown> {
   afterStep?(step: number): void
   /** Loss and quality on held-out data with the weights in place. */
   validate?(): Promise<Metrics>
+  /** Sample pictures with the weights in place: of these prompts, or, of a tokenizer, of held-out images. */
+  pictures(prompts: readonly string[]): Promise<RecordedSample[]>
   /** Everything besides weights that a resumed run needs, the place in the data included, as JSON. */
   state(): unknown
   restore(state: unknown): void

@@ -3,7 +3,7 @@ import type { LoadedSample } from '../data/index.js'
 import { type HubOptions, localModel, localTextEncoder } from '../models/local.js'
 import { findModel, loadPart, type ModelSource, type SourceOptions } from '../models/source.js'
 import { loadTextEncoder } from '../models/text/load.js'
-import { imageSide, Tokenizer } from '../models/tokenizer/index.js'
+import { imageSide, scaleSides, Tokenizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
 import { noGrad, type Random, scope, Tensor } from '../tensor/index.js'
 import type { DataConfig } from './config/data.js'
@@ -106,6 +106,11 @@ export class TokenData {
       closeLoaders(loaders)
       throw error
     }
+  }
+
+  /** Side in pixels of each scale. */
+  get sides(): readonly number[] {
+    return scaleSides(this.tokenizer.config)
   }
 
   /** Training samples of an epoch in this process. */

@@ -1,18 +1,22 @@
 /** Training of the image tokenizer: reconstruction and quantizer loss, a codebook kept alive. */
 import { type NamedTensors, writeModelFolder } from '../checkpoint/index.js'
 import { type LoadedSample, toTensor } from '../data/index.js'
-import { psnr, Tokenizer, tokenizerObjective } from '../models/tokenizer/index.js'
+import { pixelsOf as bytesOf, psnr, scaleSides, Tokenizer, tokenizerObjective } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
 import { concat, keep, noGrad, Random, scope, type Tensor } from '../tensor/index.js'
 import { inSteps } from './config/optimizer.js'
 import type { TokenizerRunConfig } from './config.js'
 import { closeLoaders, type Loaders, openLoaders } from './loaders.js'
+import type { RecordedSample } from './recording/recorder.js'
 import type { RunFolder } from './run-folder.js'
+import { sideBySide } from './sample-pictures.js'
 import type { Batch, Metrics, Task, TaskContext } from './task.js'
 
 /** Images whose features make the first codebook. */
 const initialImages = 128
 const validationBatch = 16
+/** Held-out images among the sample pictures. */
+const shownImages = 8
 
 /** Training images as bytes (resolution, resolution, 3). */
 interface ImageBatch extends Batch {
@@ -44,6 +48,10 @@ class TokenizerTask implements Task<ImageBatch, Part> {
     this.#device = device
     this.#random = new Random(config.seed)
     this.model = new Tokenizer(config.model, { init: this.#random, device })
+  }
+
+  get sides(): readonly number[] {
+    return scaleSides(this.#config.model)
   }
 
   get sampleCount(): number | null {
@@ -123,6 +131,19 @@ class TokenizerTask implements Task<ImageBatch, Part> {
       count += samples.length
     }
     return { psnr: psnr(squares / (count * this.#config.data.resolution ** 2 * 3)), images: count }
+  }
+
+  /** Held-out images, each beside what is left of it after the round trip through tokens. */
+  async pictures(): Promise<RecordedSample[]> {
+    const { heldOut } = this.#loaders
+    const side = this.#config.data.resolution
+    if (!heldOut) return []
+    for await (const { samples } of heldOut.pass(shownImages)) {
+      const given = pixelsOf(samples)
+      const back = noGrad(() => scope(() => bytesOf(this.model.reconstruct(this.#tensor(given)))))
+      return samples.map(({ id }, i) => ({ prompt: id, picture: sideBySide([given[i], back[i]], side) }))
+    }
+    return []
   }
 
   state(): unknown {

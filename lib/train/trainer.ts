@@ -1,28 +1,30 @@
-/**
- * The training loop shared by all kinds of training: batches in order, schedule, optimizer step, averaged weights,
- * log, checkpoints, and resuming exactly where the last checkpoint was written.
- */
+/** A training run: steps, and between them log, validation, sample pictures and checkpoints; resumed exactly where it was. */
+import { existsSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { StarError } from '../native/index.js'
 import { resolveDevice, tellFallback } from '../tensor/index.js'
-import { type CheckpointParts, loadCheckpoint, saveCheckpoint } from './checkpoint.js'
+import { type CheckpointParts, checkpointContent, loadCheckpoint } from './checkpoint.js'
+import { Checkpointer } from './checkpointer.js'
 import { inSteps, type OptimizerInSteps } from './config/optimizer.js'
 import { type WorkInSteps, workInSteps } from './config/work.js'
 import type { RunConfig } from './config.js'
+import { Recorder } from './recording/recorder.js'
 import { readRunConfig, resolveRunConfig } from './run-config.js'
+import { runFacts } from './run-facts.js'
 import { RunFolder } from './run-folder.js'
 import { openSamplerTask } from './sampler-task.js'
 import { Stepper, type StepResult } from './stepper.js'
 import type { Metrics, Task, TaskContext } from './task.js'
 import { openTokenizerTask } from './tokenizer-task.js'
 import { openTransformerTask } from './transformer-task.js'
+import { Validator } from './validator.js'
 
 export interface TrainerOptions {
   /** Device to train on: 'cpu' (the default), 'cuda', or 'auto' for a GPU where one is available. */
   device?: string
   /** Aborting saves a checkpoint and ends the iteration after the current step. */
   signal?: AbortSignal
-  /** Told what is being prepared (token maps, text states) and how far it is. */
+  /** Told what is being prepared (downloads, models) and how far it is. */
   onProgress?: (what: string, done: number, total: number) => void
 }
 
@@ -37,6 +39,10 @@ export interface TrainStep extends StepResult {
 export class Trainer implements AsyncIterable<TrainStep> {
   readonly #task: Task
   readonly #stepper: Stepper
+  readonly #checkpointer: Checkpointer
+  readonly #validator: Validator
+  readonly #recorder: Recorder
+  #saveAsked = false
 
   private constructor(
     /** The configuration, with lengths and intervals in steps. */
@@ -49,13 +55,17 @@ export class Trainer implements AsyncIterable<TrainStep> {
   ) {
     this.#task = task
     this.#stepper = new Stepper(task, config.optimizer, config.precision)
+    this.#checkpointer = new Checkpointer(run.path, config.work.keep)
+    this.#validator = new Validator(config.kind, config.work.validateEvery)
+    this.#resume()
+    this.#recorder = new Recorder({ folder: run.path, step: this.step, sides: task.sides })
   }
 
   /**
    * Opens the run a configuration describes; a run folder with a checkpoint goes on from it.
    * @param config a JSON file, or its parsed content
-   * @throws ERR_CONFIG for an unknown or ill-typed key, ERR_FILE for missing data or a broken checkpoint, ERR_DEVICE for a
-   * device that is unknown or not available
+   * @throws ERR_CONFIG for an unknown or ill-typed key, ERR_FILE for missing data or a broken checkpoint, ERR_SHAPE for a
+   * checkpoint of another architecture, ERR_DEVICE for a device that is unknown or not available
    */
   static async open(config: string | object, options: TrainerOptions = {}): Promise<Trainer> {
     const { config: parsed, notices } =
@@ -69,16 +79,20 @@ export class Trainer implements AsyncIterable<TrainStep> {
       signal: options.signal,
     }
     const task = await openTask(parsed, run, context)
-    const images = task.sampleCount
-    const stepsPerEpoch = images === null ? null : images / parsed.optimizer.batchSize
     const resolved = {
       ...parsed,
-      optimizer: inSteps(parsed.optimizer, images),
-      work: workInSteps(parsed.work, stepsPerEpoch),
+      optimizer: inSteps(parsed.optimizer, task.sampleCount),
+      work: workInSteps(parsed.work, task.sampleCount === null ? null : task.sampleCount / parsed.optimizer.batchSize),
     }
-    const trainer = new Trainer(resolved, run, device, task, options.signal)
-    trainer.#resume()
-    run.writeConfig(parsed)
+    let trainer: Trainer
+    try {
+      trainer = new Trainer(resolved, run, device, task, options.signal)
+    } catch (error) {
+      task.dispose()
+      throw error
+    }
+    run.writeJson('config.json', parsed)
+    run.writeJson('run.json', runFacts(parsed.data, device, 1))
     for (const notice of notices) run.log(notice)
     tellFallback(asked, device)
     return trainer
@@ -104,31 +118,52 @@ export class Trainer implements AsyncIterable<TrainStep> {
     return { model: this.#stepper.weights, optimizer: this.#stepper.optimizer, ema: this.#stepper.ema }
   }
 
+  /** Takes up the newest checkpoint that is whole. */
   #resume(): void {
-    const parts = this.#parts()
-    for (const { file, step } of this.run.checkpoints()) {
+    for (const { file, step } of this.#checkpointer.list()) {
       try {
-        const state = loadCheckpoint(file, parts)
+        const state = loadCheckpoint(file, this.#parts())
         this.#stepper.step = state.step
         if (state.lossScale) this.#stepper.scaler?.restore(state.lossScale)
+        this.#validator.restore(state.validation)
         this.#task.restore(state.task)
-        this.run.log(`resumed from step ${step}`)
+        this.run.log(`goes on from step ${step}`)
         return
       } catch (error) {
-        // A checkpoint cut short by a crash is passed over for the one before it; another model's is the user's mistake.
-        if (!(error instanceof StarError) || error.code !== 'ERR_FILE') throw error
-        this.run.log(`skipped ${file}: ${error.message}`)
+        // A checkpoint that a crash or a disk has damaged is passed over for the one before it; another model's is the user's
+        // mistake.
+        if (!(error instanceof StarError)) throw error
+        if (error.code !== 'ERR_FILE')
+          throw new StarError(
+            error.code,
+            `${file} does not belong to this configuration: ${error.message}; name another "runFolder", or remove this one`,
+          )
+        this.run.log(`passed over ${file}: ${error.message}`)
       }
     }
   }
 
-  /** Writes a checkpoint of the current step and returns its file. */
-  save(): string {
-    const file = this.run.checkpointFile(this.step)
-    const state = { step: this.step, task: this.#task.state(), lossScale: this.#stepper.scaler?.state() }
-    saveCheckpoint(file, this.#parts(), state, this.config)
-    this.run.prune(this.config.work.keep)
-    return file
+  /** Writes a checkpoint of the current step; resolves when it is on the disk. */
+  async save(): Promise<void> {
+    await this.#save()
+    await this.#checkpointer.settled()
+  }
+
+  /** Asks for a checkpoint after the current step, while the iteration goes on. */
+  requestSave(): void {
+    this.#saveAsked = true
+  }
+
+  async #save(): Promise<void> {
+    this.#saveAsked = false
+    const state = {
+      step: this.step,
+      task: this.#task.state(),
+      lossScale: this.#stepper.scaler?.state(),
+      validation: this.#validator.state(),
+    }
+    const best = this.config.work.keepBest ? (this.#validator.best?.step ?? null) : null
+    await this.#checkpointer.save(this.step, checkpointContent(this.#parts(), state, this.config), best)
   }
 
   /** Held-out figures with the averaged weights (the trained ones when no average is kept). */
@@ -144,37 +179,26 @@ export class Trainer implements AsyncIterable<TrainStep> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TrainStep> {
-    const { work } = this.config
-    while (!this.done) {
-      if (this.signal?.aborted) {
-        this.save()
-        this.run.log(`stopped at step ${this.step}; the same command goes on from here`)
-        return
-      }
-      const step = await this.#runStep()
-      const last = this.done
-      if (this.step % work.logEvery === 0 || last) this.run.metrics(flat(step))
-      if ((work.validateEvery > 0 && this.step % work.validateEvery === 0) || last) {
-        const held = await this.validate()
-        if (Object.keys(held).length > 0) {
-          this.run.metrics({
-            step: this.step,
-            ...Object.fromEntries(Object.entries(held).map(([k, v]) => [`val/${k}`, v])),
-          })
-          this.run.log(
-            `step ${this.step}: ${Object.entries(held)
-              .map(([k, v]) => `${k} ${v.toFixed(4)}`)
-              .join(', ')}`,
-          )
-          Object.assign(step.metrics, Object.fromEntries(Object.entries(held).map(([k, v]) => [`val/${k}`, v])))
+    try {
+      while (!this.done) {
+        if (this.signal?.aborted) {
+          await this.save()
+          this.run.log(`stopped at step ${this.step}; the same command goes on from here`)
+          return
         }
+        const step = await this.#runStep()
+        await this.#afterStep(step)
+        yield step
+        // Signals and timers are handled between steps.
+        await nextTurn()
       }
-      if (this.step % work.saveEvery === 0 || last) this.save()
-      if (last) await this.export()
-      yield step
-      // Signals and timers are handled between steps.
-      await nextTurn()
+      // The process may have ended between the last checkpoint and the export.
+      if (!existsSync(this.run.file('model', 'model.json'))) await this.export()
+    } catch (error) {
+      this.run.log(`ended at step ${this.step}: ${error instanceof Error ? error.message : String(error)}`)
+      throw error
     }
+    await this.#checkpointer.settled()
   }
 
   async #runStep(): Promise<TrainStep> {
@@ -182,6 +206,32 @@ export class Trainer implements AsyncIterable<TrainStep> {
     const result = await this.#stepper.run()
     const samplesPerSecond = (1000 * result.ids.length) / (performance.now() - begun)
     return { ...result, totalSteps: this.totalSteps, loss: result.metrics.loss, samplesPerSecond }
+  }
+
+  /** What is due after a step: record, validation, pictures, checkpoint, and the model at the end. */
+  async #afterStep(result: TrainStep): Promise<void> {
+    const { work } = this.config
+    const { step, epoch } = result
+    const last = this.done
+    let save = this.#saveAsked || step % work.saveEvery === 0 || last
+    if (step % work.logEvery === 0 || last) this.#recorder.metrics(step, recorded(result))
+    if (this.#validator.due(step, epoch, last)) {
+      const held = await this.validate()
+      const better = this.#validator.take(step, held)
+      save ||= better && work.keepBest
+      const named = Object.fromEntries(Object.entries(held).map(([name, value]) => [`val/${name}`, value]))
+      Object.assign(result.metrics, named)
+      if (Object.keys(held).length > 0) {
+        this.#recorder.metrics(step, named)
+        this.run.log(`step ${step}, held-out images: ${inWords(held)}${better ? ' (the best so far)' : ''}`)
+      }
+    }
+    if (work.picturesEvery > 0 && (step % work.picturesEvery === 0 || last)) {
+      const pictures = await this.#stepper.withAverage(() => this.#task.pictures(work.prompts))
+      this.#recorder.pictures(step, epoch, pictures)
+    }
+    if (save) await this.#save()
+    if (last) await this.export()
   }
 
   dispose(): void {
@@ -205,7 +255,13 @@ function openTask(config: RunConfig, run: RunFolder, context: TaskContext): Prom
   }
 }
 
-function flat(step: TrainStep): Record<string, number> {
-  const { metrics, totalSteps: _, ids: __, ...rest } = step
-  return { ...rest, ...metrics }
+/** The figures of a step, as they are logged. */
+export function recorded(result: TrainStep): Metrics {
+  const { epoch, loss, learningRate, weightDecay, gradNorm, samplesPerSecond, metrics } = result
+  return { epoch, loss, learningRate, weightDecay, gradNorm, samplesPerSecond, ...metrics }
 }
+
+const inWords = (metrics: Metrics): string =>
+  Object.entries(metrics)
+    .map(([name, value]) => `${name} ${value.toFixed(4)}`)
+    .join(', ')

@@ -20,8 +20,10 @@ import { Random, type Tensor } from '../tensor/index.js'
 import { inSteps, stepsPerEpoch } from './config/optimizer.js'
 import type { TransformerRunConfig } from './config.js'
 import { type Stage, stageAt } from './progressive.js'
+import type { RecordedSample } from './recording/recorder.js'
 import type { RunFolder } from './run-folder.js'
 import { checkTransformerRun, hostMemory, planTransformerRun } from './run-plan.js'
+import { drawPrompts } from './sample-pictures.js'
 import type { Metrics, Task, TaskContext } from './task.js'
 import { openSource, splitSamples, TokenData, type TokenSamples } from './token-data.js'
 
@@ -47,6 +49,10 @@ class TransformerTask implements Task<TokenSamples, Part> {
       { ...config.model, patchNums, vocabSize, latentChannels, textWidth: data.text.width },
       { init: this.#random, device: data.device, scales: config.init },
     )
+  }
+
+  get sides(): readonly number[] {
+    return this.data.sides
   }
 
   get sampleCount(): number | null {
@@ -114,6 +120,12 @@ class TransformerTask implements Task<TokenSamples, Part> {
     const { begin, end } = ranges[finest]
     const each = 1 / Math.min(length, this.config.tokenDrop?.keep ?? length)
     return new Float32Array(count).fill(each).fill(each * weight, begin, end)
+  }
+
+  pictures(prompts: readonly string[]): Promise<RecordedSample[]> {
+    const { tokenizer, text, device } = this.data
+    const settings = this.config.sampling ?? {}
+    return drawPrompts({ tokenizer, transformer: this.model, text, device, prompts, settings })
   }
 
   state(): unknown {

@@ -58,3 +58,5 @@ export const latentSide = (config: TokenizerConfig): number => config.patchNums[
 export const imageSide = (config: TokenizerConfig): number => latentSide(config) * downsampling(config)
 /** Number of tokens over all scales, L = Σ p_k². */
 export const tokenCount = (config: TokenizerConfig): number => config.patchNums.reduce((sum, p) => sum + p * p, 0)
+/** Side in pixels that each scale's tokens stand for. */
+export const scaleSides = (config: TokenizerConfig): number[] => config.patchNums.map((p) => p * downsampling(config))

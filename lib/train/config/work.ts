@@ -3,12 +3,22 @@ import { z } from 'zod'
 import { StarError } from '../../native/index.js'
 
 const keys = z.strictObject({
-  logEvery: z.int().min(1).optional().describe('steps between lines in metrics.jsonl; default: 10'),
+  logEvery: z.int().min(1).optional().describe('steps between lines in metrics.jsonl and TensorBoard; default: 10'),
   logsPerEpoch: z.int().min(1).optional().describe('lines in metrics.jsonl an epoch, in place of logEvery'),
   saveEvery: z.int().min(1).default(500).describe('steps between checkpoints'),
   keep: z.int().min(1).default(2).describe('checkpoints kept, the newest'),
-  validateEvery: z.int().min(0).optional().describe('steps between validations; 0, the default: at the end only'),
+  keepBest: z.boolean().default(true).describe('keep the checkpoint with the best figure on held-out images as well'),
+  validateEvery: z
+    .int()
+    .min(0)
+    .optional()
+    .describe('steps between validations; 0: at the end only; default: after each epoch'),
   validateEpochs: z.number().positive().optional().describe('epochs between validations, in place of validateEvery'),
+  picturesEvery: z.int().min(0).default(0).describe('steps between sample pictures; 0 draws none'),
+  prompts: z
+    .array(z.string().min(1))
+    .default([])
+    .describe('what the sample pictures show; a tokenizer shows held-out images instead'),
 })
 
 export const workSchema = keys.superRefine(({ logEvery, logsPerEpoch, validateEvery, validateEpochs }, context) => {
@@ -22,7 +32,11 @@ export const workSchema = keys.superRefine(({ logEvery, logsPerEpoch, validateEv
 export type WorkConfig = z.output<typeof workSchema>
 
 /** The same with all intervals in steps. */
-export type WorkInSteps = WorkConfig & { logEvery: number; validateEvery: number }
+export type WorkInSteps = WorkConfig & {
+  logEvery: number
+  /** Not whole where it comes from epochs; 0: at the end only; null: as soon as an epoch ends, whenever that is. */
+  validateEvery: number | null
+}
 
 /** Turns epochs into steps once the steps of an epoch are known (null: they never are, as with tars that nobody counted). */
 export function workInSteps(work: WorkConfig, stepsPerEpoch: number | null): WorkInSteps {
@@ -37,8 +51,6 @@ export function workInSteps(work: WorkConfig, stepsPerEpoch: number | null): Wor
   return {
     ...work,
     logEvery: logsPerEpoch ? Math.max(1, Math.floor(perEpoch('logsPerEpoch') / logsPerEpoch)) : (work.logEvery ?? 10),
-    validateEvery: validateEpochs
-      ? Math.max(1, Math.round(perEpoch('validateEpochs') * validateEpochs))
-      : (work.validateEvery ?? 0),
+    validateEvery: validateEpochs ? perEpoch('validateEpochs') * validateEpochs : (work.validateEvery ?? stepsPerEpoch),
   }
 }
