@@ -195,10 +195,18 @@ export class Trainer implements AsyncIterable<TrainStep> {
       // The process may have ended between the last checkpoint and the export.
       if (!existsSync(this.run.file('model', 'model.json'))) await this.export()
     } catch (error) {
-      this.run.log(`ended at step ${this.step}: ${error instanceof Error ? error.message : String(error)}`)
+      this.#logEnd(error)
       throw error
     }
     await this.#checkpointer.settled()
+  }
+
+  #logEnd(error: unknown): void {
+    try {
+      this.run.log(`ended at step ${this.step}: ${error instanceof Error ? error.message : String(error)}`)
+    } catch {
+      // A disk that is full takes no more lines; what ended the run is thrown to the caller.
+    }
   }
 
   async #runStep(): Promise<TrainStep> {

@@ -33,7 +33,11 @@ t.test('training', async (t) => {
     t.ok(steps[11].loss < steps[0].loss, `${steps[0].loss} → ${steps[11].loss}`)
     t.type(steps[11].metrics['val/psnr'], 'number')
     const lines = readFileSync(join(tokenizerRun, 'metrics.jsonl'), 'utf8').trim().split('\n')
-    t.equal(lines.length, 13, 'a line a step and one of validation')
+    t.equal(
+      lines.length,
+      17,
+      'a line a step, and one of each validation: after four passes over the images, and at the end',
+    )
     t.equal(readModelConfig(join(tokenizerRun, 'model')).name, 'tokenizer')
   })
 
