@@ -30,7 +30,7 @@ export class Validator {
     const before = this.#epoch ?? epoch
     this.#epoch = epoch
     if (last) return true
-    if (this.every === null) return epoch > before
+    if (this.every === undefined) return epoch > before
     return this.every > 0 && count(step, this.every) > count(step - 1, this.every)
   }
 

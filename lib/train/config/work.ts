@@ -14,7 +14,7 @@ const keys = z.strictObject({
     .optional()
     .describe('steps between validations; 0: at the end only; default: after each epoch'),
   validateEpochs: z.number().positive().optional().describe('epochs between validations, in place of validateEvery'),
-  picturesEvery: z.int().min(0).default(0).describe('steps between sample pictures; 0 draws none'),
+  picturesEvery: z.int().min(0).default(500).describe('steps between sample pictures; 0 draws none'),
   prompts: z
     .array(z.string().min(1))
     .default([])
@@ -31,12 +31,11 @@ export const workSchema = keys.superRefine(({ logEvery, logsPerEpoch, validateEv
 
 export type WorkConfig = z.output<typeof workSchema>
 
-/** The same with all intervals in steps. */
-export type WorkInSteps = WorkConfig & {
-  logEvery: number
-  /** Not whole where it comes from epochs; 0: at the end only; null: as soon as an epoch ends, whenever that is. */
-  validateEvery: number | null
-}
+/**
+ * The same with all intervals in steps; `validateEvery` is not whole where it comes from epochs, and not there where
+ * validation waits for an epoch to end, whenever that is.
+ */
+export type WorkInSteps = WorkConfig & { logEvery: number }
 
 /** Turns epochs into steps once the steps of an epoch are known (null: they never are, as with tars that nobody counted). */
 export function workInSteps(work: WorkConfig, stepsPerEpoch: number | null): WorkInSteps {
@@ -51,6 +50,8 @@ export function workInSteps(work: WorkConfig, stepsPerEpoch: number | null): Wor
   return {
     ...work,
     logEvery: logsPerEpoch ? Math.max(1, Math.floor(perEpoch('logsPerEpoch') / logsPerEpoch)) : (work.logEvery ?? 10),
-    validateEvery: validateEpochs ? perEpoch('validateEpochs') * validateEpochs : (work.validateEvery ?? stepsPerEpoch),
+    validateEvery: validateEpochs
+      ? perEpoch('validateEpochs') * validateEpochs
+      : (work.validateEvery ?? stepsPerEpoch ?? undefined),
   }
 }

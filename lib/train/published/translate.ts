@@ -150,11 +150,15 @@ function checkText(given: Given): void {
 }
 
 /** The published program validates every epoch. What it counts in iterations are micro-batches. */
-function workOf({ keys: { val_it: every, print_every: lines, ac } }: Given): Record<string, unknown> {
+function workOf({
+  keys: { val_it, print_every: lines, instance_prompt: prompts, ac },
+}: Given): Record<string, unknown> {
+  const every = val_it && Math.max(1, Math.round(val_it / ac))
   return {
     validateEpochs: 1,
     ...(lines && { logsPerEpoch: lines }),
-    ...(every && { saveEvery: Math.max(1, Math.round(every / ac)) }),
+    ...(every && { saveEvery: every, picturesEvery: every }),
+    ...(prompts && { prompts }),
   }
 }
 
@@ -216,6 +220,7 @@ const withoutEffect: Partial<Record<PublishedKey, { usual: unknown; why: string 
   tfast: { usual: 0, why: 'nothing is compiled while it runs' },
   fuse: { usual: true, why: 'fused operations are always used' },
   afuse: { usual: true, why: 'AdamW is always one fused step' },
+  infer_bsz: { usual: undefined, why: 'how many pictures are drawn at once changes none of them' },
   local_rank: { usual: undefined, why: 'ranks come from the environment (RANK, LOCAL_RANK)' },
   same_seed_for_all_ranks: { usual: 0, why: 'the order of images follows seed and epoch, the same in every process' },
   from_0: { usual: true, why: 'epochs count from 0, and a run folder goes on where it stopped' },
@@ -227,18 +232,12 @@ const saidByBase: readonly PublishedKey[] = [
   ...(['enable_cross', 'aln', 'alng', 'ls', 'cfg', 'pg', 'drop_scale_length'] as const),
 ]
 
-/** What the loop does not do while it trains. */
-const notWhileTraining: readonly PublishedKey[] = ['instance_prompt', 'infer_bsz']
-
 function noticesOf(given: Given, kind: PublishedKind): string[] {
   const { keys, says, name } = given
   const notices = (Object.keys(withoutEffect) as PublishedKey[]).flatMap((key) => {
     const { usual, why } = withoutEffect[key]!
     return says(key) && keys[key] !== usual ? [`${name(key)} ${shown(keys[key])} has no effect: ${why}`] : []
   })
-  const pictures = notWhileTraining.filter(says)
-  if (pictures.length > 0)
-    notices.push(`${pictures.map(name).join(', ')}: no effect, because no pictures are drawn while it trains`)
   const stages = (['pg0', 'pgwp'] as const).filter((key) => says(key))
   if (keys.pg === 0 && stages.length > 0) notices.push(`${stages.map(name).join(', ')}: no effect, because pg is 0`)
   const tars = (['web_tar_root', 'web_tar_root_val', 'web_tar_len'] as const).filter((key) => says(key))

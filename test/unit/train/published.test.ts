@@ -64,7 +64,7 @@ const common = (batchSize: number, epochs: number, learningRate: number, resolut
     ema: 0,
   },
   precision: 'f32',
-  work: { saveEvery: 500, keep: 2, validateEpochs: 1 },
+  work: { saveEvery: 500, keep: 2, keepBest: true, validateEpochs: 1, picturesEvery: 500, prompts: [] },
   init: { head: 0.02, modulation: 0.5, gain: 5e-5 },
   textDropout: 0.1,
 })
@@ -130,7 +130,11 @@ t.test('each key has its meaning', async (t) => {
       { optimizer: { batchSize: 64, accumulate: 4 }, precision: 'f16' },
     ],
     [{ fp16: 2 }, { precision: 'bf16', optimizer: { accumulate: 1 } }],
-    [{ val_it: 100, ac: 4, print_every: 50 }, { work: { saveEvery: 25, logsPerEpoch: 50, validateEpochs: 1 } }],
+    [
+      { val_it: 100, ac: 4, print_every: 50 },
+      { work: { saveEvery: 25, picturesEvery: 25, logsPerEpoch: 50, validateEpochs: 1 } },
+    ],
+    [{ instance_prompt: 'a red apple' }, { work: { prompts: ['a red apple'] } }],
     [
       { pg: 0.5, pg0: 2 },
       { progressive: { share: 0.5, firstScale: 2 }, optimizer: { schedule: 'lin0.5' } },
@@ -255,8 +259,8 @@ t.test('what has no effect is said, and only that', async (t) => {
     /^"fuse" false has no effect/,
     /^"same_seed_for_all_ranks" 3 has no effect/,
   ])
-  t.match(read({ pg0: 3, pgwp: 1, instance_prompt: ['a'] }).notices, [
-    /^"instance_prompt": no effect, because no pictures/,
+  t.match(read({ pg0: 3, pgwp: 1, infer_bsz: 4 }).notices, [
+    /^"infer_bsz" 4 has no effect/,
     /^"pg0", "pgwp": no effect, because pg is 0/,
   ])
   const tars = { web_tar_root: 'a', web_tar_len: 1 }

@@ -38,11 +38,12 @@ t.test('intervals in epochs become steps', async (t) => {
     const { logEvery, validateEvery } = workInSteps(work(keys), perEpoch)
     return [logEvery, validateEvery]
   }
-  t.same(intervals({}), [10, 0])
-  t.same(intervals({}, null), [10, 0])
+  t.same(intervals({}), [10, 50.5], 'validation after each epoch')
+  t.same(intervals({}, null), [10, undefined], 'as soon as an epoch ends')
+  t.same(intervals({ validateEvery: 0 }), [10, 0], 'at the end only')
   t.same(intervals({ logEvery: 3, validateEvery: 7 }, null), [3, 7])
-  t.same(intervals({ logsPerEpoch: 10, validateEpochs: 1 }), [5, 51])
-  t.same(intervals({ logsPerEpoch: 1000, validateEpochs: 0.001 }), [1, 1])
+  t.same(intervals({ logsPerEpoch: 10, validateEpochs: 2 }), [5, 101])
+  t.same(intervals({ logsPerEpoch: 1000, validateEpochs: 0.5 }), [1, 25.25])
   t.throws(() => intervals({ validateEpochs: 1 }, null), { code: 'ERR_CONFIG', message: /"work\.validateEpochs"/ })
   t.throws(() => work({ logEvery: 1, logsPerEpoch: 1 }), { message: /logEvery \(1\) and logsPerEpoch \(1\)/ })
   t.throws(() => work({ validateEvery: 0, validateEpochs: 1 }), { message: /validateEvery \(0\) and validateEpochs/ })
