@@ -1,7 +1,7 @@
 /** `run.json`: what a run was made with, so that a folder found later explains itself. */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { arch, platform } from 'node:os'
 import { join } from 'node:path'
 import { packageRoot } from '../native/index.js'
@@ -58,7 +58,7 @@ function fingerprint({ packs, heldOutPacks, tars, heldOutTars }: DataConfig): st
   for (const [kind, paths] of Object.entries({ packs, heldOutPacks, tars, heldOutTars }))
     for (const path of paths ?? [])
       for (const file of files(path)) {
-        hash.update(`${kind}\0${file}\0${statSync(file, { throwIfNoEntry: false })?.size}\0`)
+        hash.update(`${kind}\0${file}\0${statSync(file).size}\0`)
         if (file.endsWith('-info.json')) hash.update(readFileSync(file))
       }
   return hash.digest('hex').slice(0, 16)
@@ -72,5 +72,5 @@ function files(path: string): string[] {
       .filter((entry) => entry.isFile())
       .map(({ name }) => join(path, name))
       .sort()
-  return [path, `${path}-info.json`]
+  return [path, `${path}-info.json`].filter((file) => existsSync(file))
 }

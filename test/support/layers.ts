@@ -37,7 +37,8 @@ export const libLayers: LayerTable = {
   plan: ['models'],
   train: everythingBelowTheTools,
   '.': [...everythingBelowTheTools, 'train'],
-  cli: [...everythingBelowTheTools, 'train', '.'],
+  // The commands that start a server.
+  cli: [...everythingBelowTheTools, 'train', '.', 'server'],
   server: [...everythingBelowTheTools, 'train', '.'],
 }
 
