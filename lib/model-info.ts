@@ -26,6 +26,8 @@ export interface ModelInfo {
   /** Whose text a sample attends to. */
   crossAttention: StarConfig['crossAttention'] | null
   sampling: SamplingOptions
+  /** Weights that its training began with; null where they were drawn at random, or nothing says so. */
+  startedFrom: string | null
   tokenizer: PartInfo & { config: TokenizerConfig }
   transformer: (PartInfo & { config: StarConfig }) | null
   /** Stable sampling is possible. */
@@ -54,6 +56,7 @@ export function describeSource(source: ModelSource): ModelInfo {
     textEncoder,
     crossAttention: transformer?.crossAttention ?? null,
     sampling: source.sampling as SamplingOptions,
+    startedFrom: source.startedFrom,
     tokenizer: { ...partInfo(source, 'tokenizer'), config: tokenizer },
     transformer: transformer && { ...partInfo(source, 'transformer'), config: transformer },
     samplerHead: source.samplerHead ? partInfo(source, 'sampler-head') : null,

@@ -52,7 +52,7 @@ export const counterparts: Readonly<Record<PublishedKey, string>> = {
   seed: '`seed`, 0 where there is none',
   same_seed_for_all_ranks: 'no effect: the order of images follows `seed` and the epoch, the same in every process',
   ckpt_path: '`tokenizer`: vae_ch160v4096z32.pth in that folder, or the file itself',
-  pretrained_ckpt: '`base` of a sampler head',
+  pretrained_ckpt: '`start.weights`; `base` of a sampler head',
   from_scratch: 'true only: false is meant for weights of a model without text, and is refused',
   from_0: 'no effect: epochs count from 0, and a run folder goes on where it stopped',
   exp_name: '`name`; without it star-dDEPTH-RESOLUTION',

@@ -32,6 +32,8 @@ export const modelConfigSchema = z.strictObject({
   textEncoder: z.string().min(1).optional(),
   /** Sampling settings to use where the caller names none. */
   sampling: jsonObject.optional(),
+  /** Weights that its training began with; absent where they were drawn at random. */
+  startedFrom: z.string().min(1).optional(),
 })
 export type ModelConfig = z.output<typeof modelConfigSchema>
 export type ModelPart = 'tokenizer' | 'transformer' | 'sampler-head'

@@ -86,6 +86,7 @@ export function describeModel(info: ModelInfo): string {
       ],
     )
   else rows.push(['transformer', 'none: a tokenizer only'])
+  if (info.startedFrom) rows.push(['started from', info.startedFrom])
   return table(rows)
 }
 

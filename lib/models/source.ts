@@ -2,6 +2,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { basename, dirname, extname, join, resolve } from 'node:path'
 import {
+  checkpointFormat,
   elementSizes,
   findModelFolder,
   type ModelPart,
@@ -55,6 +56,8 @@ export interface ModelSource {
   textEncoder: string | null
   /** Sampling settings to use where the caller names none; not checked. */
   sampling: Readonly<Record<string, unknown>>
+  /** Weights that its training began with; null where nothing says so. */
+  startedFrom: string | null
   /** The weights of a part by the names of its module. The caller disposes them. */
   open(part: ModelPart): Weights
 }
@@ -108,6 +111,7 @@ function folderSource(folder: string): ModelSource {
     samplerHead: existsSync(join(folder, 'sampler-head.safetensors')),
     textEncoder: config.textEncoder ?? null,
     sampling: config.sampling ?? {},
+    startedFrom: config.startedFrom ?? null,
     open: (part) => openWeights(join(folder, `${part}.safetensors`)),
   }
 }
@@ -170,6 +174,7 @@ function tokenizerSource(path: string, weights: Weights, options: SourceOptions)
     samplerHead: false,
     textEncoder: null,
     sampling: {},
+    startedFrom: null,
     open: () => openBelow(file.path, file.key),
   }
 }
@@ -191,6 +196,7 @@ function checkpointSource(path: string, options: SourceOptions): ModelSource {
     samplerHead: transformer.names.some((name) => samplerHeadNames.test(name)),
     textEncoder: options.textEncoder ?? null,
     sampling: {},
+    startedFrom: null,
     open: (part) => (part === 'tokenizer' ? openBelow(file.path, file.key) : openBelow(path, key)),
   }
 }
@@ -214,6 +220,51 @@ export function findModel(nameOrPath: string, options: SourceOptions = {}): Mode
       `"${given[0]}" was given for ${source.path}, which says it in its model.json: leave it out, or change it there`,
     )
   return source
+}
+
+/** The weights of one part, wherever they are, for a training to begin with. */
+export interface PartWeights {
+  /** By the names of the part's module. The caller disposes them. */
+  weights: Weights
+  /** Whether a tensor is one of the part's. */
+  takes(name: string): boolean
+  /** Options of the transformer, as far as the file says them. */
+  told: Readonly<Record<string, unknown>>
+  /** AdamW's averages and their step, which the checkpoint of a run holds; null elsewhere. */
+  averages: { open(): Weights; state: { step: number } } | null
+}
+
+/** A tensor that every module of the kind has. */
+const marks: Readonly<Record<'transformer' | 'sampler-head', string>> = {
+  transformer: 'blocks.0.attn.mat_qkv.weight',
+  'sampler-head': 'word_embed_head.weight',
+}
+
+/**
+ * Finds the weights of a part in a model folder, in a published checkpoint (or one made from it, the tokenizer need not be
+ * beside it), or in the checkpoint of a training run.
+ * @throws ERR_FILE when there are none
+ */
+export function openPart(nameOrPath: string, part: 'transformer' | 'sampler-head'): PartWeights {
+  const takes = (name: string): boolean => !ignored[part].test(name)
+  const isFile = statSync(nameOrPath, { throwIfNoEntry: false })?.isFile() ?? false
+  if (!isFile || existsSync(join(dirname(nameOrPath), 'model.json'))) {
+    const folder = isFile ? resolve(dirname(nameOrPath)) : findModelFolder(nameOrPath)
+    const told = readModelConfig(folder).transformer ?? {}
+    return { weights: openWeights(join(folder, `${part}.safetensors`)), takes, told, averages: null }
+  }
+  using whole = openWeights(nameOrPath)
+  const { metadata } = whole
+  const ofRun = metadata.format === checkpointFormat
+  const key = ofRun ? 'model' : dictionaryOf(whole, marks[part], 'trainer.var_wo_ddp')
+  if (key === undefined || !whole.names.includes(key === '' ? marks[part] : `${key}.${marks[part]}`))
+    throw new StarError('ERR_FILE', `${nameOrPath} holds no weights of a ${part}: it has no ${marks[part]}`)
+  const weights = openBelow(nameOrPath, key)
+  if (!ofRun)
+    return { weights, takes, told: { crossAttention: metadata.crossAttention ?? 'first-sample' }, averages: null }
+  const { model = {} } = JSON.parse(metadata.config) as { model?: Record<string, unknown> }
+  const state = JSON.parse(metadata.optimizer) as { step: number }
+  return { weights, takes, told: model, averages: { open: () => openBelow(nameOrPath, 'optimizer'), state } }
 }
 
 /**

@@ -2,7 +2,7 @@
  * A checkpoint is one safetensors file: `model.*`, `optimizer.*` and `ema.*` tensors, and in its metadata the step, the
  * place in the epoch, the random states and the configuration, as JSON.
  */
-import { readSafetensors } from '../checkpoint/index.js'
+import { checkpointFormat, readSafetensors } from '../checkpoint/index.js'
 import { StarError } from '../native/index.js'
 import type { AdamW, Ema, LossScaleState } from '../optim/index.js'
 import { scope, type Tensor } from '../tensor/index.js'
@@ -10,9 +10,6 @@ import type { CheckpointContent } from './checkpointer.js'
 import { verifyChecksums } from './checksums.js'
 import type { TrainedWeights } from './trained-weights.js'
 import type { Validator } from './validator.js'
-
-/** Names the layout: a file of another one is refused. */
-const checkpointFormat = 'star-checkpoint-2'
 
 export interface CheckpointState {
   /** Steps done. */

@@ -7,6 +7,7 @@ import { firstStableScale, initScalesSchema, starOptionsSchema } from '../models
 import { tokenizerSchema } from '../models/tokenizer/index.js'
 import { dataSchema } from './config/data.js'
 import { optimizerSchema } from './config/optimizer.js'
+import { startSchema } from './config/start.js'
 import { progressiveSchema, tokenDropSchema } from './config/tokens.js'
 import { workSchema } from './config/work.js'
 
@@ -80,6 +81,7 @@ export const transformerRunSchema = z.strictObject({
     .describe('minilm-l6, or a Hugging Face folder with a CLIP text model or a T5 model'),
   model: starOptionsSchema.omit({ patchNums: true, vocabSize: true, latentChannels: true, textWidth: true }),
   init: initScalesSchema.prefault({}),
+  start: startSchema.optional(),
   recompute: z
     .boolean()
     .default(false)
@@ -111,6 +113,7 @@ export const samplerRunSchema = z.strictObject({
   patchNums: sides.optional().describe('of a checkpoint as base: sides of its token maps, where it does not say them'),
   stableFrom: z.int().min(0).default(firstStableScale).describe('scale index from which on tokens are fixed in steps'),
   init: initScalesSchema.prefault({}),
+  start: startSchema.optional(),
   textDropout,
 })
 

@@ -9,7 +9,7 @@
  */
 import type { ProgressiveConfig } from './config/tokens.js'
 
-export interface ProgressiveOptions extends ProgressiveConfig {
+export interface ProgressiveOptions extends Pick<ProgressiveConfig, 'share' | 'firstScale' | 'warmupSteps'> {
   /** K */
   scales: number
   /** Steps of the run. */

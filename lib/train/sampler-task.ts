@@ -109,6 +109,7 @@ class SamplerTask implements Task<TokenSamples, Part> {
           transformer: base.config,
           textEncoder: textEncoderReference(this.textEncoder),
           sampling: { ...this.source.sampling, stableFrom: this.config.stableFrom },
+          startedFrom: this.config.start?.weights,
         },
         tokenizer: this.data.tokenizer,
         transformer: base,

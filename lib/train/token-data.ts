@@ -187,7 +187,8 @@ export class TokenData {
   }
 }
 
-const downloads = ({ signal, onProgress }: TaskContext): HubOptions => ({
+/** What a task's downloads report to and are aborted by. */
+export const downloads = ({ signal, onProgress }: TaskContext): HubOptions => ({
   signal,
   onProgress: ({ done, total }) => onProgress('downloading', done, total),
 })

@@ -1,6 +1,7 @@
 /** A training run: steps, and between them log, validation, sample pictures and checkpoints; resumed exactly where it was. */
 import { existsSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { SamplerHead, StarTransformer } from '../models/star/index.js'
 import { StarError } from '../native/index.js'
 import { resolveDevice, tellFallback } from '../tensor/index.js'
 import { type CheckpointParts, checkpointContent, loadCheckpoint } from './checkpoint.js'
@@ -13,6 +14,7 @@ import { readRunConfig, resolveRunConfig } from './run-config.js'
 import { runFacts } from './run-facts.js'
 import { RunFolder } from './run-folder.js'
 import { openSamplerTask } from './sampler-task.js'
+import { startRun } from './start.js'
 import { Stepper, type StepResult } from './stepper.js'
 import type { Metrics, Task, TaskContext } from './task.js'
 import { openTokenizerTask } from './tokenizer-task.js'
@@ -41,7 +43,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
   readonly #stepper: Stepper
   readonly #checkpointer: Checkpointer
   readonly #validator: Validator
-  readonly #recorder: Recorder
+  #recorder!: Recorder
   #saveAsked = false
 
   private constructor(
@@ -57,8 +59,6 @@ export class Trainer implements AsyncIterable<TrainStep> {
     this.#stepper = new Stepper(task, config.optimizer, config.precision)
     this.#checkpointer = new Checkpointer(run.path, config.work.keep)
     this.#validator = new Validator(config.kind, config.work.validateEvery)
-    this.#resume()
-    this.#recorder = new Recorder({ folder: run.path, step: this.step, sides: task.sides })
   }
 
   /**
@@ -84,11 +84,12 @@ export class Trainer implements AsyncIterable<TrainStep> {
       optimizer: inSteps(parsed.optimizer, task.sampleCount),
       work: workInSteps(parsed.work, task.sampleCount === null ? null : task.sampleCount / parsed.optimizer.batchSize),
     }
-    let trainer: Trainer
+    const trainer = new Trainer(resolved, run, device, task, options.signal)
     try {
-      trainer = new Trainer(resolved, run, device, task, options.signal)
+      if (!trainer.#resume()) await trainer.#start(context)
+      trainer.#recorder = new Recorder({ folder: run.path, step: trainer.step, sides: task.sides })
     } catch (error) {
-      task.dispose()
+      trainer.dispose()
       throw error
     }
     run.writeJson('config.json', parsed)
@@ -118,8 +119,17 @@ export class Trainer implements AsyncIterable<TrainStep> {
     return { model: this.#stepper.weights, optimizer: this.#stepper.optimizer, ema: this.#stepper.ema }
   }
 
-  /** Takes up the newest checkpoint that is whole. */
-  #resume(): void {
+  /** Takes the weights that the run is to begin with. */
+  async #start(context: TaskContext): Promise<void> {
+    const { config } = this
+    if (config.kind === 'tokenizer' || !config.start) return
+    const model = this.#task.model as StarTransformer | SamplerHead
+    const part = config.kind === 'sampler' ? 'sampler-head' : 'transformer'
+    this.run.log(await startRun(config.start, part, model.config, this.#parts(), context))
+  }
+
+  /** Takes up the newest checkpoint that is whole. @returns whether there was one */
+  #resume(): boolean {
     for (const { file, step } of this.#checkpointer.list()) {
       try {
         const state = loadCheckpoint(file, this.#parts())
@@ -128,7 +138,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
         this.#validator.restore(state.validation)
         this.#task.restore(state.task)
         this.run.log(`goes on from step ${step}`)
-        return
+        return true
       } catch (error) {
         // A checkpoint that a crash or a disk has damaged is passed over for the one before it; another model's is the user's
         // mistake.
@@ -141,12 +151,14 @@ export class Trainer implements AsyncIterable<TrainStep> {
         this.run.log(`passed over ${file}: ${error.message}`)
       }
     }
+    return false
   }
 
-  /** Writes a checkpoint of the current step; resolves when it is on the disk. */
-  async save(): Promise<void> {
+  /** Writes a checkpoint of the current step; resolves with its file when it is on the disk. */
+  async save(): Promise<string> {
     await this.#save()
     await this.#checkpointer.settled()
+    return this.#checkpointer.file(this.step)
   }
 
   /** Asks for a checkpoint after the current step, while the iteration goes on. */

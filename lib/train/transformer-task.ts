@@ -146,6 +146,7 @@ class TransformerTask implements Task<TokenSamples, Part> {
         transformer: this.model.config,
         textEncoder: textEncoderReference(this.config.textEncoder),
         sampling: this.config.sampling,
+        startedFrom: this.config.start?.weights,
       },
       tokenizer: this.data.tokenizer,
       transformer: weights,

@@ -198,6 +198,7 @@ function transformerRun(given: Given, common: Record<string, unknown>, scales: n
     model: modelOf(given),
     ...tokensOfStep(given, scales),
     labelSmoothing: keys.ls,
+    ...(keys.pretrained_ckpt && { start: { weights: keys.pretrained_ckpt } }),
     sampling: { cfg: keys.cfg },
   }
 }
@@ -267,8 +268,6 @@ export function translate(given: Given, kind: PublishedKind): Translation {
       'from_scratch',
       'which would zero the output of cross-attention for weights of a model without text: start from weights of a STAR model, and set it to true',
     )
-  if (kind === 'transformer' && keys.pretrained_ckpt)
-    throw refuse(given, 'pretrained_ckpt', 'for which there is nothing here yet')
   checkText(given)
   const scales = scalesOf(given)
   const data = dataOf(given, scales)

@@ -101,6 +101,23 @@ const transformer = (name: string, depth: number, patchNums: number[]) => ({
 t.test('the published files, value by value', async (t) => {
   const file = (name: string) => readRunConfig(join(packageRoot, 'configs', `${name}.json`)).config
   t.same(file('config_d16_256'), { ...common(512, 10, 1e-4, 256), ...transformer('star_d16_256', 16, scales256) })
+  const after = (name: string) => ({ start: { weights: `runs/${name}/model`, optimizer: 'reset' } })
+  t.same(file('config_d30_stage2_256'), {
+    ...common(480, 10, 5e-5, 256),
+    ...transformer('star_d30_stage2_256', 30, scales256),
+    ...after('star_d30_256'),
+  })
+  t.same(file('config_d30_512'), {
+    ...common(192, 5, 5e-5, 512),
+    ...transformer('star_d30_512', 30, scales512),
+    ...after('star_d30_stage2_256'),
+  })
+  t.same(file('config_d30_1024'), {
+    ...common(64, 5, 2e-5, 1024),
+    ...transformer('star_d30_1024', 30, scales1024),
+    ...after('star_d30_512'),
+    tokenDrop: { fromScale: 13, keep: 8800 },
+  })
   t.same(file('config_d30_samplev3_1024'), {
     ...common(64, 5, 1e-5, 1024),
     kind: 'sampler',

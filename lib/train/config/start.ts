@@ -1,0 +1,19 @@
+/** Run configuration, component `start`: what a run begins with in place of first weights drawn at random. */
+import { z } from 'zod'
+
+export const startSchema = z
+  .strictObject({
+    weights: z
+      .string()
+      .min(1)
+      .describe(
+        'model folder, published checkpoint, checkpoint of a run (step-N.safetensors), or name on Hugging Face',
+      ),
+    optimizer: z
+      .enum(['reset', 'keep'])
+      .default('reset')
+      .describe('keep: take AdamW’s averages along, which the checkpoint of a run holds; reset: begin without'),
+  })
+  .describe('weights that a new run begins with; a run that goes on from its own checkpoint takes none')
+
+export type StartConfig = z.output<typeof startSchema>
