@@ -1,4 +1,4 @@
-/** `star launch`: run a training as several processes, on one machine or on many. */
+/** `star launch`: run a program as several processes, on one machine or on many. */
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
@@ -20,7 +20,7 @@ function workerCommand(star: Command, [name, ...args]: readonly string[]): strin
 export function addLaunchCommand(star: Command): void {
   star
     .command('launch')
-    .description('run a training as several processes on one or many machines (the flags are those of torchrun)')
+    .description('run a program as several processes on one or many machines (the flags are those of torchrun)')
     .argument('<command...>', 'train, train-tokenizer or train-sampler with its arguments, or a JavaScript file')
     .option('--nnodes <n>', 'machines: N, or MIN:MAX to go on with fewer')
     .option('--nproc-per-node <n>', 'processes on this machine: a number, gpu, cpu or auto')
@@ -44,9 +44,12 @@ Each worker finds RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, GROUP_RANK, MA
 and OMP_NUM_THREADS=1 where several share a machine and it is not set. A flag that is missing is read from the variable
 PET_NNODES, PET_NPROC_PER_NODE and so on. SIGINT and SIGTERM are handed on; workers that do not end within 30 s are ended.
 
+Trainings of this program take one process so far, which starts again after a failure.
+
 Examples:
-  $ star launch --nproc-per-node gpu train configs/config_d16_256.json
-  $ star launch --nnodes 2 --node-rank 0 --master-addr host-a --nproc-per-node 8 train configs/config_d30_512.json`,
+  $ star launch --max-restarts 3 train configs/config_d16_256.json
+  $ star launch --nproc-per-node 4 --tee 3 program.mjs
+  $ star launch --nnodes 2 --node-rank 0 --master-addr host-a --nproc-per-node 8 program.mjs`,
     )
     .action(async (words: string[], flags: Record<string, string | boolean | undefined>) => {
       const { launch, launchOptions } = await import('../distributed/launcher/index.js')

@@ -57,7 +57,17 @@ function speaker(
   }
 }
 
+/** @throws ERR_COMM under a launcher of several processes, which would write to one run folder */
+function refuseSeveral({ WORLD_SIZE: size }: NodeJS.ProcessEnv): void {
+  if (Number(size) > 1)
+    throw new StarError(
+      'ERR_COMM',
+      `WORLD_SIZE is ${size}, but one training takes one process so far: start it without a launcher, or unset WORLD_SIZE`,
+    )
+}
+
 async function train(kind: Kind, given: RunArguments, device: string): Promise<void> {
+  refuseSeveral(process.env)
   const { config } = await readRun(given, kind)
   const { recorded, Trainer } = await import('../train/trainer.js')
   const { append } = await import('../train/recording/recorder.js')
