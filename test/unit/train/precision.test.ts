@@ -5,6 +5,7 @@ import t from 'tap'
 import { readSafetensors } from '../../../lib/checkpoint/index.js'
 import { native } from '../../../lib/native/index.js'
 import { backward, full, scope, type Tensor } from '../../../lib/tensor/index.js'
+import { checksums } from '../../../lib/train/checksums.js'
 import { type RunConfig, runSchema, Trainer, type TrainerOptions, type TrainStep } from '../../../lib/train/index.js'
 import { RunFolder } from '../../../lib/train/run-folder.js'
 import { openSamplerTask } from '../../../lib/train/sampler-task.js'
@@ -190,7 +191,9 @@ function setScale(file: string, scale: number): void {
   const state = JSON.parse(header.__metadata__.state)
   t.equal(state.lossScale.scale, 2 ** 11)
   state.lossScale.scale = scale
-  header.__metadata__.state = JSON.stringify(state)
+  const metadata = header.__metadata__
+  metadata.state = JSON.stringify(state)
+  metadata.checksums = JSON.stringify({ ...JSON.parse(metadata.checksums), ...JSON.parse(checksums([], metadata)) })
   const json = Buffer.from(JSON.stringify(header))
   const padded = Buffer.concat([json, Buffer.alloc(-json.length & 7, ' ')])
   const length = Buffer.alloc(8)
