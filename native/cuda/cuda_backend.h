@@ -1,6 +1,6 @@
-// The CUDA backend: kernels of our own (kernels/), cuBLASLt for matrix products (gemm.cu, matmul.cu), cuDNN for convolutions (conv.cu).
-// All work is given to one stream and nothing waits for it but copies to the host and `synchronize`.
-// The simt build compiles the same sources for the CPU (native/simt).
+// The CUDA backend: kernels of our own (kernels/), cuBLASLt for matrix products (gemm.cu, matmul.cu), cuDNN for convolutions
+// (conv.cu). All work is given to one stream and nothing waits for it but copies to the host and `synchronize`. The simt build
+// compiles the same sources for the CPU (native/simt).
 #pragma once
 
 #include <cuda_runtime.h>

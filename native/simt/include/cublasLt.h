@@ -1,5 +1,5 @@
-// Stand-in for <cublasLt.h> of CUDA 13: the part of the interface that cuda/gemm.cu and cuda/matmul.cu use, same names, values and meaning.
-// Reference: cuBLAS documentation, section "Using the cuBLASLt API".
+// Stand-in for <cublasLt.h> of CUDA 13: the part of the interface that cuda/gemm.cu and cuda/matmul.cu use, same names, values
+// and meaning. Reference: cuBLAS documentation, section "Using the cuBLASLt API".
 #pragma once
 
 #include <cuda_runtime.h>
