@@ -183,6 +183,16 @@ for (const precision of ['f16', 'bf16']) {
   })
 }
 
+t.test('a run goes on in another precision', async (t) => {
+  const config = transformer('another', 8)
+  const first = await run({ ...config, precision: 'f16' }, 3)
+  const rest = await run({ ...config, precision: 'bf16' })
+  t.equal(rest[0].step, 4)
+  const single = await run({ ...config, runFolder: join(folder, 'another-f32') })
+  for (const [i, { loss }] of [...first, ...rest].entries())
+    t.ok(Math.abs(loss / single[i].loss - 1) < 0.02, `${loss} and ${single[i].loss}`)
+})
+
 /** Sets the loss scale in a checkpoint. */
 function setScale(file: string, scale: number): void {
   const bytes = readFileSync(file)
