@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { writePack } from '../../lib/data/index.js'
 import { encodePng } from '../../lib/data/png.js'
+import { Trainer, type TrainerOptions, type TrainStep } from '../../lib/train/index.js'
 
 const side = 16
 const colours: Record<string, [number, number, number]> = {
@@ -100,3 +101,19 @@ export const tinySamplerRun = (
   work: { logEvery: 1, saveEvery: 100 },
   textDropout: 0.3,
 })
+
+/** Runs a training to its end, or aborts it after `stopAfter` steps. */
+export async function runSteps(
+  config: object,
+  stopAfter = Number.POSITIVE_INFINITY,
+  options: TrainerOptions = {},
+): Promise<TrainStep[]> {
+  const abort = new AbortController()
+  using trainer = await Trainer.open(config, { ...options, signal: abort.signal })
+  const steps: TrainStep[] = []
+  for await (const step of trainer) {
+    steps.push(step)
+    if (steps.length === stopAfter) abort.abort()
+  }
+  return steps
+}

@@ -6,13 +6,19 @@ import { readSafetensors } from '../../../lib/checkpoint/index.js'
 import { native } from '../../../lib/native/index.js'
 import { backward, full, scope, type Tensor } from '../../../lib/tensor/index.js'
 import { checksums } from '../../../lib/train/checksums.js'
-import { type RunConfig, runSchema, Trainer, type TrainerOptions, type TrainStep } from '../../../lib/train/index.js'
+import { type RunConfig, runSchema, Trainer, type TrainStep } from '../../../lib/train/index.js'
 import { RunFolder } from '../../../lib/train/run-folder.js'
 import { openSamplerTask } from '../../../lib/train/sampler-task.js'
 import type { Task } from '../../../lib/train/task.js'
 import { openTokenizerTask } from '../../../lib/train/tokenizer-task.js'
 import { openTransformerTask } from '../../../lib/train/transformer-task.js'
-import { tinySamplerRun, tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../../support/tiny-run.js'
+import {
+  runSteps,
+  tinySamplerRun,
+  tinyTokenizerRun,
+  tinyTransformerRun,
+  writeTinyPack,
+} from '../../support/tiny-run.js'
 
 type Config = Record<string, unknown> & { optimizer: Record<string, unknown> }
 
@@ -31,24 +37,9 @@ const transformer = (name: string, steps: number, keys: Partial<Config> = {}): C
     ...keys,
   })
 
-async function run(
-  config: object,
-  stopAfter = Number.POSITIVE_INFINITY,
-  options: TrainerOptions = {},
-): Promise<TrainStep[]> {
-  const abort = new AbortController()
-  using trainer = await Trainer.open(config, { ...options, signal: abort.signal })
-  const steps: TrainStep[] = []
-  for await (const step of trainer) {
-    steps.push(step)
-    if (steps.length === stopAfter) abort.abort()
-  }
-  return steps
-}
-
 t.before(async () => {
-  await run(tinyTokenizerRun(join(folder, 'tokenizer'), pack, 12))
-  await run(tinyTransformerRun(join(folder, 'base'), pack, tokenizer, 4))
+  await runSteps(tinyTokenizerRun(join(folder, 'tokenizer'), pack, 12))
+  await runSteps(tinyTransformerRun(join(folder, 'base'), pack, tokenizer, 4))
 })
 
 const checkpoint = (name: string, step: number): string => join(folder, name, 'checkpoints', `step-${step}.safetensors`)
@@ -110,22 +101,22 @@ t.test('four micro-batches give the gradients of one batch four times as large',
 })
 
 t.test('steps in micro-batches are those of whole batches', async (t) => {
-  const whole = await run(transformer('whole', 6))
-  const parts = await run(transformer('parts', 6, { optimizer: { accumulate: 4 } }))
+  const whole = await runSteps(transformer('whole', 6))
+  const parts = await runSteps(transformer('parts', 6, { optimizer: { accumulate: 4 } }))
   for (const [i, step] of parts.entries()) {
     t.ok(Math.abs(step.loss / whole[i].loss - 1) < 1e-5, `loss ${step.loss} and ${whole[i].loss}`)
     t.ok(Math.abs(step.gradNorm / whole[i].gradNorm - 1) < 1e-4, `norm ${step.gradNorm} and ${whole[i].gradNorm}`)
     t.strictSame(step.ids, whole[i].ids)
   }
-  await t.rejects(run(transformer('three', 6, { optimizer: { accumulate: 3 } })), {
+  await t.rejects(runSteps(transformer('three', 6, { optimizer: { accumulate: 3 } })), {
     code: 'ERR_CONFIG',
     message: /batchSize \(4\) is not a multiple of accumulate \(3\)/,
   })
 })
 
 t.test('blocks computed again take the same steps, bit for bit', async (t) => {
-  const kept = await run(transformer('kept', 5))
-  const again = await run(transformer('again', 5, { recompute: true }))
+  const kept = await runSteps(transformer('kept', 5))
+  const again = await runSteps(transformer('again', 5, { recompute: true }))
   t.strictSame(
     again.map(({ loss }) => loss),
     kept.map(({ loss }) => loss),
@@ -136,9 +127,9 @@ t.test('blocks computed again take the same steps, bit for bit', async (t) => {
 const mean = (steps: readonly TrainStep[]): number => steps.reduce((sum, { loss }) => sum + loss, 0) / steps.length
 
 t.test('f16 and bf16 reach the loss of f32', async (t) => {
-  const single = mean((await run(transformer('f32', 30))).slice(-10))
+  const single = mean((await runSteps(transformer('f32', 30))).slice(-10))
   for (const precision of ['f16', 'bf16']) {
-    const steps = await run(transformer(precision, 30, { precision }))
+    const steps = await runSteps(transformer(precision, 30, { precision }))
     t.ok(Math.abs(mean(steps.slice(-10)) / single - 1) < 0.02, `${precision}: ${mean(steps.slice(-10))}, f32 ${single}`)
     t.ok(mean(steps.slice(-10)) < 0.97 * steps[0].loss)
     t.strictSame(
@@ -159,11 +150,11 @@ t.test('f16 and bf16 reach the loss of f32', async (t) => {
 t.test('a tokenizer and a sampler head train in 16 bits', async (t) => {
   for (const precision of ['f16', 'bf16']) {
     const name = `tokenizer-${precision}`
-    const steps = await run(changed(tinyTokenizerRun(join(folder, name), pack, 10), { precision }))
+    const steps = await runSteps(changed(tinyTokenizerRun(join(folder, name), pack, 10), { precision }))
     t.ok(steps[9].loss < steps[0].loss, `${precision}: ${steps[0].loss} → ${steps[9].loss}`)
     const sampler = `sampler-${precision}`
     const before = readFileSync(join(base, 'transformer.safetensors'))
-    const heads = await run(changed(tinySamplerRun(join(folder, sampler), pack, base, 15), { precision }))
+    const heads = await runSteps(changed(tinySamplerRun(join(folder, sampler), pack, base, 15), { precision }))
     t.ok(heads[14].metrics.Lopen < heads[0].metrics.Lopen)
     t.ok(readFileSync(join(folder, sampler, 'model', 'transformer.safetensors')).equals(before), 'the base as it was')
   }
@@ -172,9 +163,9 @@ t.test('a tokenizer and a sampler head train in 16 bits', async (t) => {
 for (const precision of ['f16', 'bf16']) {
   t.test(`an aborted ${precision} run in micro-batches goes on where it was`, async (t) => {
     const config = transformer(`${precision}-parts`, 8, { precision, optimizer: { accumulate: 2 } })
-    const first = await run(config, 3)
-    const rest = await run(config)
-    const again = await run({ ...config, runFolder: join(folder, `${precision}-whole`) })
+    const first = await runSteps(config, 3)
+    const rest = await runSteps(config)
+    const again = await runSteps({ ...config, runFolder: join(folder, `${precision}-whole`) })
     t.strictSame(
       [...first, ...rest].map(({ loss }) => loss),
       again.map(({ loss }) => loss),
@@ -185,10 +176,10 @@ for (const precision of ['f16', 'bf16']) {
 
 t.test('a run goes on in another precision', async (t) => {
   const config = transformer('another', 8)
-  const first = await run({ ...config, precision: 'f16' }, 3)
-  const rest = await run({ ...config, precision: 'bf16' })
+  const first = await runSteps({ ...config, precision: 'f16' }, 3)
+  const rest = await runSteps({ ...config, precision: 'bf16' })
   t.equal(rest[0].step, 4)
-  const single = await run({ ...config, runFolder: join(folder, 'another-f32') })
+  const single = await runSteps({ ...config, runFolder: join(folder, 'another-f32') })
   for (const [i, { loss }] of [...first, ...rest].entries())
     t.ok(Math.abs(loss / single[i].loss - 1) < 0.02, `${loss} and ${single[i].loss}`)
 })
@@ -213,9 +204,9 @@ function setScale(file: string, scale: number): void {
 
 t.test('steps that overflow are left out, the scale is halved, and training goes on', async (t) => {
   const config = transformer('overflow', 30, { precision: 'f16', work: { logEvery: 1, saveEvery: 1, keep: 40 } })
-  const first = await run(config, 3)
+  const first = await runSteps(config, 3)
   setScale(checkpoint('overflow', 3), 2 ** 40)
-  const rest = await run(config)
+  const rest = await runSteps(config)
   const taken = rest.map(({ gradNorm }) => Number.isFinite(gradNorm))
   const left = taken.indexOf(true)
   t.ok(left > 5, `${left} steps were left out at first`)

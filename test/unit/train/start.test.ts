@@ -5,20 +5,15 @@ import { readSafetensors } from '../../../lib/checkpoint/index.js'
 import { describeModel } from '../../../lib/cli/info.js'
 import { modelInfo } from '../../../lib/model-info.js'
 import { cast, noGrad, scope, type Tensor } from '../../../lib/tensor/index.js'
-import { Trainer, type TrainStep } from '../../../lib/train/index.js'
+import { Trainer } from '../../../lib/train/index.js'
 import { writeTree } from '../../support/released.js'
-import { tinySamplerRun, tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../../support/tiny-run.js'
-
-async function run(config: object, stopAfter = Number.POSITIVE_INFINITY): Promise<TrainStep[]> {
-  const abort = new AbortController()
-  using trainer = await Trainer.open(config, { signal: abort.signal })
-  const steps: TrainStep[] = []
-  for await (const step of trainer) {
-    steps.push(step)
-    if (steps.length === stopAfter) abort.abort()
-  }
-  return steps
-}
+import {
+  runSteps,
+  tinySamplerRun,
+  tinyTokenizerRun,
+  tinyTransformerRun,
+  writeTinyPack,
+} from '../../support/tiny-run.js'
 
 interface Saved {
   values: Map<string, Float32Array>
@@ -46,7 +41,7 @@ async function beginning(config: object): Promise<Saved> {
 t.test('starting from trained weights', async (t) => {
   const folder = t.testdir()
   const pack = await writeTinyPack(folder)
-  await run(tinyTokenizerRun(join(folder, 'tokenizer'), pack, 2))
+  await runSteps(tinyTokenizerRun(join(folder, 'tokenizer'), pack, 2))
   const width = 64
   const coarse = [1, 2, 8] // 69 tokens
   const fine = [1, 2, 4, 8] // 85 tokens
@@ -69,7 +64,7 @@ t.test('starting from trained weights', async (t) => {
   ] as const)
     await t.test(`${name}: rows that exist are copied, new ones are first values`, async (t) => {
       const first = config(coarse, model)
-      await run(first)
+      await runSteps(first)
       const from = saved(checkpointOf(first))
       const fresh = await beginning(config(fine, model, { seed: 9 }))
       const start = { weights: checkpointOf(first), optimizer: 'keep' }
@@ -106,24 +101,24 @@ t.test('starting from trained weights', async (t) => {
       const rows = 'rope' in model ? /pos_1LC by 16 rows, lvl_embed.weight by 1 rows/ : /lvl_embed.weight by 1 rows/
       t.match(logOf(second), rows)
       t.match(logOf(second), /started from .*step-4.safetensors, optimizer kept/)
-      t.equal((await run(second)).length, 4)
+      t.equal((await runSteps(second)).length, 4)
     })
 
   const first = config(coarse, {})
-  await run(first)
+  await runSteps(first)
   const from = saved(checkpointOf(first))
 
   await t.test('a run that was interrupted does not take the weights again', async (t) => {
     const start = { weights: join(folder, 'for-a-while.safetensors') }
     const source = config(coarse, {}, { start: { weights: checkpointOf(first) } })
-    await run(source)
+    await runSteps(source)
     const { copyFileSync } = await import('node:fs')
     copyFileSync(checkpointOf(source), start.weights)
-    const whole = await run(config(fine, {}, { start }))
+    const whole = await runSteps(config(fine, {}, { start }))
     const parts = config(fine, {}, { start })
-    const before = await run(parts, 2)
+    const before = await runSteps(parts, 2)
     rmSync(start.weights)
-    const after = await run(parts)
+    const after = await runSteps(parts)
     t.same(
       [...before, ...after].map(({ loss }) => loss),
       whole.map(({ loss }) => loss),
@@ -193,13 +188,13 @@ t.test('starting from trained weights', async (t) => {
 
   await t.test('a sampler head grows with its base', async (t) => {
     const base = config(fine, {})
-    await run(base)
+    await runSteps(base)
     const head = (of: { runFolder: string }, name: string, more: object = {}) =>
       ({ ...tinySamplerRun(join(folder, name), pack, join(of.runFolder, 'model'), 4), ...more }) as {
         runFolder: string
       } & object
     const coarseHead = head(first, 'coarse-head')
-    await run(coarseHead)
+    await runSteps(coarseHead)
     const start = { weights: checkpointOf(coarseHead), optimizer: 'keep' }
     const begun = await beginning(head(base, 'fine-head', { start }))
     const old = saved(checkpointOf(coarseHead)).values

@@ -3,19 +3,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { Trainer, type TrainStep } from '../../../lib/train/index.js'
-import { tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../../support/tiny-run.js'
-
-/** Runs to the end, or aborts after `stopAfter` steps. */
-async function run(config: Record<string, unknown>, stopAfter = Number.POSITIVE_INFINITY): Promise<TrainStep[]> {
-  const abort = new AbortController()
-  using trainer = await Trainer.open(config, { signal: abort.signal })
-  const steps: TrainStep[] = []
-  for await (const step of trainer) {
-    steps.push(step)
-    if (steps.length === stopAfter) abort.abort()
-  }
-  return steps
-}
+import { runSteps, tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../../support/tiny-run.js'
 
 const losses = (steps: readonly TrainStep[]): number[] => steps.map(({ loss }) => loss)
 
@@ -28,7 +16,7 @@ function tensors(folder: string, step: number): Buffer {
 t.test('training on some of the tokens', async (t) => {
   const folder = t.testdir()
   const pack = await writeTinyPack(folder)
-  await run(tinyTokenizerRun(join(folder, 'tokenizer'), pack, 2))
+  await runSteps(tinyTokenizerRun(join(folder, 'tokenizer'), pack, 2))
   // Scales 1 2 4 8: 85 tokens, of which 21 belong to the first three.
   const config = (name: string, steps: number, more: object): Record<string, unknown> => ({
     ...tinyTransformerRun(join(folder, name), pack, join(folder, 'tokenizer', 'model'), steps),
@@ -36,8 +24,8 @@ t.test('training on some of the tokens', async (t) => {
   })
 
   await t.test('token drop that keeps all is no token drop', async (t) => {
-    const plain = await run(config('plain', 3, {}))
-    const all = await run(config('all', 3, { tokenDrop: { fromScale: 3, keep: 85 } }))
+    const plain = await runSteps(config('plain', 3, {}))
+    const all = await runSteps(config('all', 3, { tokenDrop: { fromScale: 3, keep: 85 } }))
     t.same(losses(all), losses(plain))
     t.equal(all[0].metrics.tokens, 85)
     t.equal(plain[0].metrics.tokens, undefined)
@@ -54,9 +42,9 @@ t.test('training on some of the tokens', async (t) => {
   ] as const) {
     await t.test(`${name} goes on where it was`, async (t) => {
       const steps = 8
-      const first = await run(config('parts', steps, more), 3)
-      const rest = await run(config('parts', steps, more))
-      const whole = await run(config('whole', steps, more))
+      const first = await runSteps(config('parts', steps, more), 3)
+      const rest = await runSteps(config('parts', steps, more))
+      const whole = await runSteps(config('whole', steps, more))
       t.same(losses(whole), losses([...first, ...rest]))
       t.ok(tensors(join(folder, 'parts'), steps).equals(tensors(join(folder, 'whole'), steps)))
       for (const each of ['parts', 'whole']) await rm(join(folder, each), { recursive: true })
@@ -64,7 +52,7 @@ t.test('training on some of the tokens', async (t) => {
   }
 
   await t.test('a step says how many tokens it keeps, and validation sees all of them', async (t) => {
-    const steps = await run(config('drop', 3, { tokenDrop: { fromScale: 2, keep: 40 } }))
+    const steps = await runSteps(config('drop', 3, { tokenDrop: { fromScale: 2, keep: 40 } }))
     t.strictSame(
       steps.map(({ metrics }) => metrics.tokens),
       [40, 40, 40],
@@ -77,7 +65,7 @@ t.test('training on some of the tokens', async (t) => {
   await t.test('a step of progressive training says which scales it trains, and measures those alone', async (t) => {
     // Warm-up ends at step 2, all scales are trained from step 9 on.
     const more = { progressive: { share: 0.75, firstScale: 1, warmupSteps: 3 } }
-    const steps = await run(config('progressive', 12, more))
+    const steps = await runSteps(config('progressive', 12, more))
     t.strictSame(
       steps.map(({ metrics }) => metrics.scales),
       [2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4],
@@ -92,7 +80,9 @@ t.test('training on some of the tokens', async (t) => {
     const weighted = (second.L1 + 4 * second.L2 + (16 * second.L3) / 3) / 85
     t.ok(Math.abs(second.loss - weighted) < 1e-5, `${second.loss}, expected ${weighted}`)
     // Ten pictures in batches of four: 1.2 epochs are three steps.
-    const inEpochs = await run(config('epochs', 12, { progressive: { share: 0.75, firstScale: 1, warmupEpochs: 1.2 } }))
+    const inEpochs = await runSteps(
+      config('epochs', 12, { progressive: { share: 0.75, firstScale: 1, warmupEpochs: 1.2 } }),
+    )
     t.same(losses(inEpochs), losses(steps))
   })
 

@@ -4,20 +4,14 @@ import t from 'tap'
 import { convertWeights, readModelConfig } from '../../../lib/checkpoint/index.js'
 import { native, packageRoot } from '../../../lib/native/index.js'
 import { Star } from '../../../lib/star.js'
-import { Trainer, type TrainStep } from '../../../lib/train/index.js'
-import { tinySamplerRun, tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../../support/tiny-run.js'
-
-/** Runs to the end, or aborts after `stopAfter` steps. */
-async function run(config: Record<string, unknown>, stopAfter = Number.POSITIVE_INFINITY): Promise<TrainStep[]> {
-  const abort = new AbortController()
-  using trainer = await Trainer.open(config, { signal: abort.signal })
-  const steps: TrainStep[] = []
-  for await (const step of trainer) {
-    steps.push(step)
-    if (steps.length === stopAfter) abort.abort()
-  }
-  return steps
-}
+import { Trainer } from '../../../lib/train/index.js'
+import {
+  runSteps,
+  tinySamplerRun,
+  tinyTokenizerRun,
+  tinyTransformerRun,
+  writeTinyPack,
+} from '../../support/tiny-run.js'
 
 const weightsOf = (folder: string, step: number): Buffer =>
   readFileSync(join(folder, 'checkpoints', `step-${step}.safetensors`))
@@ -28,7 +22,7 @@ t.test('training', async (t) => {
   const tokenizerRun = join(folder, 'tokenizer')
 
   await t.test('a tokenizer run lowers its loss, logs, saves and exports', async (t) => {
-    const steps = await run(tinyTokenizerRun(tokenizerRun, pack, 12))
+    const steps = await runSteps(tinyTokenizerRun(tokenizerRun, pack, 12))
     t.equal(steps.length, 12)
     t.ok(steps[11].loss < steps[0].loss, `${steps[0].loss} → ${steps[11].loss}`)
     t.type(steps[11].metrics['val/psnr'], 'number')
@@ -42,7 +36,7 @@ t.test('training', async (t) => {
   })
 
   await t.test('a transformer run lowers its loss', async (t) => {
-    const steps = await run(tinyTransformerRun(join(folder, 'plain'), pack, join(tokenizerRun, 'model'), 20))
+    const steps = await runSteps(tinyTransformerRun(join(folder, 'plain'), pack, join(tokenizerRun, 'model'), 20))
     t.ok(steps[19].loss < steps[0].loss, `${steps[0].loss} → ${steps[19].loss}`)
     t.equal(readModelConfig(join(folder, 'plain', 'model')).textEncoder, 'minilm-l6')
   })
@@ -51,12 +45,12 @@ t.test('training', async (t) => {
     const own = join(folder, 'clip-run')
     const textEncoder = relative(process.cwd(), join(packageRoot, 'test/data/clip'))
     const config = { ...tinyTransformerRun(own, pack, join(tokenizerRun, 'model'), 4), textEncoder }
-    t.equal((await run(config)).length, 4)
+    t.equal((await runSteps(config)).length, 4)
     t.equal(readModelConfig(join(own, 'model')).textEncoder, join(packageRoot, 'test/data/clip'))
     using star = await Star.load(join(own, 'model'), { device: 'cpu' })
     t.equal(star.textEncoder.name, 'clip')
     t.equal((await star.generate('a red square')).images.length, 1)
-    await t.rejects(run({ ...config, runFolder: join(folder, 'none'), textEncoder: 'minilm-16' }), {
+    await t.rejects(runSteps({ ...config, runFolder: join(folder, 'none'), textEncoder: 'minilm-16' }), {
       code: 'ERR_CONFIG',
       message: /"minilm-16".*minilm-l6/,
     })
@@ -66,7 +60,7 @@ t.test('training', async (t) => {
     const base = join(folder, 'plain', 'model')
     const before = readFileSync(join(base, 'transformer.safetensors'))
     const run1 = join(folder, 'sampler')
-    const steps = await run(tinySamplerRun(run1, pack, base, 20))
+    const steps = await runSteps(tinySamplerRun(run1, pack, base, 20))
     t.ok(steps[19].metrics.Lopen < steps[0].metrics.Lopen, `${steps[0].metrics.Lopen} → ${steps[19].metrics.Lopen}`)
     t.ok(readFileSync(join(run1, 'model', 'transformer.safetensors')).equals(before), 'the same transformer')
     using star = await Star.load(join(run1, 'model'))
@@ -88,7 +82,7 @@ t.test('training', async (t) => {
     const tokenizer = join(files, 'vae_ch160v4096z32.pth')
     await convertWeights(join(tokenizerRun, 'model', 'tokenizer.safetensors'), tokenizer)
     const own = tinyTransformerRun(join(folder, 'three-scales'), pack, tokenizer, 2)
-    t.equal((await run({ ...own, patchNums: [1, 4, 8] })).length, 2)
+    t.equal((await runSteps({ ...own, patchNums: [1, 4, 8] })).length, 2)
     const { transformer } = readModelConfig(join(folder, 'three-scales', 'model'))
     t.match(transformer, { patchNums: [1, 4, 8] })
     await t.rejects(Trainer.open({ ...own, patchNums: [1, 4] }), {
@@ -104,7 +98,7 @@ t.test('training', async (t) => {
       code: 'ERR_CONFIG',
       message: /name the one .*textEncoder/,
     })
-    t.equal((await run({ ...config, patchNums, textEncoder: 'minilm-l6' })).length, 2)
+    t.equal((await runSteps({ ...config, patchNums, textEncoder: 'minilm-l6' })).length, 2)
     using star = await Star.load(join(folder, 'on-checkpoint', 'model'))
     t.equal(star.textEncoder.name, 'minilm-l6')
     t.ok(star.info().samplerHead)
@@ -142,13 +136,13 @@ t.test('training', async (t) => {
       `an aborted ${kind} run goes on where it was: the last checkpoint is the same, byte for byte`,
       async (t) => {
         const whole = config(`${kind}-parts`)
-        const first = await run(whole, 3)
+        const first = await runSteps(whole, 3)
         t.equal(first.length, 3)
-        const rest = await run(whole)
+        const rest = await runSteps(whole)
         t.equal(rest[0].step, 4)
         const parts = weightsOf(join(folder, `${kind}-parts`), 8)
         // The same folder name, so that the configuration inside the checkpoint is equal too.
-        const again = await run({ ...whole, runFolder: `${whole.runFolder}/../${kind}-whole` })
+        const again = await runSteps({ ...whole, runFolder: `${whole.runFolder}/../${kind}-whole` })
         t.same(
           again.map((s) => s.loss),
           [...first, ...rest].map((s) => s.loss),
@@ -164,10 +158,10 @@ t.test('training', async (t) => {
       ...tinyTokenizerRun(join(folder, 'damaged'), pack, 6),
       work: { logEvery: 1, saveEvery: 2, keep: 3 },
     }
-    await run(config, 5)
+    await runSteps(config, 5)
     const last = join(folder, 'damaged', 'checkpoints', 'step-5.safetensors')
     writeFileSync(last, readFileSync(last).subarray(0, 1000))
-    const rest = await run(config)
+    const rest = await runSteps(config)
     t.equal(rest[0].step, 5)
     t.match(readFileSync(join(folder, 'damaged', 'log.txt'), 'utf8'), /passed over .*step-5/)
   })

@@ -2,20 +2,9 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { openPack } from '../../../lib/data/pack.js'
-import { Trainer, type TrainStep } from '../../../lib/train/index.js'
+import type { TrainStep } from '../../../lib/train/index.js'
 import { writeTar } from '../../support/tiny-images.js'
-import { tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../../support/tiny-run.js'
-
-async function run(config: object, stopAfter = Number.POSITIVE_INFINITY): Promise<TrainStep[]> {
-  const abort = new AbortController()
-  using trainer = await Trainer.open(config, { signal: abort.signal })
-  const steps: TrainStep[] = []
-  for await (const step of trainer) {
-    steps.push(step)
-    if (steps.length === stopAfter) abort.abort()
-  }
-  return steps
-}
+import { runSteps, tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../../support/tiny-run.js'
 
 /** The pictures of the tiny pack as two tars. */
 async function tinyTars(pack: string, folder: string): Promise<string> {
@@ -37,7 +26,7 @@ t.test('data to train on', async (t) => {
   const folder = t.testdir({ data: {}, tars: {}, empty: {} })
   const pack = await writeTinyPack(join(folder, 'data'))
   const tars = await tinyTars(pack, join(folder, 'tars'))
-  await run(tinyTokenizerRun(join(folder, 'tokenizer'), pack, 4))
+  await runSteps(tinyTokenizerRun(join(folder, 'tokenizer'), pack, 4))
   const tokenizer = join(folder, 'tokenizer', 'model')
   const onTars = (name: string, steps: number): Record<string, unknown> => ({
     ...tinyTransformerRun(join(folder, name), pack, tokenizer, steps),
@@ -49,11 +38,11 @@ t.test('data to train on', async (t) => {
       ...tinyTokenizerRun(join(folder, 'tar-tokenizer'), pack, 6),
       data: { tars: [tars], resolution: 16, flip: 0.5 },
     }
-    const whole = await run(tokenizerRun)
+    const whole = await runSteps(tokenizerRun)
     const parts = { ...tokenizerRun, runFolder: join(folder, 'tar-tokenizer-parts') }
-    t.same([...losses(await run(parts, 2)), ...losses(await run(parts))], losses(whole))
+    t.same([...losses(await runSteps(parts, 2)), ...losses(await runSteps(parts))], losses(whole))
 
-    const steps = await run(onTars('tar-whole', 9))
+    const steps = await runSteps(onTars('tar-whole', 9))
     t.type(steps[8].metrics['val/Lm'], 'number')
     t.ok(readdirSync(tars).includes('.star-cache'), 'what was made of the data lies beside it')
     // Whatever the caches hold: nothing, what a killed run left, or all.
@@ -63,7 +52,7 @@ t.test('data to train on', async (t) => {
     ] as const) {
       if (clear) rmSync(join(tars, '.star-cache'), { recursive: true })
       const config = onTars(name, 9)
-      t.same([...losses(await run(config, 4)), ...losses(await run(config))], losses(steps), name)
+      t.same([...losses(await runSteps(config, 4)), ...losses(await runSteps(config))], losses(steps), name)
     }
   })
 
@@ -71,9 +60,9 @@ t.test('data to train on', async (t) => {
     const config = onTars('tar-epochs', 4)
     const { steps: _, ...optimizer } = config.optimizer as Record<string, unknown>
     const inEpochs = { ...config, optimizer: { ...optimizer, epochs: 2 } }
-    await t.rejects(run(inEpochs), { code: 'ERR_CONFIG', message: /"data.tarSamples"/ })
+    await t.rejects(runSteps(inEpochs), { code: 'ERR_CONFIG', message: /"data.tarSamples"/ })
     const data = { ...(config.data as object), tarSamples: 12 }
-    t.equal((await run({ ...inEpochs, data })).length, 6)
+    t.equal((await runSteps({ ...inEpochs, data })).length, 6)
   })
 
   await t.test('a damaged image is logged and replaced, until there are too many', async (t) => {
@@ -90,11 +79,11 @@ t.test('data to train on', async (t) => {
       ...tinyTransformerRun(join(folder, name), damaged, tokenizer, 6),
       data: { packs: [copy], resolution: 16, badShare },
     })
-    t.equal((await run(config(0.3, 'bad-enough'))).length, 6)
+    t.equal((await runSteps(config(0.3, 'bad-enough'))).length, 6)
     const log = readFileSync(join(folder, 'bad-enough', 'log.txt'), 'utf8')
     t.match(log, /left out: image "shapes-2" of .* cannot be decoded/)
     t.equal(log.match(/left out/g)?.length, 2)
-    await t.rejects(run(config(0.1, 'too-bad')), {
+    await t.rejects(runSteps(config(0.1, 'too-bad')), {
       code: 'ERR_FILE',
       message: /2 of 10 images are damaged.*data.badShare/,
     })
@@ -120,13 +109,13 @@ t.test('data to train on', async (t) => {
       ],
     ]
     for (const [data, error] of cases)
-      await t.rejects(run({ ...config, data: { resolution: 16, ...data } }), { name: 'StarError', ...error })
+      await t.rejects(runSteps({ ...config, data: { resolution: 16, ...data } }), { name: 'StarError', ...error })
     const large = {
       ...tinyTokenizerRun(join(folder, 'wrong'), pack, 2),
       data: { packs: [pack], resolution: 32 },
     }
     const model = { ...(large as { model?: object }).model, patchNums: [1, 2, 4, 16] }
-    await t.rejects(run({ ...large, model }), {
+    await t.rejects(runSteps({ ...large, model }), {
       code: 'ERR_CONFIG',
       message: /no image of .* is left for training at 32 pixels, split train \(left out by filter: minSide 10\)/,
     })
