@@ -22,6 +22,8 @@ interface TapeNode {
   readonly saved: (Tensor | null)[]
   readonly backward: Backward
   readonly grads: (Tensor | null)[]
+  /** Leaves that the node's backward gives gradients to besides those of its edges. */
+  readonly inner: readonly Tensor[]
   /** Backward has used this node, or it was cleared: no gradient may reach it any more. */
   done: boolean
 }
@@ -34,7 +36,15 @@ export interface Record {
   /** Tensors the backward reads; null entries keep their place as null. */
   save?: readonly (Tensor | null | undefined)[]
   backward: Backward
+  /** Leaves whose gradients `backward` adds to by itself. */
+  inner?: readonly Tensor[]
 }
+
+/**
+ * Told of a leaf as soon as its `.grad` is complete, while the rest of backward still runs; not told of leaves that got no
+ * gradient. It may replace `.grad`.
+ */
+export type GradientReady = (leaf: Tensor) => void
 
 let tape: TapeNode[] = []
 let recording = true
@@ -71,6 +81,7 @@ export function record(op: Record): void {
     saved,
     backward: op.backward,
     grads: op.outputs.map(() => null),
+    inner: op.inner ?? [],
     done: false,
   }
   op.outputs.forEach((output, index) => {
@@ -149,20 +160,21 @@ function ownLeafGrad(grad: Tensor, leaf: Tensor): Tensor {
  * Adds d(loss)/d(leaf) to `.grad` of every leaf with requiresGrad that `loss` depends on, and clears the tape.
  * @param loss a scalar, or any tensor when `seed` (its gradient, same shape) is given
  */
-export function backward(loss: Tensor, seed?: Tensor): void {
+export function backward(loss: Tensor, seed?: Tensor, onReady?: GradientReady): void {
   if (!seed && loss.count !== 1)
     throw new StarError('ERR_SHAPE', `backward: the loss has shape (${loss.shape}), expected one element`)
   if (!loss.edge?.node) {
     clearTape()
     throw new StarError('ERR_ARGUMENT', 'backward: the loss depends on no tensor that requires grad')
   }
-  backwardFrom([[loss, seed ?? null]])
+  backwardFrom([[loss, seed ?? null]], onReady)
 }
 
 /** Backward from several tensors with a gradient each (null: ones). Clears the tape. */
-export function backwardFrom(roots: readonly (readonly [Tensor, Tensor | null])[]): void {
+export function backwardFrom(roots: readonly (readonly [Tensor, Tensor | null])[], onReady?: GradientReady): void {
   const nodes = tape
   tape = []
+  const uses = onReady ? countUses(nodes) : null
   try {
     noGrad(() => {
       for (const [root, seed] of roots) {
@@ -172,13 +184,28 @@ export function backwardFrom(roots: readonly (readonly [Tensor, Tensor | null])[
       }
       for (let node = nodes.at(-1); node; node = nodes.at(-1)) {
         if (node.grads.some((g) => g !== null)) step(node)
+        const used = uses ? leavesOf(node) : []
         release(node)
         nodes.pop()
+        for (const leaf of used) {
+          const left = uses!.get(leaf)! - 1
+          uses!.set(leaf, left)
+          if (left === 0 && leaf.grad) onReady!(leaf)
+        }
       }
     })
   } finally {
     for (const node of nodes) release(node)
   }
+}
+
+const leavesOf = ({ edges, inner }: TapeNode): Tensor[] => [...edges.flatMap((edge) => edge?.leaf ?? []), ...inner]
+
+/** How many places of the tape add to the gradient of each leaf. */
+function countUses(nodes: readonly TapeNode[]): Map<Tensor, number> {
+  const uses = new Map<Tensor, number>()
+  for (const node of nodes) for (const leaf of leavesOf(node)) uses.set(leaf, (uses.get(leaf) ?? 0) + 1)
+  return uses
 }
 
 function step(node: TapeNode): void {
@@ -200,14 +227,15 @@ function step(node: TapeNode): void {
 }
 
 /**
- * The result of `fn` with nothing left on the tape. Its ops do record themselves where recording is on: some of them round
+ * The result of `fn` with nothing left on the tape, and the leaves it used. Its ops do record themselves where recording is on: some of them round
  * otherwise when nothing is to be differentiated, and the second run must give what the first gave.
  */
-function withoutTrace(fn: () => Tensor): Tensor {
+function withoutTrace(fn: () => Tensor): { output: Tensor; leaves: Tensor[] } {
   const outer = tape
   tape = []
   try {
-    return scope(() => fn().detach())
+    const output = scope(() => fn().detach())
+    return { output, leaves: [...new Set(tape.flatMap(leavesOf))] }
   } finally {
     clearTape()
     tape = outer
@@ -220,13 +248,14 @@ function withoutTrace(fn: () => Tensor): Tensor {
  * inputs, of leaf parameters, whose gradients are added as usual, and of constants that live until backward.
  */
 export function recompute<T extends (Tensor | null)[]>(fn: (...inputs: T) => Tensor, ...inputs: T): Tensor {
-  const output = withoutTrace(() => fn(...inputs))
+  const { output, leaves: inner } = withoutTrace(() => fn(...inputs))
   if (!recording) return output
   const marker: Record = {
     name: 'recompute',
     inputs,
     outputs: [output],
     save: inputs,
+    inner,
     backward: (saved, [grad], needs) => {
       const outer = tape
       tape = []

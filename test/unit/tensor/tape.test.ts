@@ -275,3 +275,40 @@ t.test('a gradient that reaches one recomputed input twice leaks nothing', async
   x.grad = null
   t.equal(native.memory('cpu').liveBytes, before)
 })
+
+t.test('backward tells of each leaf once, when its gradient is complete', async (t) => {
+  using early = leaf([1, 2])
+  using late = leaf([3, 4])
+  using inside = leaf([5, 6])
+  using unused = leaf([7, 8])
+  const told: number[][] = []
+  const run = (onReady: boolean): number[][] => {
+    const order: Tensor[] = []
+    scope(() => {
+      const first = mul(early, inside)
+      const block = (x: Tensor): Tensor =>
+        mul(
+          recompute((y) => mul(y, inside), x),
+          late,
+        )
+      const loss = sum(add(recompute(block, first), late))
+      if (!onReady) return backward(loss)
+      backward(loss, undefined, (leaf) => {
+        order.push(leaf)
+        told.push([...leaf.grad!.floats()])
+      })
+    })
+    if (onReady) t.ok(order.length === 3 && [late, early, inside].every((leaf, i) => leaf === order[i]), 'in turn')
+    return [early, late, inside].map((leaf) => {
+      const grad = [...leaf.grad!.floats()]
+      leaf.grad!.dispose()
+      leaf.grad = null
+      return grad
+    })
+  }
+  const expected = run(false)
+  t.strictSame(run(true), expected)
+  const [e, l, i] = expected
+  t.strictSame(told, [l, e, i], 'no gradient changes after it was told of')
+  t.equal(unused.grad, null)
+})
