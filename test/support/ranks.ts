@@ -44,6 +44,8 @@ export interface RanksOptions {
   env?: (rank: number, place: number) => Record<string, string>
   /** Milliseconds to wait before the process at `place` in `ranks` starts. */
   delay?: (rank: number, place: number) => number
+  /** Where rank 0 listens; default: a free port. */
+  port?: number
   input?: unknown
 }
 
@@ -141,12 +143,12 @@ export async function startRanks<Value>(
   owner: Owner,
   module: URL,
   name: string,
-  { size, ranks = Array.from({ length: size }, (_, rank) => rank), env, delay: wait, input }: RanksOptions,
+  { size, ranks = Array.from({ length: size }, (_, rank) => rank), env, delay: wait, port, input }: RanksOptions,
 ): Promise<Rank<Value>[]> {
   const common = {
     ...process.env,
     MASTER_ADDR: '127.0.0.1',
-    MASTER_PORT: String(await freePort()),
+    MASTER_PORT: String(port ?? (await freePort())),
     OMP_NUM_THREADS: '1',
   }
   const begun = performance.now()
