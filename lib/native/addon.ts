@@ -1,6 +1,7 @@
 /** Type declarations of the native addon: its tensor handle, its device functions, and the ops family by family. */
 import type { DType } from './dtype.js'
 import type { AttentionOps } from './ops/attention.js'
+import type { CommOps } from './ops/comm.js'
 import type { ConvOps } from './ops/conv.js'
 import type { ElementwiseOps } from './ops/elementwise.js'
 import type { IoOps } from './ops/io.js'
@@ -74,6 +75,7 @@ interface DeviceOps {
 export interface NativeAddon
   extends DeviceOps,
     AttentionOps,
+    CommOps,
     ConvOps,
     ElementwiseOps,
     IoOps,

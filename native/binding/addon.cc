@@ -119,6 +119,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   define_loss(exports);
   define_optim(exports);
   define_io(exports);
+  define_comm(exports);
   return exports;
 }
 

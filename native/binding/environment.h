@@ -8,6 +8,8 @@ namespace star {
 struct Environment {
   Napi::FunctionReference error_class;   // StarError
   Napi::FunctionReference tensor_class;  // NativeTensor
+  Napi::FunctionReference work_class;    // Work
+  Napi::FunctionReference group_class;   // ProcessGroup
 };
 
 inline Environment& environment(Napi::Env env) {

@@ -19,5 +19,6 @@ void define_sampling(Napi::Object exports);
 void define_loss(Napi::Object exports);
 void define_optim(Napi::Object exports);
 void define_io(Napi::Object exports);
+void define_comm(Napi::Object exports);
 
 }  // namespace star

@@ -1,25 +1,13 @@
 #include "binding/lmdb_object.h"
 
 #include <cstring>
-#include <new>
 
 #include "binding/call.h"
+#include "binding/guarded.h"
 
 namespace star {
 
 namespace {
-
-// Runs a method body with native errors turned into JS ones.
-template <typename Body>
-auto guarded(const char* name, const Napi::CallbackInfo& info, Body&& body) {
-  try {
-    return body(Call(name, info));
-  } catch (const Error& error) {
-    throw to_js_error(info.Env(), error_code_name(error.code()), error.what());
-  } catch (const std::bad_alloc&) {
-    throw to_js_error(info.Env(), "ERR_MEMORY", std::string(name) + ": out of memory");
-  }
-}
 
 std::string bytes(const Call& call, size_t i, const char* name) {
   if (!call.info[i].IsTypedArray()) fail(ErrorCode::Argument, "%s: %s must be a Uint8Array", call.op, name);

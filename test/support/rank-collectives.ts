@@ -8,7 +8,7 @@ import { cast, type DType, scope, Tensor } from '../../lib/tensor/index.js'
 import type { RankFunction } from './ranks.js'
 
 const open = (env: DistributedEnvironment, timeoutSeconds = 30): Promise<ProcessGroup> =>
-  ProcessGroup.connect(env, { device: 'cpu', timeoutSeconds })
+  ProcessGroup.connect(env, { timeoutSeconds })
 
 /** Element i of what a rank gives: whole numbers whose sums over the ranks every type holds exactly, or any numbers. */
 const whole = (rank: number, i: number): number => ((i * 7 + rank * 13) % 31) - 15

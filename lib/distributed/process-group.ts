@@ -1,0 +1,109 @@
+/**
+ * Processes that do collectives together: each gives the same ones in the same order, and they run in that order beside the
+ * thread that gave them.
+ */
+import { StarError } from '../native/error.js'
+import { native } from '../native/index.js'
+import type { NativeProcessGroup, NativeWork } from '../native/ops/comm.js'
+import type { Tensor } from '../tensor/index.js'
+import type { DistributedEnvironment } from './environment.js'
+import { connectStore, LocalStore, type Store } from './store.js'
+
+/** One collective in flight. */
+export interface Work {
+  /** Finished, well or not. */
+  readonly done: boolean
+  /**
+   * On the CPU blocks this thread until it has finished; on a GPU makes the device wait for it instead.
+   * @throws ERR_COMM naming the process that is lost
+   */
+  wait(): void
+}
+
+export type ReduceOperation = 'sum' | 'max' | 'min'
+
+export interface ConnectOptions {
+  /** How long a process waits for the others, in seconds; default: STAR_COMM_TIMEOUT, or 300. */
+  timeoutSeconds?: number
+}
+
+const usualTimeout = 300
+
+function timeoutOf(given: number | undefined): number {
+  if (given !== undefined) return given
+  const text = process.env.STAR_COMM_TIMEOUT
+  if (text === undefined || text === '') return usualTimeout
+  const seconds = Number(text)
+  if (seconds > 0 && seconds <= 1e6) return seconds
+  throw new StarError('ERR_CONFIG', `STAR_COMM_TIMEOUT is "${text}", expected seconds above 0, up to 1000000`)
+}
+
+export class ProcessGroup {
+  private constructor(
+    private readonly group: NativeProcessGroup,
+    readonly rank: number,
+    readonly size: number,
+    readonly store: Store,
+  ) {}
+
+  /** This process alone: every collective is done at once. */
+  static single(): ProcessGroup {
+    return new ProcessGroup(native.singleGroup(), 0, 1, new LocalStore())
+  }
+
+  /**
+   * Meets the other processes of a training. Alone, it opens no connection.
+   * @throws ERR_COMM when one of them does not come in time, is there twice, or counts other processes
+   */
+  static async connect(environment: DistributedEnvironment, options: ConnectOptions = {}): Promise<ProcessGroup> {
+    const { rank, size, masterAddr, masterPort, ports, job } = environment
+    if (size === 1) return ProcessGroup.single()
+    const seconds = timeoutOf(options.timeoutSeconds)
+    const group = await native.connectGloo(rank, size, masterAddr, masterPort, ports, job, Math.ceil(1000 * seconds))
+    return new ProcessGroup(group, rank, size, connectStore(environment, seconds))
+  }
+
+  get engine(): string {
+    return this.group.engine()
+  }
+
+  /** tensor = the sum, largest or smallest of all processes' tensors, element by element; f32, f16, bf16, i32. */
+  allReduce(tensor: Tensor, operation: ReduceOperation = 'sum'): Work {
+    return workOf(this.group.allReduce(tensor.handle, operation))
+  }
+
+  /**
+   * out (n) = elements [rank·n, (rank + 1)·n) of the sum of all processes' input (size·n). The input is overwritten; `out` may
+   * be those elements of it.
+   */
+  reduceScatter(out: Tensor, input: Tensor): Work {
+    return workOf(this.group.reduceScatter(out.handle, input.handle))
+  }
+
+  /** out (size·n) = all processes' input (n), by rank. The input may be elements [rank·n, (rank + 1)·n) of `out`. */
+  allGather(out: Tensor, input: Tensor): Work {
+    return workOf(this.group.allGather(out.handle, input.handle))
+  }
+
+  /** Gives every process the tensor of `root`. */
+  broadcast(tensor: Tensor, root = 0): Work {
+    return workOf(this.group.broadcast(tensor.handle, root))
+  }
+
+  /** Is done when every process has come to it. */
+  barrier(): Work {
+    return workOf(this.group.barrier())
+  }
+
+  /** Ends this process's part. What is in flight fails; the others can do no more collectives. Twice is harmless. */
+  close(): void {
+    this.group.close()
+  }
+}
+
+const workOf = (work: NativeWork): Work => ({
+  get done() {
+    return work.done()
+  },
+  wait: () => work.wait(),
+})
