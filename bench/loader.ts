@@ -79,7 +79,7 @@ try {
   for (let epoch = 0; epoch < 2; epoch++) {
     const [begun, cpu] = [performance.now(), process.cpuUsage()]
     let images = 0
-    while (images < loader.share!) {
+    while (images < loader.length!) {
       images += (await loader.next(batch)).samples.length
       const { all, own } = memory()
       most = Math.max(most, all)

@@ -14,6 +14,8 @@ import { TarSource } from './tar-source.js'
 export interface Request {
   generation: number
   count: number
+  /** Whether all samples are wanted, not this process's share. */
+  whole?: boolean
   state?: unknown
 }
 
@@ -28,7 +30,7 @@ export interface BatchMessage {
 
 /** From the thread. */
 export type Message =
-  | { kind: 'ready'; share: number | null; state: unknown; leftOut: FilterCounts }
+  | { kind: 'ready'; length: number | null; ownOrder: boolean; state: unknown; leftOut: FilterCounts }
   | { kind: 'bad'; message: string }
   | { kind: 'error'; code: string; message: string }
   | BatchMessage
@@ -69,7 +71,8 @@ function serve(source: SampleSource, bad: BadRecords, options: ThreadOptions): v
   const cache = options.cacheFolder === null ? null : new RecordCache(options.cacheFolder)
   const pipeline = new Pipeline(source, { ...options, cache, bad })
   let epoch = 0
-  send({ kind: 'ready', share: source.share, state: source.state(), leftOut: source.leftOut })
+  const { length, ownOrder, leftOut } = source
+  send({ kind: 'ready', length, ownOrder, state: source.state(), leftOut })
   // Batches may be ready in another order than they were asked for; behind one that fails there is none.
   let answered: Promise<void> = Promise.resolve()
   let failed = false
@@ -77,9 +80,9 @@ function serve(source: SampleSource, bad: BadRecords, options: ThreadOptions): v
     if (!failed) tellError(error)
     failed = true
   }
-  port.on('message', ({ generation, count, state }: Request) => {
+  port.on('message', ({ generation, count, whole, state }: Request) => {
     if (state !== undefined) pipeline.restore(state)
-    const batch = pipeline.next(count)
+    const batch = pipeline.next(count, whole)
     batch.catch(() => {})
     answered = answered.then(async () => answer(generation, await batch))
     answered.catch(fail)

@@ -1,6 +1,7 @@
 /**
  * Training samples, loaded by a thread of its own beside training, a bounded number of batches ahead. The order, what is
- * mirrored and what stands in for damaged images depend on the data and the options only, so a saved place is exact.
+ * mirrored and what stands in for damaged images depend on the data and the options only, so a saved place is exact. Of
+ * packs they do not depend on the number of processes either, and a place saved by some is gone on from by any number.
  */
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
@@ -54,12 +55,15 @@ const ahead = 2
 
 export class Loader {
   readonly #thread: Worker
-  /** Samples of an epoch in this process; null for tars of unknown content. */
-  readonly share: number | null
+  readonly #ranks: number
+  /** Samples of an epoch over all processes; null for tars of unknown content. */
+  readonly length: number | null
+  /** Whether each process has an order and places of its own: so it is with tars. */
+  readonly ownOrder: boolean
   #leftOut: FilterCounts
   #state: unknown
   /** Where the data begins. */
-  readonly #start: unknown
+  readonly #start: object
   /** Where the first request of the current generation is to begin, until it is sent. */
   #seek: unknown
   #generation = 0
@@ -68,11 +72,13 @@ export class Loader {
   #wake: (() => void) | null = null
   #failure: StarError | null = null
 
-  private constructor(thread: Worker, ready: Message & { kind: 'ready' }) {
+  private constructor(thread: Worker, ranks: number, ready: Message & { kind: 'ready' }) {
     this.#thread = thread
-    this.share = ready.share
+    this.#ranks = ranks
+    this.length = ready.length
+    this.ownOrder = ready.ownOrder
     this.#state = ready.state
-    this.#start = ready.state
+    this.#start = ready.state as object
     this.#leftOut = ready.leftOut
   }
 
@@ -101,7 +107,7 @@ export class Loader {
       thread.on('message', (message: Message) => {
         if (message.kind === 'bad') onBad?.(message.message)
         else if (message.kind === 'ready') {
-          loader = new Loader(thread, message)
+          loader = new Loader(thread, plain.ranks ?? 1, message)
           resolve(loader)
         } else if (loader) loader.#receive(message)
         else if (message.kind === 'error') {
@@ -138,8 +144,8 @@ export class Loader {
     this.#wake?.()
   }
 
-  #request(count: number): void {
-    const request: Request = { generation: this.#generation, count }
+  #request(count: number, whole = false): void {
+    const request: Request = { generation: this.#generation, count, whole }
     if (this.#seek !== undefined) request.state = this.#seek
     this.#seek = undefined
     this.#requested.push(count)
@@ -147,13 +153,37 @@ export class Loader {
   }
 
   /**
-   * The next samples; fewer, or none, at the end where there is only one epoch.
-   * @throws ERR_FILE when too many images are damaged
+   * This process's share of the next `count` samples of all processes: of N the r-th gets count/N, beginning with the
+   * r·count/N-th. Fewer, or none, at the end where there is only one epoch.
+   * @throws ERR_FILE when too many images are damaged, ERR_CONFIG when the processes cannot share so many evenly
    */
   async next(count: number): Promise<LoadedBatch> {
     // What was requested ahead in another size is of no use.
     if (this.#requested.length > 0 && this.#requested[0] !== count) this.restore(this.#state)
     while (this.#requested.length < 1 + ahead) this.#request(count)
+    const batch = await this.#take()
+    this.#request(count)
+    return batch
+  }
+
+  /**
+   * The next `count` samples of all processes, of which none counts as taken; where each process has an order of its own, as
+   * many of this one's.
+   * @throws ERR_FILE when too many images are damaged
+   */
+  async peek(count: number): Promise<LoadedBatch> {
+    const place = this.#state
+    this.restore(place)
+    this.#request(count, true)
+    try {
+      return await this.#take()
+    } finally {
+      this.restore(place)
+    }
+  }
+
+  /** Waits for the batch that was requested first. */
+  async #take(): Promise<LoadedBatch> {
     this.#thread.ref()
     try {
       while (this.#arrived.length === 0) {
@@ -170,7 +200,6 @@ export class Loader {
     this.#requested.shift()
     this.#state = state
     this.#leftOut = leftOut
-    this.#request(count)
     return { samples: samples.map((sample) => ({ ...sample, key: sample.key && Buffer.from(sample.key) })), epoch }
   }
 
@@ -188,13 +217,18 @@ export class Loader {
     this.#seek = state
   }
 
-  /** All samples from the start to the end, of a loader that was opened for one epoch. */
+  /** Goes on at the beginning of an epoch. */
+  begin(epoch: number): void {
+    this.restore({ ...this.#start, epoch })
+  }
+
+  /** All samples of this process from the start to the end, of a loader that was opened for one epoch. */
   async *pass(count: number): AsyncGenerator<LoadedBatch> {
     this.restore(this.#start)
     for (;;) {
       const batch = await this.next(count)
       if (batch.samples.length > 0) yield batch
-      if (batch.samples.length < count) return
+      if (batch.samples.length < count / this.#ranks) return
     }
   }
 

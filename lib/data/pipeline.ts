@@ -4,10 +4,11 @@
  */
 import { createHash } from 'node:crypto'
 import { StarError } from '../native/index.js'
-import { philox } from '../tensor/index.js'
+import { philox, type Share } from '../tensor/index.js'
 import type { BadRecords } from './bad-records.js'
 import { preprocessImage } from './preprocess.js'
 import { cacheKeyBytes, type RecordCache } from './record-cache.js'
+import { shareOf } from './share.js'
 import type { SampleSource, SourceSample, SourceStep } from './source.js'
 
 /** A sample ready for training. */
@@ -22,14 +23,17 @@ export interface LoadedSample {
 }
 
 export interface LoadedBatch {
-  /** As many as asked for; fewer at the end of a source that ends. */
+  /** This process's share of what was asked for; fewer at the end of a source that ends. */
   samples: LoadedSample[]
-  /** The epoch of the last sample, counted from 0. */
+  /** The epoch of the last sample of the whole batch, counted from 0. */
   epoch: number
 }
 
 export interface PipelineOptions {
   resolution: number
+  /** This process and how many there are. Default 0 of 1. */
+  rank?: number
+  ranks?: number
   /** Images worked on at once. */
   workers: number
   seed: number
@@ -87,9 +91,14 @@ export class Pipeline {
     this.#gate = new Gate(options.workers)
   }
 
-  /** The next `count` samples and where the source stands behind them. Several calls may be under way. */
-  async next(count: number): Promise<LoadedBatch & { state: unknown }> {
-    const turn = this.#turn.then(() => this.#pull(count))
+  /**
+   * This process's share of the next `count` samples, and where the source stands behind all of them. Several calls may be
+   * under way.
+   * @param whole gives all of them; where each process has an order of its own, as many of this one's
+   * @throws ERR_CONFIG when the processes cannot share so many evenly
+   */
+  async next(count: number, whole = false): Promise<LoadedBatch & { state: unknown }> {
+    const turn = this.#turn.then(() => this.#pull(count, whole))
     this.#turn = turn.catch(() => {})
     const { reads, epoch, state } = await turn
     const made = (await Promise.all(reads)).filter((read) => read !== null)
@@ -103,27 +112,43 @@ export class Pipeline {
     this.#turn = this.#turn.then(() => this.#source.restore(state))
   }
 
-  async #pull(count: number): Promise<{ reads: Promise<Read | null>[]; epoch: number; state: unknown }> {
+  /** Of the next `total` samples of the source, those that are to be loaded. */
+  #share(count: number, whole: boolean): Share {
+    if (whole) return { total: count, begin: 0, end: count }
+    const share = shareOf(count, this.#options)
+    if (!this.#source.ownOrder) return share
+    const own = share.end - share.begin
+    return { total: own, begin: 0, end: own }
+  }
+
+  async #pull(
+    count: number,
+    whole: boolean,
+  ): Promise<{ reads: Promise<Read | null>[]; epoch: number; state: unknown }> {
+    const { total, begin, end } = this.#share(count, whole)
     let reads: Promise<Read | null>[] = []
     let [epoch, state] = [0, this.#source.state()]
-    for (let round = 0; ; round++) {
+    for (let [round, place] = [0, 0]; ; round++) {
       let drops = false
-      while (reads.length < count) {
+      for (; place < total; place++) {
         const step = await this.#source.next()
         if (!step) return { reads, epoch, state }
         epoch = step.epoch
         state = step.after
-        drops ||= step.sample.substitute === null
-        const read = this.#gate.run(() => this.#readable(step.sample, this.#mirrors(step)))
+        if (place < begin || place >= end) continue
+        const { sample } = step
+        drops ||= sample.substitute === null
+        const read = this.#gate.run(() => this.#readable(sample, this.#mirrors(step)))
         read.catch(() => {})
         reads.push(read)
       }
       if (!drops) return { reads, epoch, state }
-      // What follows in a stream makes up for the damaged samples.
+      // What follows in a stream, all of which is this process's, makes up for the damaged samples.
       const kept = (await Promise.all(reads)).filter((read) => read !== null)
-      if (kept.length === count) return { reads, epoch, state }
+      if (kept.length === total) return { reads, epoch, state }
       if (round === longestRun) this.#giveUp()
       reads = kept.map((read) => Promise.resolve(read))
+      place = kept.length
     }
   }
 

@@ -116,11 +116,12 @@ export class RecordCache {
   }
 
   #readIndex(segment: Segment, number: number): void {
-    const dataBytes = fstatSync(segment.data).size
     const rows = Buffer.allocUnsafe(rowBytes * rowsRead)
     for (;;) {
       const bytes = readSync(segment.index, rows, 0, rows.length, segment.read)
       const whole = bytes - (bytes % rowBytes)
+      // Asked after the rows were read: the payloads of rows that another process has just written lie within.
+      const dataBytes = fstatSync(segment.data).size
       for (let at = 0; at < whole; at += rowBytes) {
         const end = Number(rows.readBigUInt64LE(at + 16)) + rows.readUInt32LE(at + 24)
         if (end <= dataBytes)

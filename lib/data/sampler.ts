@@ -1,13 +1,10 @@
-/** The order of samples in training: shuffled every epoch, the same on every process, each process with its own share. */
+/** The order of samples in training: shuffled every epoch, the same on every process and for any number of them. */
 import { StarError } from '../native/index.js'
 import { Random } from '../tensor/index.js'
 
 export interface SamplerOptions {
   /** Samples in the data set. */
   length: number
-  /** This process and how many there are. */
-  rank?: number
-  ranks?: number
   /** Added to the epoch to give the seed of its shuffle. Default 0. */
   seed?: number
   /** False keeps the order of the data set. */
@@ -16,43 +13,46 @@ export interface SamplerOptions {
 
 export interface SamplerState {
   epoch: number
-  /** Samples of the epoch that this process has taken. */
+  /** Samples of the epoch that were taken, by all processes together. */
   position: number
 }
 
 /**
- * Epoch e is the permutation that `Random(seed + e)` shuffles, padded by repeating its start until all `ranks` processes
- * get the same count; process r takes the r-th contiguous share. The epochs follow each other without end.
+ * Epoch e is the permutation that `Random(seed + e)` shuffles. The epochs follow each other without end, and batches are cut
+ * from this stream: of step s, counted from 0, with B samples in all, process r of N takes
+ *   [s·B + r·B/N, s·B + (r + 1)·B/N),
+ * so that the samples of a step do not depend on N (`Pipeline` picks them out; here is the stream of all). The published
+ * program shuffles alike and gives every process as many samples, but assigns them otherwise: it pads an epoch with its own
+ * start to a multiple of N, and process r takes the r-th contiguous part of it from end to end. A step of N processes then
+ * holds samples from N distant places, other ones for each N, and a place saved by N processes means nothing to M.
  */
 export class EpochSampler {
   readonly #options: Required<SamplerOptions>
-  /** Samples one process takes in an epoch: ⌈length / ranks⌉. */
-  readonly share: number
+  /** Samples of an epoch. */
+  readonly length: number
   #epoch = 0
   #position = 0
   #indices: Int32Array
 
-  /** @throws ERR_ARGUMENT when the data set is empty or the rank does not exist */
+  /** @throws ERR_ARGUMENT when the data set is empty */
   constructor(options: SamplerOptions) {
-    const { length, rank = 0, ranks = 1, seed = 0, shuffle = true } = options
+    const { length, seed = 0, shuffle = true } = options
     if (!Number.isInteger(length) || length < 1)
       throw new StarError(
         'ERR_ARGUMENT',
         `EpochSampler: the data set has ${length} samples, expected at least one: check its filters`,
       )
-    if (!Number.isInteger(ranks) || ranks < 1 || !Number.isInteger(rank) || rank < 0 || rank >= ranks)
-      throw new StarError('ERR_ARGUMENT', `EpochSampler: rank ${rank} of ${ranks} was given, expected 0 ≤ rank < ranks`)
-    this.#options = { length, rank, ranks, seed, shuffle }
-    this.share = Math.ceil(length / ranks)
+    this.#options = { length, seed, shuffle }
+    this.length = length
     this.#indices = this.indices(0)
   }
 
-  /** The samples of this process in an epoch, in order. */
+  /** The samples of an epoch, in order. */
   indices(epoch: number): Int32Array {
-    const { length, rank, seed, shuffle } = this.#options
+    const { length, seed, shuffle } = this.#options
     const order = Int32Array.from({ length }, (_, i) => i)
     if (shuffle) new Random(seed + epoch).shuffle(order)
-    return Int32Array.from({ length: this.share }, (_, i) => order[(rank * this.share + i) % length])
+    return order
   }
 
   get epoch(): number {
@@ -63,7 +63,7 @@ export class EpochSampler {
   next(count: number): number[] {
     const batch: number[] = []
     while (batch.length < count) {
-      if (this.#position === this.share) {
+      if (this.#position === this.length) {
         this.#epoch++
         this.#position = 0
         this.#indices = this.indices(this.#epoch)
@@ -84,11 +84,11 @@ export class EpochSampler {
       epoch < 0 ||
       !Number.isSafeInteger(position) ||
       position < 0 ||
-      position > this.share
+      position > this.length
     )
       throw new StarError(
         'ERR_ARGUMENT',
-        `EpochSampler: epoch ${epoch}, position ${position} is no place in epochs of ${this.share} samples: the data set or the number of processes changed`,
+        `EpochSampler: epoch ${epoch}, position ${position} is no place in epochs of ${this.length} samples: the data set changed`,
       )
     this.#epoch = epoch
     this.#position = position

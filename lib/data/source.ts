@@ -17,18 +17,23 @@ export interface SourceSample {
 }
 
 export interface SourceStep {
-  sample: SourceSample
+  readonly sample: SourceSample
   /** Counted from 0. */
   epoch: number
-  /** Number of the sample in the epoch of this process. */
+  /** Number of the sample in the epoch. */
   position: number
   /** Where the source goes on behind this sample. */
   after: unknown
 }
 
 export interface SampleSource {
-  /** Samples of an epoch in this process; null where only reading all tells. */
-  readonly share: number | null
+  /** Samples of an epoch over all processes; null where only reading all tells. */
+  readonly length: number | null
+  /**
+   * Whether each process has an order of its own, which the source gives; else it gives one order for all of them, of which
+   * each takes its share.
+   */
+  readonly ownOrder: boolean
   /** Samples left out, by filter; of a stream those met so far. */
   readonly leftOut: FilterCounts
   /** The next sample; null at the end of the epoch where the source has only one. */
@@ -40,6 +45,7 @@ export interface SampleSource {
 
 /** Samples of packs, in the order of an `EpochSampler`. In place of a damaged one stands the next of the data set. */
 export class PackSource implements SampleSource {
+  readonly ownOrder = false
   readonly #sampler: EpochSampler
   readonly #dataset: ImageCaptionDataset
   readonly #once: boolean
@@ -50,8 +56,8 @@ export class PackSource implements SampleSource {
     this.#once = options.once ?? false
   }
 
-  get share(): number {
-    return this.#sampler.share
+  get length(): number {
+    return this.#sampler.length
   }
 
   get leftOut(): FilterCounts {
@@ -60,10 +66,19 @@ export class PackSource implements SampleSource {
 
   async next(): Promise<SourceStep | null> {
     const before = this.#sampler.state()
-    if (this.#once && before.position === this.share) return null
+    if (this.#once && before.position === this.length) return null
     const [index] = this.#sampler.next(1)
     const after = this.#sampler.state()
-    return { sample: this.#sample(index), epoch: after.epoch, position: after.position - 1, after }
+    const sampleOf = (): SourceSample => this.#sample(index)
+    return {
+      // Of the samples of a batch most belong to other processes.
+      get sample() {
+        return sampleOf()
+      },
+      epoch: after.epoch,
+      position: after.position - 1,
+      after,
+    }
   }
 
   #sample(index: number): SourceSample {

@@ -1,7 +1,9 @@
 /**
  * Samples of WebDataset tars, streamed: the tars of an epoch are read one after the other, in an order shuffled anew, and
  * samples are shuffled within a window of some hundred that lies in memory. A process takes every ranks-th tar; where there
- * are fewer tars than processes, every ranks-th sample of all tars.
+ * are fewer tars than processes, every ranks-th sample of all tars. So, unlike that of packs, the order depends on the number
+ * of processes: how many samples of a tar pass the filters and are sound is known only when it was read, and one order for
+ * all would have every process read all tars.
  */
 import sharp from 'sharp'
 import { StarError } from '../native/index.js'
@@ -67,6 +69,7 @@ export function tarImage({ files }: TarSample): Buffer | null {
 }
 
 export class TarSource implements SampleSource {
+  readonly ownOrder = true
   readonly #tars: string[]
   readonly #options: Required<Omit<TarSourceOptions, 'split' | 'captionKeys' | 'filters' | 'tarSamples'>> &
     TarSourceOptions
@@ -104,9 +107,8 @@ export class TarSource implements SampleSource {
     return source
   }
 
-  get share(): number | null {
-    const { tarSamples: samples, ranks } = this.#options
-    return samples === undefined ? null : Math.ceil(samples / ranks)
+  get length(): number | null {
+    return this.#options.tarSamples ?? null
   }
 
   get leftOut(): FilterCounts {

@@ -9,6 +9,13 @@ export interface RandomState {
   offset: string
 }
 
+/** Samples [begin, end) of `total`: those of one process in a batch of all. */
+export interface Share {
+  total: number
+  begin: number
+  end: number
+}
+
 export interface RandomOptions {
   device?: string
 }
@@ -116,6 +123,11 @@ export class Random {
     if (!Number.isSafeInteger(n) || n < 1)
       throw new StarError('ERR_ARGUMENT', `Random.integer: n is ${n}, expected a whole number of 1 or more`)
     return Math.floor(this.next() * n)
+  }
+
+  /** Passes over so many numbers of `next` or `integer`, without drawing them. */
+  skip(count: number): void {
+    this.#offset += count
   }
 
   /** Puts the elements in a random order, in place (Fisher and Yates), and returns the array. */

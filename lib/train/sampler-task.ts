@@ -4,7 +4,8 @@ import { loadPart, type ModelSource } from '../models/source.js'
 import { SamplerHead, type StarConfig, StarTransformer, samplerLoss } from '../models/star/index.js'
 import { textEncoderReference } from '../models/text/load.js'
 import { StarError } from '../native/index.js'
-import { concat, crossEntropy, mul, noGrad, Random, reshape, slice, Tensor } from '../tensor/index.js'
+import { concat, crossEntropy, mul, noGrad, Random, reshape, type Share, slice, Tensor } from '../tensor/index.js'
+import { checkShares } from './config/optimizer.js'
 import type { SamplerRunConfig } from './config.js'
 import type { RecordedSample } from './recording/recorder.js'
 import type { RunFolder } from './run-folder.js'
@@ -54,7 +55,7 @@ class SamplerTask implements Task<TokenSamples, Part> {
   }
 
   split(batch: TokenSamples, count: number): Part[] {
-    const known = this.#drawKnown(batch.ids.length, this.#random)
+    const known = this.#drawKnown(this.data.share(batch.ids.length), this.#random)
     const each = known.length / batch.ids.length
     return splitSamples(batch, count).map(({ samples, begin, end }) => ({
       samples,
@@ -74,7 +75,8 @@ class SamplerTask implements Task<TokenSamples, Part> {
   validate(): Promise<Metrics> {
     const random = new Random(this.config.seed)
     return this.data.overHeldOut((batch) => {
-      const known = this.#drawKnown(batch.targets.dim(0), random)
+      const count = batch.targets.dim(0)
+      const known = this.#drawKnown({ total: count, begin: 0, end: count }, random)
       const { logits, targets } = this.#forward(batch, known)
       return openMetrics(logits, targets, known)
     })
@@ -127,15 +129,21 @@ class SamplerTask implements Task<TokenSamples, Part> {
     this.data.dispose()
   }
 
-  /** 1 where a token is known, (B·n): of each sample a share arccos(u)/(π/2), u uniform. */
-  #drawKnown(batch: number, random: Random): Float32Array {
+  /**
+   * 1 where a token is known, (B·n): of each sample a share arccos(u)/(π/2), u uniform. `random` is left where it is once all
+   * samples of the batch have drawn.
+   */
+  #drawKnown({ total, begin, end }: Share, random: Random): Float32Array {
     const { levels } = this.model
     const count = levels[levels.length - 1].end - levels[this.config.stableFrom].begin
+    const batch = end - begin
     const known = new Float32Array(batch * count)
+    random.skip((1 + count) * begin)
     for (let b = 0; b < batch; b++) {
       const share = Math.acos(random.next()) / (Math.PI / 2)
       for (let i = 0; i < count; i++) known[b * count + i] = random.next() < share ? 1 : 0
     }
+    random.skip((1 + count) * (total - end))
     return known
   }
 
@@ -172,6 +180,7 @@ function openMetrics(logits: Tensor, targets: Tensor, known: Float32Array): { Lo
 
 export async function openSamplerTask(config: SamplerRunConfig, run: RunFolder, context: TaskContext): Promise<Task> {
   const { base, tokenizer, patchNums } = config
+  checkShares(config.optimizer, context.ranks)
   const source = await openSource(base, { tokenizer, patchNums, textEncoder: config.textEncoder }, context)
   const { transformer, textEncoder, path } = source
   if (!transformer || !textEncoder)

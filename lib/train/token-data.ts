@@ -1,13 +1,14 @@
 /** A data set as transformers train on it: captions with their text states, and the token maps of a frozen tokenizer. */
-import type { LoadedSample } from '../data/index.js'
+import { type LoadedSample, shareOf } from '../data/index.js'
 import { type HubOptions, localModel, localTextEncoder } from '../models/local.js'
 import { findModel, loadPart, type ModelSource, type SourceOptions } from '../models/source.js'
 import { loadTextEncoder } from '../models/text/load.js'
 import { imageSide, scaleSides, Tokenizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
-import { noGrad, type Random, scope, Tensor } from '../tensor/index.js'
+import { noGrad, type Random, type Share, scope, Tensor } from '../tensor/index.js'
 import type { DataConfig } from './config/data.js'
 import { cacheRoot, closeLoaders, type Loaders, openLoaders } from './loaders.js'
+import { DataPlace } from './place.js'
 import type { RunFolder } from './run-folder.js'
 import type { Batch, TaskContext } from './task.js'
 import { type TextBatch, TextStates } from './text-states.js'
@@ -16,6 +17,8 @@ import { TokenMaps } from './token-maps.js'
 /** Prompts longer than this may be dropped for guidance, as in the published program. */
 const droppableLength = 20
 const validationBatch = 32
+/** Numbers that `next` draws for a sample: which caption, and whether it is dropped. */
+const drawsPerSample = 2
 
 /** Training samples that were drawn, each with one caption. */
 export interface TokenSamples extends Batch {
@@ -78,6 +81,8 @@ export class TokenData {
     readonly device: string,
     readonly maps: TokenMaps,
     readonly loaders: Loaders,
+    private readonly place: DataPlace,
+    private readonly processes: Pick<TaskContext, 'rank' | 'ranks'>,
   ) {}
 
   /** Opens images, token maps and text states; what takes long is done when it is needed, and cached beside the data. */
@@ -101,7 +106,8 @@ export class TokenData {
     try {
       const encoder = await localTextEncoder(options.textEncoder, downloads(context))
       const text = new TextStates(() => loadTextEncoder(encoder, device), root)
-      return new TokenData(tokenizer, text, device, maps, loaders)
+      const place = new DataPlace(loaders.train, run, context)
+      return new TokenData(tokenizer, text, device, maps, loaders, place, context)
     } catch (error) {
       closeLoaders(loaders)
       throw error
@@ -113,19 +119,30 @@ export class TokenData {
     return scaleSides(this.tokenizer.config)
   }
 
-  /** Training samples of an epoch in this process. */
+  /** Training samples of an epoch over all processes. */
   get sampleCount(): number | null {
-    return this.loaders.train.share
+    return this.loaders.train.length
   }
 
-  /** The next training samples, each with one of its captions; a long one becomes "" with chance `dropout`. */
+  /** This process's share of a batch of which it was given `own` samples. */
+  share(own: number): Share {
+    return shareOf(own * (this.processes.ranks ?? 1), this.processes)
+  }
+
+  /**
+   * This process's share of the next `count` training samples, each with one of its captions; a long one becomes "" with
+   * chance `dropout`. `random` is left where it is once all of the `count` have drawn.
+   */
   async next(count: number, random: Random, dropout: number): Promise<TokenSamples> {
     const { samples, epoch } = await this.loaders.train.next(count)
+    const { total, begin, end } = this.share(samples.length)
+    random.skip(drawsPerSample * begin)
     const captions = samples.map(({ captions }) => {
       const caption = captions[random.integer(captions.length)]
       const dropped = random.next() < dropout
       return dropped && caption.length > droppableLength ? '' : caption
     })
+    random.skip(drawsPerSample * (total - end))
     return { ...this.#prepared(samples, captions), epoch }
   }
 
@@ -133,13 +150,13 @@ export class TokenData {
     return { ids: samples.map(({ id }) => id), captions, tokens: this.maps.of(samples, this.device) }
   }
 
-  /** The place in the training samples. */
+  /** The place in the training samples, see `DataPlace`. */
   state(): unknown {
-    return this.loaders.train.state()
+    return this.place.state()
   }
 
   restore(state: unknown): void {
-    this.loaders.train.restore(state)
+    this.place.restore(state)
   }
 
   /** Samples as tensors of the current scope. */

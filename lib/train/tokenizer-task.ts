@@ -3,13 +3,15 @@ import { type NamedTensors, writeModelFolder } from '../checkpoint/index.js'
 import { type LoadedSample, toTensor } from '../data/index.js'
 import { pixelsOf as bytesOf, psnr, scaleSides, Tokenizer, tokenizerObjective } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
-import { concat, keep, noGrad, Random, scope, type Tensor } from '../tensor/index.js'
-import { inSteps } from './config/optimizer.js'
+import { noGrad, Random, scope, Tensor } from '../tensor/index.js'
+import { checkShares, inSteps } from './config/optimizer.js'
 import type { TokenizerRunConfig } from './config.js'
 import { closeLoaders, type Loaders, openLoaders } from './loaders.js'
+import { DataPlace } from './place.js'
 import type { RecordedSample } from './recording/recorder.js'
 import type { RunFolder } from './run-folder.js'
 import { sideBySide } from './sample-pictures.js'
+import { StepVectors } from './step-vectors.js'
 import type { Batch, Metrics, Task, TaskContext } from './task.js'
 
 /** Images whose features make the first codebook. */
@@ -35,17 +37,20 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   readonly model: Tokenizer
   readonly #config: TokenizerRunConfig
   readonly #loaders: Loaders
-  readonly #device: string
+  readonly #context: TaskContext
+  readonly #place: DataPlace
   #random: Random
-  /** Of the step at hand, summed over its micro-batches: uses of the codebook's rows, and the vectors for a revival. */
+  /** Of the step at hand: uses of the codebook's rows, summed over this process's micro-batches, and the vectors for a revival. */
   #counts: Float32Array | null = null
-  #vectors: Tensor[] = []
+  #vectors: StepVectors | null = null
   #initialized = false
 
-  constructor(config: TokenizerRunConfig, loaders: Loaders, device: string) {
+  constructor(config: TokenizerRunConfig, loaders: Loaders, run: RunFolder, context: TaskContext) {
+    const { device } = context
     this.#config = config
     this.#loaders = loaders
-    this.#device = device
+    this.#context = context
+    this.#place = new DataPlace(loaders.train, run, context)
     this.#random = new Random(config.seed)
     this.model = new Tokenizer(config.model, { init: this.#random, device })
   }
@@ -55,7 +60,7 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   }
 
   get sampleCount(): number | null {
-    return this.#loaders.train.share
+    return this.#loaders.train.length
   }
 
   async next(count: number): Promise<ImageBatch> {
@@ -78,15 +83,20 @@ class TokenizerTask implements Task<ImageBatch, Part> {
 
   forwardBackward({ pixels, initial, last }: Part, step: number, backward: (loss: Tensor) => void): Metrics {
     const images = this.#tensor(pixels)
-    if (initial) scope(() => this.model.initializeCodebook(this.#tensor(initial), this.#random))
+    if (initial) this.#initialize(initial)
     const { loss, terms, indices, vectors } = tokenizerObjective(this.model, images, this.#config.loss)
-    backward(loss)
     const { codebook } = this.model.quantizer
     const counts = codebook.count(indices)
     const before = this.#counts
     this.#counts = before ? counts.map((n, i) => n + before[i]) : counts
-    if (this.#revives(step + 1)) this.#vectors.push(keep(vectors.detach()))
-    if (last) codebook.record(this.#counts)
+    if (this.#revives(step + 1)) {
+      this.#vectors ??= new StepVectors(this.#config.model.patchNums, this.#context)
+      this.#vectors.add(vectors)
+    }
+    // Ahead of the gradients, which the processes exchange from here on.
+    const all = last ? this.#overAll(this.#counts) : null
+    backward(loss)
+    if (all) codebook.record(all())
     const usage = last ? codebook.usage() : null
     return {
       loss: loss.item(),
@@ -100,19 +110,38 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   }
 
   afterStep(step: number): void {
-    if (this.#revives(step) && this.#vectors.length > 0) {
+    const vectors = this.#vectors
+    if (this.#revives(step) && vectors) {
       // A row that met less than a twentieth of an even share has had its chance.
       const tokens = this.#config.optimizer.batchSize * this.#config.model.patchNums.reduce((n, p) => n + p * p, 0)
       const below = (0.05 * tokens) / this.#config.model.vocabSize
-      scope(() => this.model.quantizer.codebook.revive(concat(this.#vectors, 0), this.#random, { below }))
+      scope(() => this.model.quantizer.codebook.revive(vectors, this.#random, { below }))
     }
     this.#forget()
   }
 
   #forget(): void {
-    for (const vectors of this.#vectors) vectors.dispose()
-    this.#vectors = []
+    this.#vectors?.dispose()
+    this.#vectors = null
     this.#counts = null
+  }
+
+  /** The first codebook, from the same images on all processes; where each has its own (tars), from those of the first. */
+  #initialize(images: readonly Uint8Array[]): void {
+    scope(() => this.model.initializeCodebook(this.#tensor(images), this.#random))
+    this.#context.group?.broadcast(this.model.quantizer.codebook.weight, 0).wait()
+  }
+
+  /** Begins to sum counts over all processes. @returns waits for the sums, exact up to 2^24 */
+  #overAll(counts: Float32Array): () => Float32Array {
+    const { group, device } = this.#context
+    if (!group) return () => counts
+    const sums = Tensor.from(counts, [counts.length], { device })
+    const work = group.allReduce(sums)
+    return () => {
+      work.wait()
+      return sums.floats()
+    }
   }
 
   /** PSNR of held-out images after the round trip through tokens. */
@@ -147,13 +176,13 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   }
 
   state(): unknown {
-    return { random: this.#random.state(), data: this.#loaders.train.state() }
+    return { random: this.#random.state(), data: this.#place.state() }
   }
 
   restore(state: unknown): void {
     const { random, data } = state as { random: ReturnType<Random['state']>; data: unknown }
     this.#random = Random.restore(random)
-    this.#loaders.train.restore(data)
+    this.#place.restore(data)
     this.#initialized = true
   }
 
@@ -173,17 +202,15 @@ class TokenizerTask implements Task<ImageBatch, Part> {
     return reviveEvery > 0 && step % reviveEvery === 0 && step <= reviveUntil * steps
   }
 
-  /** The first images of the order, which the training will meet again. */
+  /** The first images of the order over all processes, which the training will meet again. */
   async #initialPixels(): Promise<Uint8Array[]> {
     const { train } = this.#loaders
-    const start = train.state()
-    const { samples } = await train.next(Math.min(initialImages, train.share ?? initialImages))
-    train.restore(start)
+    const { samples } = await train.peek(Math.min(initialImages, train.length ?? initialImages))
     return pixelsOf(samples)
   }
 
   #tensor(pixels: readonly Uint8Array[]): Tensor {
-    return toTensor(pixels, this.#config.data.resolution, { device: this.#device })
+    return toTensor(pixels, this.#config.data.resolution, { device: this.#context.device })
   }
 }
 
@@ -195,6 +222,13 @@ export async function openTokenizerTask(
   run: RunFolder,
   context: TaskContext,
 ): Promise<Task> {
+  const { ranks = 1, group } = context
+  checkShares(config.optimizer, ranks)
+  if (ranks > 1 && !group)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `${ranks} processes train a tokenizer, and the care of its codebook needs the data of all: open the task with their group`,
+    )
   const { resolution } = config.data
   const side =
     config.model.patchNums[config.model.patchNums.length - 1] * 2 ** (config.model.channelMultipliers.length - 1)
@@ -205,7 +239,7 @@ export async function openTokenizerTask(
     )
   const loaders = await openLoaders(config, run, context)
   try {
-    return new TokenizerTask(config, loaders, context.device)
+    return new TokenizerTask(config, loaders, run, context)
   } catch (error) {
     closeLoaders(loaders)
     throw error

@@ -17,7 +17,7 @@ import {
 import { textEncoderReference } from '../models/text/load.js'
 import { StarError } from '../native/index.js'
 import { Random, type Tensor } from '../tensor/index.js'
-import { inSteps, stepsPerEpoch } from './config/optimizer.js'
+import { checkShares, inSteps, stepsPerEpoch } from './config/optimizer.js'
 import type { TransformerRunConfig } from './config.js'
 import { type Stage, stageAt } from './progressive.js'
 import type { RecordedSample } from './recording/recorder.js'
@@ -65,7 +65,7 @@ class TransformerTask implements Task<TokenSamples, Part> {
 
   split(batch: TokenSamples, count: number, step: number): Part[] {
     const { model, config } = this
-    const dropPath = drawDropPath(model.config, batch.ids.length, this.#random)
+    const dropPath = drawDropPath(model.config, this.data.share(batch.ids.length), this.#random)
     const scales = this.#stage(step).finest + 1
     const subset = chooseTokens(model.levels, { scales, drop: config.tokenDrop }, this.#random)
     return splitSamples(batch, count).map(({ samples, begin, end }) => ({
@@ -219,6 +219,7 @@ export async function openTransformerTask(
   run: RunFolder,
   context: TaskContext,
 ): Promise<Task> {
+  checkShares(config.optimizer, context.ranks)
   const source = await openSource(config.tokenizer, {}, context)
   const data = await TokenData.open({ ...config, source }, run, context)
   try {

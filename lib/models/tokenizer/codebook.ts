@@ -13,6 +13,29 @@ export interface CodebookUsage {
   perplexity: number
 }
 
+/** Vectors that rows of a codebook may take the values of, wherever they lie. */
+export interface Candidates {
+  readonly count: number
+  /** The vectors of these numbers, one after the other. */
+  values(numbers: readonly number[]): Float32Array
+}
+
+/** The rows of (N, Z). */
+function rowsOf(vectors: Tensor): Candidates {
+  const [count, z] = vectors.shape
+  const source = vectors.floats()
+  return {
+    count,
+    values: (numbers) => {
+      const rows = new Float32Array(numbers.length * z)
+      numbers.forEach((n, i) => {
+        rows.set(source.subarray(n * z, (n + 1) * z), i * z)
+      })
+      return rows
+    },
+  }
+}
+
 export class Codebook {
   /**
    * @param weight (V, Z)
@@ -64,10 +87,10 @@ export class Codebook {
   /**
    * Gives rows whose running count over all scales is below `below` the value of vectors drawn from `vectors`, and the
    * count of an even share, so that they have time to find their use.
-   * @param vectors (N, Z), vectors that were matched in this step
+   * @param vectors those that were matched in this step: (N, Z), or where they lie
    * @returns how many rows were replaced
    */
-  revive(vectors: Tensor, random: Random, options: { below: number }): number {
+  revive(vectors: Tensor | Candidates, random: Random, options: { below: number }): number {
     const [scales, vocab] = this.hits.shape
     const hits = this.hits.floats()
     const even = hits.reduce((sum, h) => sum + h, 0) / vocab
@@ -78,7 +101,7 @@ export class Codebook {
       if (sum < options.below) dead.push(v)
     }
     if (dead.length === 0) return 0
-    this.#place(dead, vectors, random)
+    this.#place(dead, 'values' in vectors ? vectors : rowsOf(vectors), random)
     for (const v of dead) for (let k = 0; k < scales; k++) hits[k * vocab + v] = even / scales
     this.hits.write(hits)
     return dead.length
@@ -88,7 +111,7 @@ export class Codebook {
   sample(vectors: Tensor, random: Random): void {
     this.#place(
       Array.from({ length: this.weight.shape[0] }, (_, v) => v),
-      vectors,
+      rowsOf(vectors),
       random,
     )
   }
@@ -97,6 +120,7 @@ export class Codebook {
   refine(vectors: Tensor, random: Random, rounds: number): void {
     const [vocab, z] = this.weight.shape
     const values = vectors.floats()
+    const candidates = rowsOf(vectors)
     for (let round = 0; round < rounds; round++) {
       const ids: Int32Array = noGrad(() => scope(() => nearestRow(vectors, this.weight).ids.ints()))
       const rows = new Float64Array(vocab * z)
@@ -112,19 +136,18 @@ export class Codebook {
         else for (let c = 0; c < z; c++) weight[v * z + c] = rows[v * z + c] / counts[v]
       }
       this.weight.write(weight)
-      this.#place(empty, vectors, random)
+      this.#place(empty, candidates, random)
     }
   }
 
-  #place(rows: readonly number[], vectors: Tensor, random: Random): void {
+  #place(rows: readonly number[], candidates: Candidates, random: Random): void {
     const z = this.weight.shape[1]
-    const source = vectors.floats()
-    const order = Array.from({ length: vectors.shape[0] }, (_, i) => i)
+    const order = Array.from({ length: candidates.count }, (_, i) => i)
     random.shuffle(order)
+    const values = candidates.values(rows.map((_, i) => order[i % order.length]))
     const weight = this.weight.floats()
     rows.forEach((v, i) => {
-      const from = order[i % order.length] * z
-      weight.set(source.subarray(from, from + z), v * z)
+      weight.set(values.subarray(i * z, (i + 1) * z), v * z)
     })
     this.weight.write(weight)
   }

@@ -4,12 +4,14 @@ import { StarError } from '../../native/index.js'
 import { schedulePattern } from '../../optim/index.js'
 
 const keys = z.strictObject({
-  batchSize: z.int().min(1).describe('images a step'),
+  batchSize: z.int().min(1).describe('images a step, over all processes'),
   accumulate: z
     .int()
     .min(1)
     .default(1)
-    .describe('micro-batches that a batch is cut into to save memory; their gradients are summed up'),
+    .describe(
+      'micro-batches that a process cuts its share of a batch into to save memory; their gradients are summed up',
+    ),
   steps: z.int().min(1).optional().describe('length of the training in steps; or give epochs'),
   epochs: z.number().positive().optional().describe('length of the training in passes over all images; or give steps'),
   learningRate: z.number().positive().describe('peak learning rate'),
@@ -33,6 +35,10 @@ const keys = z.strictObject({
     .optional()
     .describe('weight decay at the last step, reached on half a cosine; default: weightDecay'),
   clip: z.number().min(0).default(2).describe('largest global gradient norm; 0 turns clipping off'),
+  shard: z
+    .boolean()
+    .default(false)
+    .describe('each process keeps the optimizer’s state of its part of the weights alone (ZeRO stage 1)'),
   ema: z
     .number()
     .min(0)
@@ -55,6 +61,15 @@ export const optimizerSchema = keys
       complain(`warmupSteps (${warmupSteps}) and warmupEpochs (${warmupEpochs}) are both given: keep one of them`)
   })
   .meta({ oneOf: [{ required: ['steps'] }, { required: ['epochs'] }] })
+
+/** @throws ERR_CONFIG when so many processes cannot share a batch in equal micro-batches */
+export function checkShares({ batchSize, accumulate }: OptimizerConfig, ranks = 1): void {
+  if (batchSize % (ranks * accumulate) === 0) return
+  throw new StarError(
+    'ERR_CONFIG',
+    `"optimizer.batchSize" is ${batchSize}, the images of a step over all processes, but ${ranks} processes with ${accumulate} micro-batches each need a multiple of ${ranks * accumulate}`,
+  )
+}
 
 export type OptimizerConfig = z.output<typeof optimizerSchema>
 

@@ -37,7 +37,7 @@ t.test('samples come in the order of the sampler, with pixels and captions', asy
   const sampler = new EpochSampler({ length: 13, seed: 5 })
   using loader = await Loader.open({ packs: [folder], resolution: 8, seed: 5 })
   using data = await ImageCaptionDataset.open(folder, { resolution: 8 })
-  t.equal(loader.share, 13)
+  t.equal(loader.length, 13)
   for (let i = 0; i < 8; i++) {
     const batch = await loader.next(4)
     const expected = sampler.next(4)
@@ -75,16 +75,53 @@ t.test('a loader goes on exactly from any place, in batches of any size', async 
   await t.rejects(loader.next(5), { code: 'ERR_ARGUMENT', message: /no place in epochs of 11 samples/ })
 })
 
-t.test('processes share an epoch', async (t) => {
+t.test('any number of processes takes the batches of one, each its part', async (t) => {
   const packs = [await numberedPack(join(t.testdir(), 'a'), 10)]
-  const parts: string[] = []
-  for (const rank of [0, 1, 2]) {
-    using loader = await Loader.open({ packs, resolution: 8, rank, ranks: 3 })
-    t.equal(loader.share, 4)
-    parts.push(...ids(await loader.next(4)))
+  // A damaged image is stood in for wherever it lies.
+  damage(packs[0], [3])
+  const options = { packs, resolution: 8, flip: 0.5, badShare: 0.2 }
+  const whole = await take(options, 9, 8)
+  const placed = await Loader.open(options)
+  for (let i = 0; i < 4; i++) await placed.next(8)
+  const state = placed.state()
+  placed.close()
+  for (const ranks of [2, 4, 8]) {
+    for (const [begin, from] of [
+      [0, undefined],
+      [4, state],
+    ] as [number, unknown][]) {
+      const parts = await Promise.all(
+        Array.from({ length: ranks }, (_, rank) => take({ ...options, rank, ranks }, 9 - begin, 8, from)),
+      )
+      const joined = whole.slice(begin).map((_, i) => ({
+        samples: parts.flatMap((part) => part[i].samples),
+        epoch: parts[0][i].epoch,
+      }))
+      t.same(joined, whole.slice(begin), `${ranks} processes from batch ${begin}: pictures, captions, mirroring`)
+      t.ok(parts.every((part) => part.every(({ epoch }, i) => epoch === whole[begin + i].epoch)))
+    }
   }
-  const whole = new EpochSampler({ length: 10 }).next(10).map((n) => `n-${n}`)
-  t.same(parts, [...whole, ...whole.slice(0, 2)])
+  using two = await Loader.open({ ...options, rank: 1, ranks: 2 })
+  t.equal(two.length, 10, 'an epoch is that of all processes')
+  t.same(ids(await two.next(8)), ids(whole[0]).slice(4))
+  t.same(ids(await two.peek(8)), ids(whole[1]), 'all of the next batch')
+  t.same(ids(await two.next(8)), ids(whole[1]).slice(4), 'which is not taken by that')
+  using four = await Loader.open({ ...options, rank: 3, ranks: 4 })
+  four.restore(JSON.parse(JSON.stringify(two.state())))
+  t.same(ids(await four.next(8)), ids(whole[2]).slice(6), 'two processes go on as four')
+  await t.rejects(two.next(7), { code: 'ERR_CONFIG', message: /2 processes cannot share 7 samples evenly/ })
+})
+
+t.test('processes take one epoch to its end', async (t) => {
+  const packs = [await numberedPack(join(t.testdir(), 'a'), 10)]
+  const seen: string[][] = []
+  for (const rank of [0, 1]) {
+    using loader = await Loader.open({ packs, resolution: 8, shuffle: false, once: true, rank, ranks: 2 })
+    const own: string[] = []
+    for await (const batch of loader.pass(4)) own.push(...ids(batch))
+    seen.push(own)
+  }
+  t.same(seen, [[0, 1, 4, 5, 8, 9].map((n) => `n-${n}`), [2, 3, 6, 7].map((n) => `n-${n}`)])
 })
 
 t.test('mirroring is drawn for each place in the order', async (t) => {
@@ -155,7 +192,7 @@ t.test('an image that the info file does not know counts as damaged', async (t) 
   const told: string[] = []
   const options = { packs: [pack], resolution: 8, badShare: 0.3, onBad: (message: string) => told.push(message) }
   using loader = await Loader.open(options)
-  t.equal(loader.share, 3)
+  t.equal(loader.length, 3)
   t.match(told, [/"n-2" of .* has no entry in its info file/])
   await t.rejects(Loader.open({ ...options, badShare: 0.1 }), { code: 'ERR_FILE', message: /1 of 4 images/ })
   info['n-9'] = info['n-1']
@@ -247,7 +284,7 @@ t.test('filters are switched off and counted', async (t) => {
   )
   const open = async (filters: LoaderOptions['filters']) => {
     using loader = await Loader.open({ packs: [folder], resolution: 8, filters })
-    return { kept: loader.share, ...loader.leftOut }
+    return { kept: loader.length, ...loader.leftOut }
   }
   t.same(await open({}), { kept: 2, watermark: 1, unsafe: 1, repeatedCharacter: 1, captionLength: 1 })
   t.same(await open({ languages: ['en'], watermark: false, unsafe: 0.8, captionLength: false, repeatedCharacter: 7 }), {

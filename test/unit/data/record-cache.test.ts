@@ -1,8 +1,12 @@
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { RecordCache } from '../../../lib/data/record-cache.js'
+import { type CacheWriterData, entryKey } from '../../support/cache-writer.js'
 
 const key = (n: number): Buffer => createHash('sha256').update(String(n)).digest().subarray(0, 16)
 const payload = (n: number): Buffer => Buffer.alloc((n * 37) % 3000, n)
@@ -46,6 +50,32 @@ t.test('processes see what others add', async (t) => {
   fill(a, 20, 30)
   b.refresh()
   t.ok(holds(b, 0, 30))
+})
+
+t.test('no entry is missed while others are writing', async (t) => {
+  const folder = t.testdir()
+  const [writers, each] = [3, 4000]
+  using cache = new RecordCache(folder)
+  const threads = Array.from({ length: writers }, (_, i) => {
+    const workerData: CacheWriterData = { folder, begin: i * each, end: (i + 1) * each }
+    return new Worker(new URL('../../support/cache-writer.js', import.meta.url), { workerData })
+  })
+  let ended = 0
+  const ends = threads.map(async (thread) => {
+    await once(thread, 'exit')
+    ended++
+  })
+  while (ended < writers) {
+    for (let i = 0; i < 20; i++) cache.refresh()
+    await nextTurn()
+  }
+  await Promise.all(ends)
+  cache.refresh()
+  t.equal(cache.count, writers * each)
+  const wrong = Array.from({ length: writers * each }, (_, n) => n).filter(
+    (n) => !cache.get(entryKey(n))?.equals(Buffer.alloc(64, n)),
+  )
+  t.same(wrong, [])
 })
 
 t.test('what a killed process left half-written is passed over', async (t) => {

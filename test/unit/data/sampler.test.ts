@@ -1,23 +1,33 @@
 import t from 'tap'
 import { EpochSampler } from '../../../lib/data/sampler.js'
+import { shareOf } from '../../../lib/data/share.js'
 
-t.test('the ranks share every epoch, padded by repetition', async (t) => {
-  for (const [length, ranks] of [
-    [10, 1],
-    [10, 3],
-    [12, 4],
-    [2, 5],
-    [1, 1],
-  ]) {
-    const shares = Array.from({ length: ranks }, (_, rank) => new EpochSampler({ length, rank, ranks }).indices(3))
-    t.ok(shares.every((share) => share.length === Math.ceil(length / ranks)))
-    const all = shares.flatMap((share) => [...share])
-    t.same(new Set(all), new Set(Array.from({ length }, (_, i) => i)), `${length} samples on ${ranks} ranks`)
+t.test('an epoch holds every sample once', async (t) => {
+  for (const length of [1, 2, 10, 13]) {
+    const all = [...new EpochSampler({ length }).indices(3)]
     t.same(
-      all.slice(length),
-      Array.from({ length: all.length - length }, (_, i) => all[i % length]),
+      all.sort((a, b) => a - b),
+      Array.from({ length }, (_, i) => i),
     )
   }
+})
+
+t.test('processes take equal parts of a batch in their order', async (t) => {
+  for (const [total, ranks] of [
+    [12, 1],
+    [12, 3],
+    [4, 4],
+  ]) {
+    const shares = Array.from({ length: ranks }, (_, rank) => shareOf(total, { rank, ranks }))
+    t.ok(shares.every((share) => share.total === total && share.end - share.begin === total / ranks))
+    t.same(
+      shares.flatMap(({ begin, end }) => Array.from({ length: end - begin }, (_, i) => begin + i)),
+      Array.from({ length: total }, (_, i) => i),
+    )
+  }
+  t.same(shareOf(5, {}), { total: 5, begin: 0, end: 5 })
+  t.throws(() => shareOf(10, { rank: 1, ranks: 4 }), { code: 'ERR_CONFIG', message: /4 processes cannot share 10/ })
+  t.throws(() => shareOf(4, { rank: 2, ranks: 2 }), { code: 'ERR_ARGUMENT', message: /rank 2 of 2/ })
 })
 
 t.test('the order depends on seed and epoch only', async (t) => {
@@ -29,11 +39,11 @@ t.test('the order depends on seed and epoch only', async (t) => {
 })
 
 t.test('batches run on over epochs, and a saved place is gone on from exactly', async (t) => {
-  const sampler = new EpochSampler({ length: 10, rank: 1, ranks: 3 })
+  const sampler = new EpochSampler({ length: 4 })
   const first = [sampler.next(3), sampler.next(3)].flat()
   t.same(first, [...sampler.indices(0), ...sampler.indices(1)].slice(0, 6))
   t.same(sampler.state(), { epoch: 1, position: 2 })
-  const again = new EpochSampler({ length: 10, rank: 1, ranks: 3 })
+  const again = new EpochSampler({ length: 4 })
   again.restore(JSON.parse(JSON.stringify(sampler.state())))
   t.equal(again.epoch, 1)
   t.same(again.next(50), sampler.next(50))
@@ -41,7 +51,6 @@ t.test('batches run on over epochs, and a saved place is gone on from exactly', 
 
 t.test('what cannot be is refused', async (t) => {
   t.throws(() => new EpochSampler({ length: 0 }), { code: 'ERR_ARGUMENT', message: /0 samples/ })
-  t.throws(() => new EpochSampler({ length: 3, rank: 2, ranks: 2 }), { code: 'ERR_ARGUMENT', message: /rank 2 of 2/ })
   const sampler = new EpochSampler({ length: 3 })
   t.throws(() => sampler.restore({ epoch: 0, position: 4 }), { code: 'ERR_ARGUMENT', message: /no place/ })
 })

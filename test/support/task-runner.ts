@@ -1,0 +1,89 @@
+/** Tasks opened as one of several processes, and what they are given: to compare numbers of processes. */
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { backward, full, scope, type Tensor } from '../../lib/tensor/index.js'
+import type { TaskGroup } from '../../lib/train/gather.js'
+import { type RunConfig, runSchema } from '../../lib/train/index.js'
+import { RunFolder } from '../../lib/train/run-folder.js'
+import { openSamplerTask } from '../../lib/train/sampler-task.js'
+import type { Metrics, Task, TaskContext } from '../../lib/train/task.js'
+import { openTokenizerTask } from '../../lib/train/tokenizer-task.js'
+import { openTransformerTask } from '../../lib/train/transformer-task.js'
+import { groupMemory, ThreadGroup } from './thread-group.js'
+
+export async function openTask(config: object, context: Partial<TaskContext> = {}): Promise<Task> {
+  const parsed = runSchema.parse(config) as RunConfig
+  const run = new RunFolder(parsed.runFolder)
+  const whole = { device: 'cpu', onProgress: () => {}, signal: undefined, ...context }
+  if (parsed.kind === 'tokenizer') return openTokenizerTask(parsed, run, whole)
+  return parsed.kind === 'transformer' ? openTransformerTask(parsed, run, whole) : openSamplerTask(parsed, run, whole)
+}
+
+export interface GroupRun {
+  config: object
+  ranks: number
+  steps: number
+  /** State of a task to go on from. */
+  from?: unknown
+}
+
+/** What a process of a group has met. */
+export interface GroupResult {
+  ids: string[][]
+  metrics: Metrics[]
+  /** Of the trained module, by name. */
+  weights: Record<string, Float32Array>
+  state: unknown
+}
+
+/**
+ * Trains on a group of threads by plain gradient descent, which, unlike AdamW, makes no step of a gradient that is nothing
+ * but rounding errors. Results by rank.
+ */
+export async function runGroup(run: GroupRun): Promise<GroupResult[]> {
+  const memory = groupMemory(run.ranks)
+  return Promise.all(
+    Array.from(
+      { length: run.ranks },
+      (_, rank) =>
+        new Promise<GroupResult>((resolve, reject) => {
+          const thread = new Worker(new URL(import.meta.url), { workerData: { ...run, rank, memory } })
+          thread.on('message', resolve)
+          thread.on('error', reject)
+          thread.on('exit', (code) => reject(new Error(`rank ${rank} ended with ${code} before it was done`)))
+        }),
+    ),
+  )
+}
+
+async function train({ config, ranks, steps, from }: GroupRun, rank: number, group: TaskGroup): Promise<GroupResult> {
+  const { optimizer } = runSchema.parse(config) as RunConfig
+  const task = await openTask(config, { rank, ranks, group })
+  if (from !== undefined) task.restore(from)
+  const parameters = task.model.parameters()
+  const { accumulate } = optimizer
+  const result: GroupResult = { ids: [], metrics: [], weights: {}, state: null }
+  for (let step = 0; step < steps; step++) {
+    const batch = await task.next(optimizer.batchSize)
+    result.ids.push([...batch.ids])
+    const seeded = (loss: Tensor): void => backward(loss, full(loss.shape, 1 / (accumulate * ranks)))
+    for (const part of task.split(batch, accumulate, step))
+      result.metrics.push(scope(() => task.forwardBackward(part, step, seeded)))
+    for (const parameter of parameters) {
+      if (!parameter.grad) continue
+      group.allReduce(parameter.grad).wait()
+      const grad = parameter.grad.floats()
+      parameter.write(parameter.floats().map((w, i) => w - optimizer.learningRate * grad[i]))
+    }
+    task.model.zeroGrad()
+    task.afterStep?.(step + 1)
+  }
+  for (const { name, tensor } of task.model.namedTensors()) result.weights[name] = tensor.floats()
+  result.state = task.state()
+  task.dispose()
+  return result
+}
+
+if (!isMainThread) {
+  const { rank, memory, ...run } = workerData as GroupRun & { rank: number; memory: SharedArrayBuffer }
+  parentPort!.postMessage(await train(run, rank, new ThreadGroup(memory, rank, run.ranks)))
+}
