@@ -44,10 +44,10 @@ Each worker finds RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, GROUP_RANK, MA
 and OMP_NUM_THREADS=1 where several share a machine and it is not set. A flag that is missing is read from the variable
 PET_NNODES, PET_NPROC_PER_NODE and so on. SIGINT and SIGTERM are handed on; workers that do not end within 30 s are ended.
 
-Trainings of this program take one process so far, which starts again after a failure.
+A training's processes share each batch; after a failure all go on from the last checkpoint (with --max-restarts).
 
 Examples:
-  $ star launch --max-restarts 3 train configs/config_d16_256.json
+  $ star launch --nproc-per-node 8 --max-restarts 3 train configs/config_d16_256.json
   $ star launch --nproc-per-node 4 --tee 3 program.mjs
   $ star launch --nnodes 2 --node-rank 0 --master-addr host-a --nproc-per-node 8 program.mjs`,
     )

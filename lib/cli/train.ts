@@ -1,6 +1,8 @@
 /** `star train`, `star train-tokenizer` and `star train-sampler`: run a training described by a configuration file. */
 import type { Command } from 'commander'
+import type { ProcessGroup } from '../distributed/index.js'
 import { StarError } from '../native/error.js'
+import type { RunConfig } from '../train/config.js'
 import type { Trainer as TrainerType } from '../train/trainer.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { Progress } from './progress.js'
@@ -39,6 +41,8 @@ Examples:
   add('sampler', 'train a sampler head on a trained model', 'configs/config_d30_samplev3_1024.json')
 }
 
+const silence = { say: () => {}, print: () => {} }
+
 /** What is said is kept in the run folder too. */
 function speaker(
   append: (file: string, line: string) => void,
@@ -57,18 +61,20 @@ function speaker(
   }
 }
 
-/** @throws ERR_COMM under a launcher of several processes, which would write to one run folder */
-function refuseSeveral({ WORLD_SIZE: size }: NodeJS.ProcessEnv): void {
-  if (Number(size) > 1)
-    throw new StarError(
-      'ERR_COMM',
-      `WORLD_SIZE is ${size}, but one training takes one process so far: start it without a launcher, or unset WORLD_SIZE`,
-    )
+async function train(kind: Kind, given: RunArguments, device: string): Promise<void> {
+  const { config } = await readRun(given, kind)
+  const { ProcessGroup, readEnvironment } = await import('../distributed/index.js')
+  const group = await ProcessGroup.connect(readEnvironment(process.env))
+  try {
+    await trainIn(group, config, device)
+  } finally {
+    group.close()
+  }
 }
 
-async function train(kind: Kind, given: RunArguments, device: string): Promise<void> {
-  refuseSeveral(process.env)
-  const { config } = await readRun(given, kind)
+/** One process of a training; the first speaks for all. */
+async function trainIn(group: ProcessGroup, config: RunConfig, device: string): Promise<void> {
+  const first = group.rank === 0
   const { recorded, Trainer } = await import('../train/trainer.js')
   const { append } = await import('../train/recording/recorder.js')
   const command = commandLine(['star', ...process.argv.slice(2)])
@@ -80,7 +86,8 @@ async function train(kind: Kind, given: RunArguments, device: string): Promise<v
       trainer = await Trainer.open(config, {
         device,
         signal,
-        onProgress: (what, done, total) => preparing.update(done, total, what),
+        group,
+        onProgress: (what, done, total) => first && preparing.update(done, total, what),
       })
     } catch (error) {
       if (error instanceof StarError && error.code === 'ERR_ABORTED')
@@ -92,13 +99,14 @@ async function train(kind: Kind, given: RunArguments, device: string): Promise<v
     const save = (): void => trainer.requestSave()
     process.on('SIGUSR1', save)
     try {
-      const { say, print } = speaker(append, trainer.run.file('stdout.txt'))
+      const { say, print } = first ? speaker(append, trainer.run.file('stdout.txt')) : silence
       const parameters = (trainer.parameterCount / 1e6).toFixed(1)
       say(
         `${trainer.step > 0 ? `going on from step ${trainer.step}` : 'starting'}: ${parameters} M parameters on ${trainer.device}, run folder ${config.runFolder}`,
       )
       for await (const step of trainer) {
         const { loss, samplesPerSecond } = step
+        if (!first) continue
         progress.update(step.step, step.totalSteps, `loss ${loss.toFixed(4)}, ${samplesPerSecond.toFixed(1)} images/s`)
         if (!progress.visible) print(JSON.stringify({ step: step.step, ...recorded(step) }))
       }

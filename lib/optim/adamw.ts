@@ -1,6 +1,7 @@
 /** AdamW over named parameters, with global-norm clipping and f32 master weights of 16-bit parameters. */
 import { StarError } from '../native/index.js'
 import { adamwStep, globalNorm, keep, scope, type Tensor, zeros } from '../tensor/index.js'
+import { type Piece, pieceName } from './piece.js'
 
 /** A weight that is trained. */
 export interface TrainedParameter {
@@ -9,6 +10,8 @@ export interface TrainedParameter {
   tensor: Tensor
   /** Its f32 values, where the tensor has 16 bits: they take the steps, and the tensor follows them, rounded. */
   master?: Tensor
+  /** Set where the tensors are a piece of the parameter. */
+  piece?: Piece
 }
 
 export interface AdamWOptions {
@@ -18,6 +21,11 @@ export interface AdamWOptions {
   maxNorm?: number
   /** Parameters that weight decay leaves alone. */
   noDecay?: (name: string, shape: readonly number[]) => boolean
+  /**
+   * Norm over the gradients of all processes (1), of those of this process, where each steps its pieces only. Default: the
+   * norm of the given ones.
+   */
+  norm?: (gradients: readonly Tensor[]) => Tensor
 }
 
 interface Slot extends TrainedParameter {
@@ -29,19 +37,20 @@ interface Slot extends TrainedParameter {
 
 export class AdamW {
   readonly #slots: Slot[]
-  readonly #options: Required<AdamWOptions>
+  readonly #options: Required<Omit<AdamWOptions, 'norm'>> & Pick<AdamWOptions, 'norm'>
   #step = 0
 
   constructor(parameters: readonly TrainedParameter[], options: AdamWOptions = {}) {
-    const { betas = [0.9, 0.95], eps = 1e-8, maxNorm = 0, noDecay = () => false } = options
-    this.#options = { betas, eps, maxNorm, noDecay }
-    this.#slots = parameters.map(({ name, tensor, master = tensor }) => ({
+    const { betas = [0.9, 0.95], eps = 1e-8, maxNorm = 0, noDecay = () => false, norm } = options
+    this.#options = { betas, eps, maxNorm, noDecay, norm }
+    this.#slots = parameters.map(({ name, tensor, master = tensor, piece }) => ({
       name,
       tensor,
       master,
+      piece,
       m: keep(zeros(tensor.shape, { device: tensor.device })),
       v: keep(zeros(tensor.shape, { device: tensor.device })),
-      decays: !noDecay(name, tensor.shape),
+      decays: !noDecay(name, piece?.shape ?? tensor.shape),
     }))
   }
 
@@ -55,11 +64,11 @@ export class AdamW {
   } {
     return scope(() => {
       const used = this.#slots.filter(({ tensor }) => tensor.grad)
-      if (used.length === 0)
+      const { betas, eps, maxNorm, norm: normOfAll } = this.#options
+      if (used.length === 0 && !normOfAll)
         throw new StarError('ERR_ARGUMENT', 'AdamW: no parameter has a gradient: run backward before step')
-      const { betas, eps, maxNorm } = this.#options
       const grads = used.map(({ tensor }) => tensor.grad!)
-      const norm = globalNorm(grads)
+      const norm = (normOfAll ?? globalNorm)(grads)
       this.#step += 1
       adamwStep({
         params: used.map((s) => s.master),
@@ -81,11 +90,11 @@ export class AdamW {
     })
   }
 
-  /** Moments for a checkpoint, named `parameter.exp_avg` and `parameter.exp_avg_sq`. */
+  /** Moments for a checkpoint, named `parameter.exp_avg` and `parameter.exp_avg_sq`, of a piece with its elements at the end. */
   *tensors(): Generator<[string, Tensor]> {
-    for (const { name, m, v } of this.#slots) {
-      yield [`${name}.exp_avg`, m]
-      yield [`${name}.exp_avg_sq`, v]
+    for (const { name, m, v, piece } of this.#slots) {
+      yield [pieceName(`${name}.exp_avg`, piece), m]
+      yield [pieceName(`${name}.exp_avg_sq`, piece), v]
     }
   }
 
@@ -104,7 +113,12 @@ export class AdamW {
         )
       moment.copyFrom(given)
     }
-    this.#step = state.step
+    this.resume(state)
+  }
+
+  /** Takes up the step of a checkpoint whose moments are in place. */
+  resume({ step }: { step: number }): void {
+    this.#step = step
   }
 
   dispose(): void {

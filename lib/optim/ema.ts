@@ -1,6 +1,7 @@
 /** Exponential moving average of weights: shadow = decay·shadow + (1 − decay)·weight, with a warm-up of the decay. */
 import { addInto, affine, keep, noGrad, type Tensor } from '../tensor/index.js'
 import type { TrainedParameter } from './adamw.js'
+import { pieceName } from './piece.js'
 
 export class Ema {
   /** Shadows are f32 and follow the masters where there are some. */
@@ -10,8 +11,8 @@ export class Ema {
     parameters: readonly TrainedParameter[],
     readonly decay: number,
   ) {
-    this.#entries = parameters.map(({ name, tensor, master = tensor }) => ({
-      name,
+    this.#entries = parameters.map(({ name, tensor, master = tensor, piece }) => ({
+      name: pieceName(name, piece),
       tensor,
       master,
       shadow: copyOf(master),
@@ -44,7 +45,7 @@ export class Ema {
     }
   }
 
-  /** Tensors for a checkpoint, named as the parameters. */
+  /** Tensors for a checkpoint, named as the parameters or their pieces. */
   *tensors(): Generator<[string, Tensor]> {
     for (const { name, shadow } of this.#entries) yield [name, shadow]
   }

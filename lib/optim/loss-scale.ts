@@ -18,6 +18,13 @@ const firstScale = 2 ** 11
 const largestScale = 2 ** 15
 const growthInterval = 1000
 
+function areFinite(gradients: readonly Tensor[]): boolean {
+  const flag = allFinite(gradients)
+  const finite = flag.item() === 1
+  flag.dispose()
+  return finite
+}
+
 export class LossScaler {
   #scale: number
   #good = 0
@@ -40,12 +47,11 @@ export class LossScaler {
   /**
    * Whether a step may be taken on these gradients of the scaled loss. Where one is infinite or NaN the step counts as left
    * out and the scale is halved; after 1000 steps without that it is doubled, up to 2^15.
+   * @param agree whether the gradients of all processes are finite, where each has others
    * @throws ERR_ARGUMENT when gradients overflow although the loss is not magnified any more
    */
-  accept(gradients: readonly Tensor[]): boolean {
-    const flag = allFinite(gradients)
-    const finite = flag.item() === 1
-    flag.dispose()
+  accept(gradients: readonly Tensor[], agree: (finite: boolean) => boolean = (finite) => finite): boolean {
+    const finite = agree(gradients.length === 0 || areFinite(gradients))
     if (!finite) this.#shrink()
     else if (++this.#good >= growthInterval) {
       this.#good = 0

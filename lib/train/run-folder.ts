@@ -7,7 +7,11 @@ import { makeFolder, writeFileAtomic } from '../native/files.js'
 import { append } from './recording/recorder.js'
 
 export class RunFolder {
-  constructor(readonly path: string) {
+  /** @param writes false in the processes of a run that leave its folder to rank 0 */
+  constructor(
+    readonly path: string,
+    private readonly writes = true,
+  ) {
     makeFolder(path)
   }
 
@@ -17,11 +21,11 @@ export class RunFolder {
 
   /** Writes a JSON file, by rename, so that a reader never sees half of it. */
   writeJson(name: string, value: unknown): void {
-    writeFileAtomic(this.file(name), Buffer.from(`${JSON.stringify(value, null, 2)}\n`))
+    if (this.writes) writeFileAtomic(this.file(name), Buffer.from(`${JSON.stringify(value, null, 2)}\n`))
   }
 
   /** Adds one line with the time in front to log.txt. */
   log(line: string): void {
-    append(this.file('log.txt'), `${new Date().toISOString()} ${line}`)
+    if (this.writes) append(this.file('log.txt'), `${new Date().toISOString()} ${line}`)
   }
 }

@@ -2,10 +2,12 @@
  * One step of training: the gradients of a batch, whole or in micro-batches, the optimizer at this step's learning rate,
  * averaged weights. In f16 the loss is scaled, and a step whose gradients overflow is left out.
  */
+import { GradientExchange, ParameterShards } from '../distributed/index.js'
 import { StarError } from '../native/index.js'
 import { AdamW, Ema, LossScaler, noWeightDecay, scheduled } from '../optim/index.js'
 import { backward, clearTape, full, scope, type Tensor } from '../tensor/index.js'
 import type { OptimizerInSteps } from './config/optimizer.js'
+import type { Replicas } from './replicas.js'
 import type { Batch, Metrics, Task } from './task.js'
 import { type Precision, TrainedWeights } from './trained-weights.js'
 
@@ -30,17 +32,34 @@ export class Stepper {
   readonly scaler: LossScaler | null
   /** Steps done, those that were left out among them. */
   step = 0
+  /** Of gradients with other processes; null where there are none. */
+  readonly exchange: GradientExchange | null = null
+  readonly #shards: ParameterShards | null = null
 
   constructor(
     private readonly task: Task,
     private readonly config: OptimizerInSteps,
     precision: Precision,
+    private readonly replicas: Replicas,
   ) {
     this.weights = new TrainedWeights(task.model, precision)
     this.scaler = precision === 'f16' ? new LossScaler() : null
     const parameters = this.weights.parameters()
-    this.optimizer = new AdamW(parameters, { betas: config.betas, maxNorm: config.clip, noDecay: noWeightDecay })
-    this.ema = config.ema > 0 ? new Ema(parameters, config.ema) : null
+    const options = { betas: config.betas, maxNorm: config.clip, noDecay: noWeightDecay }
+    const { group, count } = replicas
+    if (count > 1) {
+      const tensors = parameters.map(({ tensor }) => tensor)
+      // Gradients of several micro-batches are summed up in f32.
+      const dtype = config.accumulate > 1 ? 'f32' : undefined
+      this.exchange = new GradientExchange(tensors, { group, dtype, sharded: config.shard })
+    }
+    if (this.exchange && config.shard) {
+      this.#shards = new ParameterShards(parameters, this.exchange, group)
+      this.weights.shard(this.#shards.pieces)
+    }
+    const stepped = this.#shards?.pieces ?? parameters
+    this.optimizer = new AdamW(stepped, { ...options, norm: this.#shards?.norm })
+    this.ema = config.ema > 0 ? new Ema(stepped, config.ema) : null
   }
 
   /** @throws ERR_ARGUMENT when the loss or the gradient is no finite number (the weights are spoilt then), in f16 at any scale */
@@ -58,7 +77,7 @@ export class Stepper {
       weightDecayEnd: config.weightDecayEnd ?? config.weightDecay,
     })
     try {
-      const metrics = this.#gradients(batch)
+      const metrics = this.replicas.mean(this.#gradients(batch))
       const gradNorm = scope(() => this.#update(lr, weightDecay))
       task.model.zeroGrad()
       if (gradNorm !== null && !(Number.isFinite(metrics.loss) && Number.isFinite(gradNorm)))
@@ -89,14 +108,19 @@ export class Stepper {
   #gradients(batch: Batch): Metrics {
     const { task, config, step } = this
     const parts = task.split(batch, config.accumulate, step)
-    const factor = (this.scaler?.scale ?? 1) / parts.length
-    const scaled = (loss: Tensor): void => backward(loss, full(loss.shape, factor, { device: loss.device }))
-    return meanOf(
-      parts.map((part, i) => {
-        if (i === 1) this.#widenGradients()
-        return scope(() => task.forwardBackward(part, step, scaled))
-      }),
-    )
+    // The gradients of all processes are summed up.
+    const factor = (this.scaler?.scale ?? 1) / (parts.length * this.replicas.count)
+    const metrics = parts.map((part, i) => {
+      if (i === 1) this.#widenGradients()
+      const exchange = i === parts.length - 1 ? this.exchange : null
+      exchange?.begin()
+      const scaled = (loss: Tensor): void =>
+        backward(loss, full(loss.shape, factor, { device: loss.device }), exchange?.ready)
+      return scope(() => task.forwardBackward(part, step, scaled))
+    })
+    this.exchange?.finish()
+    this.#shards?.takeGradients()
+    return meanOf(metrics)
   }
 
   /** Gradients of further micro-batches are added in f32. */
@@ -109,25 +133,44 @@ export class Stepper {
     const { scaler } = this
     const lossScale = scaler?.scale ?? 1
     if (scaler) {
-      const gradients = this.task.model.parameters().flatMap(({ grad }) => grad ?? [])
-      if (!scaler.accept(gradients)) return null
+      const owners = this.#shards ? this.#shards.pieces.map(({ tensor }) => tensor) : this.task.model.parameters()
+      const gradients = owners.flatMap(({ grad }) => grad ?? [])
+      const agreed = (finite: boolean): boolean => !this.replicas.any(!finite)[0]
+      if (!scaler.accept(gradients, agreed)) {
+        this.#shards?.dropGradients()
+        return null
+      }
     }
-    return this.optimizer.step({ lr, weightDecay, lossScale }).gradNorm
+    const { gradNorm } = this.optimizer.step({ lr, weightDecay, lossScale })
+    this.#shards?.gather()
+    return gradNorm
   }
 
   /** Runs `fn` with the averaged weights in place where an average is kept. */
   async withAverage<T>(fn: () => T | Promise<T>): Promise<T> {
-    return this.ema ? this.ema.swapped(fn) : fn()
+    if (!this.ema) return fn()
+    try {
+      return await this.ema.swapped(() => {
+        this.#shards?.gather()
+        return fn()
+      })
+    } finally {
+      this.#shards?.gather()
+    }
   }
 
   /** The weights for use, in f32 and by the model's names: the averaged ones where an average is kept. */
   *namedTensors(): Generator<{ name: string; tensor: Tensor }> {
+    if (this.#shards)
+      throw new StarError('ERR_INTERNAL', 'no process has all weights of a sharded run: read them from a checkpoint')
     const averages = new Map(this.ema?.tensors())
     for (const { name, tensor } of this.weights.namedTensors()) yield { name, tensor: averages.get(name) ?? tensor }
   }
 
   dispose(): void {
     this.optimizer.dispose()
+    this.#shards?.dispose()
+    this.exchange?.dispose()
     this.ema?.dispose()
     this.weights.dispose()
   }

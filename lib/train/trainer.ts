@@ -1,15 +1,17 @@
 /** A training run: steps, and between them log, validation, sample pictures and checkpoints; resumed exactly where it was. */
 import { existsSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { ProcessGroup } from '../distributed/index.js'
 import type { SamplerHead, StarTransformer } from '../models/star/index.js'
 import { StarError } from '../native/index.js'
-import { resolveDevice, tellFallback } from '../tensor/index.js'
-import { type CheckpointParts, checkpointContent, loadCheckpoint } from './checkpoint.js'
-import { Checkpointer } from './checkpointer.js'
+import { keep, resolveDevice, scope, tellFallback } from '../tensor/index.js'
+import { type CheckpointParts, checkpointContent, checkpointWeights, loadCheckpoint } from './checkpoint.js'
+import { Checkpointer, type CheckpointFile } from './checkpointer.js'
 import { inSteps, type OptimizerInSteps } from './config/optimizer.js'
 import { type WorkInSteps, workInSteps } from './config/work.js'
 import type { RunConfig } from './config.js'
 import { Recorder } from './recording/recorder.js'
+import { Replicas } from './replicas.js'
 import { readRunConfig, resolveRunConfig } from './run-config.js'
 import { runFacts } from './run-facts.js'
 import { RunFolder } from './run-folder.js'
@@ -28,6 +30,8 @@ export interface TrainerOptions {
   signal?: AbortSignal
   /** Told what is being prepared (downloads, models) and how far it is. */
   onProgress?: (what: string, done: number, total: number) => void
+  /** The processes that train together, each on its part of every batch. Default: this one alone. */
+  group?: ProcessGroup
 }
 
 /** What one step of the iteration yields. */
@@ -43,7 +47,9 @@ export class Trainer implements AsyncIterable<TrainStep> {
   readonly #stepper: Stepper
   readonly #checkpointer: Checkpointer
   readonly #validator: Validator
-  #recorder!: Recorder
+  readonly #replicas: Replicas
+  /** Rank 0 records. */
+  #recorder: Recorder | null = null
   #saveAsked = false
 
   private constructor(
@@ -54,10 +60,12 @@ export class Trainer implements AsyncIterable<TrainStep> {
     readonly device: string,
     task: Task,
     readonly signal: AbortSignal | undefined,
+    group: ProcessGroup,
   ) {
     this.#task = task
-    this.#stepper = new Stepper(task, config.optimizer, config.precision)
-    this.#checkpointer = new Checkpointer(run.path, config.work.keep)
+    this.#replicas = new Replicas(group, device)
+    this.#stepper = new Stepper(task, config.optimizer, config.precision, this.#replicas)
+    this.#checkpointer = new Checkpointer(run.path, config.work.keep, group, this.#stepper.weights.sharded)
     this.#validator = new Validator(config.kind, config.work.validateEvery)
   }
 
@@ -70,13 +78,18 @@ export class Trainer implements AsyncIterable<TrainStep> {
   static async open(config: string | object, options: TrainerOptions = {}): Promise<Trainer> {
     const { config: parsed, notices } =
       typeof config === 'string' ? readRunConfig(config) : resolveRunConfig(config, 'the configuration')
-    const run = new RunFolder(parsed.runFolder)
+    const group = options.group ?? ProcessGroup.single()
+    checkShares(parsed.optimizer, group.size)
+    const run = new RunFolder(parsed.runFolder, group.rank === 0)
     const asked = options.device ?? 'cpu'
     const device = resolveDevice(asked)
     const context = {
       device,
       onProgress: options.onProgress ?? (() => {}),
       signal: options.signal,
+      rank: group.rank,
+      ranks: group.size,
+      group,
     }
     const task = await openTask(parsed, run, context)
     const resolved = {
@@ -84,18 +97,17 @@ export class Trainer implements AsyncIterable<TrainStep> {
       optimizer: inSteps(parsed.optimizer, task.sampleCount),
       work: workInSteps(parsed.work, task.sampleCount === null ? null : task.sampleCount / parsed.optimizer.batchSize),
     }
-    const trainer = new Trainer(resolved, run, device, task, options.signal)
+    const trainer = new Trainer(resolved, run, device, task, options.signal, group)
     try {
-      if (!trainer.#resume()) await trainer.#start(context)
-      trainer.#recorder = new Recorder({ folder: run.path, step: trainer.step, sides: task.sides })
+      await trainer.#begin(context)
     } catch (error) {
       trainer.dispose()
       throw error
     }
     run.writeJson('config.json', parsed)
-    run.writeJson('run.json', runFacts(parsed.data, device, 1))
+    run.writeJson('run.json', runFacts(parsed.data, device, group.size))
     for (const notice of notices) run.log(notice)
-    tellFallback(asked, device)
+    if (group.rank === 0) tellFallback(asked, device)
     return trainer
   }
 
@@ -119,6 +131,19 @@ export class Trainer implements AsyncIterable<TrainStep> {
     return { model: this.#stepper.weights, optimizer: this.#stepper.optimizer, ema: this.#stepper.ema }
   }
 
+  /** Takes up a checkpoint or the first weights: the same in all processes. */
+  async #begin(context: TaskContext): Promise<void> {
+    const replicas = this.#replicas
+    await replicas.agree(this.config)
+    if (!(await this.#resume())) await this.#start(context)
+    const { weights } = this.#stepper
+    const masters = Array.from(weights.namedTensors(), ({ tensor }) => tensor)
+    const computed = Array.from(weights.model.namedTensors(), ({ tensor }) => tensor)
+    await replicas.spread(new Set([...computed, ...masters]))
+    if (replicas.first)
+      this.#recorder = new Recorder({ folder: this.run.path, step: this.step, sides: this.#task.sides })
+  }
+
   /** Takes the weights that the run is to begin with. */
   async #start(context: TaskContext): Promise<void> {
     const { config } = this
@@ -128,30 +153,42 @@ export class Trainer implements AsyncIterable<TrainStep> {
     this.run.log(await startRun(config.start, part, model.config, this.#parts(), context))
   }
 
-  /** Takes up the newest checkpoint that is whole. @returns whether there was one */
-  #resume(): boolean {
-    for (const { file, step } of this.#checkpointer.list()) {
-      try {
-        const state = loadCheckpoint(file, this.#parts())
-        this.#stepper.step = state.step
-        if (state.lossScale) this.#stepper.scaler?.restore(state.lossScale)
-        this.#validator.restore(state.validation)
-        this.#task.restore(state.task)
+  /** Takes up the newest checkpoint that is whole, the same in all processes. @returns whether there was one */
+  async #resume(): Promise<boolean> {
+    const { group, first } = this.#replicas
+    // What the first sees counts, should the others' view of the folder lag behind.
+    if (first) group.store.set('checkpoints', JSON.stringify(this.#checkpointer.list()))
+    const found = JSON.parse(await group.store.get('checkpoints')) as CheckpointFile[]
+    for (const { file, step } of found) {
+      const fault = this.#load(file)
+      if (!this.#replicas.any(fault !== null)[0]) {
         this.run.log(`goes on from step ${step}`)
         return true
-      } catch (error) {
-        // A checkpoint that a crash or a disk has damaged is passed over for the one before it; another model's is the user's
-        // mistake.
-        if (!(error instanceof StarError)) throw error
-        if (error.code !== 'ERR_FILE')
-          throw new StarError(
-            error.code,
-            `${file} does not belong to this configuration: ${error.message}; name another "runFolder", or remove this one`,
-          )
-        this.run.log(`passed over ${file}: ${error.message}`)
       }
+      this.run.log(`passed over ${file}: ${fault?.message ?? 'another process could not read it'}`)
     }
     return false
+  }
+
+  /** Takes up a checkpoint. @returns why it could not be read; null when it could */
+  #load(file: string): StarError | null {
+    try {
+      const state = loadCheckpoint(file, this.#parts())
+      this.#stepper.step = state.step
+      if (state.lossScale) this.#stepper.scaler?.restore(state.lossScale)
+      this.#validator.restore(state.validation)
+      this.#task.restore(state.task)
+      return null
+    } catch (error) {
+      // A checkpoint that a crash or a disk has damaged is passed over for the one before it; another model's is the user's
+      // mistake.
+      if (!(error instanceof StarError)) throw error
+      if (error.code === 'ERR_FILE') return error
+      throw new StarError(
+        error.code,
+        `${file} does not belong to this configuration: ${error.message}; name another "runFolder", or remove this one`,
+      )
+    }
   }
 
   /** Writes a checkpoint of the current step; resolves with its file when it is on the disk. */
@@ -175,7 +212,9 @@ export class Trainer implements AsyncIterable<TrainStep> {
       validation: this.#validator.state(),
     }
     const best = this.config.work.keepBest ? (this.#validator.best?.step ?? null) : null
-    await this.#checkpointer.save(this.step, checkpointContent(this.#parts(), state, this.config), best)
+    const { rank, size: count } = this.#replicas.group
+    const content = checkpointContent(this.#parts(), state, this.config, { rank, count })
+    await this.#checkpointer.save(this.step, content, best)
   }
 
   /** Held-out figures with the averaged weights (the trained ones when no average is kept). */
@@ -183,17 +222,32 @@ export class Trainer implements AsyncIterable<TrainStep> {
     return this.#stepper.withAverage(async () => (await this.#task.validate?.()) ?? {})
   }
 
-  /** Writes the model for use into the run's `model` folder and returns it. */
+  /** Writes the model for use into the run's `model` folder and returns it; called in all processes of the run. */
   async export(): Promise<string> {
     const folder = this.run.file('model')
-    await this.#task.exportTo(folder, this.#stepper)
+    if (this.#stepper.weights.sharded) {
+      const file = await this.save()
+      if (this.#replicas.first) await this.#exportFrom(file, folder)
+    } else if (this.#replicas.first) await this.#task.exportTo(folder, this.#stepper)
     return folder
+  }
+
+  /** No process has all weights of a sharded run, so they come from a checkpoint. */
+  async #exportFrom(file: string, folder: string): Promise<void> {
+    const weights = scope(() => checkpointWeights(file).map(({ name, tensor }) => ({ name, tensor: keep(tensor) })))
+    try {
+      await this.#task.exportTo(folder, { namedTensors: () => weights })
+    } finally {
+      for (const { tensor } of weights) tensor.dispose()
+    }
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TrainStep> {
     try {
       while (!this.done) {
-        if (this.signal?.aborted) {
+        const [stop, save] = this.#replicas.any(this.signal?.aborted ?? false, this.#saveAsked)
+        this.#saveAsked = save
+        if (stop) {
           await this.save()
           this.run.log(`stopped at step ${this.step}; the same command goes on from here`)
           return
@@ -205,7 +259,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
         await nextTurn()
       }
       // The process may have ended between the last checkpoint and the export.
-      if (!existsSync(this.run.file('model', 'model.json'))) await this.export()
+      if (this.#replicas.any(this.#replicas.first && !existsSync(this.run.file('model', 'model.json')))[0])
+        await this.export()
     } catch (error) {
       this.#logEnd(error)
       throw error
@@ -224,7 +279,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
   async #runStep(): Promise<TrainStep> {
     const begun = performance.now()
     const result = await this.#stepper.run()
-    const samplesPerSecond = (1000 * result.ids.length) / (performance.now() - begun)
+    const samples = result.ids.length * this.#replicas.count
+    const samplesPerSecond = (1000 * samples) / (performance.now() - begun)
     return { ...result, totalSteps: this.totalSteps, loss: result.metrics.loss, samplesPerSecond }
   }
 
@@ -234,7 +290,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
     const { step, epoch } = result
     const last = this.done
     let save = this.#saveAsked || step % work.saveEvery === 0 || last
-    if (step % work.logEvery === 0 || last) this.#recorder.metrics(step, recorded(result))
+    if (step % work.logEvery === 0 || last) this.#recorder?.metrics(step, recorded(result))
     if (this.#validator.due(step, epoch, last)) {
       const held = await this.validate()
       const better = this.#validator.take(step, held)
@@ -242,13 +298,13 @@ export class Trainer implements AsyncIterable<TrainStep> {
       const named = Object.fromEntries(Object.entries(held).map(([name, value]) => [`val/${name}`, value]))
       Object.assign(result.metrics, named)
       if (Object.keys(held).length > 0) {
-        this.#recorder.metrics(step, named)
+        this.#recorder?.metrics(step, named)
         this.run.log(`step ${step}, held-out images: ${inWords(held)}${better ? ' (the best so far)' : ''}`)
       }
     }
     if (work.picturesEvery > 0 && (step % work.picturesEvery === 0 || last)) {
       const pictures = await this.#stepper.withAverage(() => this.#task.pictures(work.prompts))
-      this.#recorder.pictures(step, epoch, pictures)
+      this.#recorder?.pictures(step, epoch, pictures)
     }
     if (save) await this.#save()
     if (last) await this.export()
@@ -262,6 +318,16 @@ export class Trainer implements AsyncIterable<TrainStep> {
   [Symbol.dispose](): void {
     this.dispose()
   }
+}
+
+/** @throws ERR_CONFIG where the processes cannot get equal parts of every batch */
+function checkShares({ batchSize, accumulate }: RunConfig['optimizer'], processes: number): void {
+  if (batchSize % (processes * accumulate) === 0) return
+  throw new StarError(
+    'ERR_CONFIG',
+    `optimizer.batchSize is ${batchSize}, expected a multiple of ${processes * accumulate}: ${processes} processes take equal parts` +
+      (accumulate > 1 ? `, in ${accumulate} micro-batches each` : ''),
+  )
 }
 
 function openTask(config: RunConfig, run: RunFolder, context: TaskContext): Promise<Task> {

@@ -9,10 +9,12 @@
 #include <gloo/transport/tcp/device.h>
 
 #include <atomic>
+#include <cstring>
 
 #include "comm/queue.h"
 #include "comm/reduce.h"
 #include "comm/store_server.h"
+#include "core/backend.h"
 
 namespace star {
 
@@ -168,6 +170,10 @@ class GlooGroup final : public ProcessGroup {
 
  private:
   std::shared_ptr<Work> add(std::initializer_list<Tensor> tensors, std::function<void()> job) {
+    for (const Tensor& tensor : tensors)
+      if (std::strcmp(tensor.backend().name(), "cpu") != 0)
+        fail(ErrorCode::Device, "processes exchange tensors of the CPU, but one lies on %s: train with --device cpu",
+             tensor.backend().name());
     return queue_.add(tensors, [this, job = std::move(job)] {
       ++entered_;
       job();

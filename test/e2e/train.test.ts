@@ -75,12 +75,46 @@ t.test('training from the command line', async (t) => {
     await refused(good, /describes the training of a tokenizer: run "star train-tokenizer /, 'train')
     await refused({ ...good, data: { packs: [join(root, 'nothing')], resolution: 16 } }, /nothing/)
     t.notOk(existsSync(join(root, 'never', 'checkpoints')))
-    const several = await star(['launch', '--nproc-per-node', '2', 'train-tokenizer', writeConfig('several', good)])
+    const several = await star(['launch', '--nproc-per-node', '3', 'train-tokenizer', writeConfig('several', good)])
     t.equal(several.code, 2)
-    t.match(several.stderr, /error: rank [01] on .* failed \(exit code 2\): error: WORLD_SIZE is 2, but one training/)
+    t.match(
+      several.stderr,
+      /error: rank [012] on .* failed \(exit code 2\): error: optimizer\.batchSize is 4, expected a multiple of 3/,
+    )
     const missing = await star(['train', join(root, 'nothing.json')])
     t.equal(missing.code, 2)
     t.match(missing.stderr, /^error: .*nothing\.json cannot be read: there is no such file[^\n]*\n$/)
+  })
+
+  await t.test('star launch trains on two processes, and one goes on from what they saved', async (t) => {
+    const run = join(root, 'two')
+    const config = writeConfig('two', tinyTokenizerRun(run, pack, 4))
+    const command = [
+      'train-tokenizer',
+      config,
+      '--device',
+      'cpu',
+      '--set',
+      'work.saveEvery=2',
+      '--set',
+      'optimizer.shard=true',
+    ]
+    const two = await star(['launch', '--nproc-per-node', '2', ...command])
+    t.equal(two.code, 0, two.stderr)
+    const lines = readFileSync(join(run, 'metrics.jsonl'), 'utf8').trim().split('\n')
+    t.strictSame(
+      lines
+        .map((line) => JSON.parse(line) as { step: number; loss?: number })
+        .flatMap(({ step, loss }) => (loss ? step : [])),
+      [1, 2, 3, 4],
+      'each step is recorded once',
+    )
+    t.match(JSON.parse(readFileSync(join(run, 'run.json'), 'utf8')), { processes: 2 })
+    t.ok(existsSync(join(run, 'checkpoints', 'step-4.shard-1.safetensors')))
+    const longer = await star([...command, '--set', 'optimizer.steps=5'])
+    t.equal(longer.code, 0, longer.stderr)
+    t.match(longer.stderr, /going on from step 4/)
+    t.ok(existsSync(join(run, 'model', 'tokenizer.safetensors')))
   })
 
   await t.test('a disk that is full when a checkpoint is due', { skip: smallDiskMissing() }, async (t) => {

@@ -62,6 +62,7 @@ const common = (batchSize: number, epochs: number, learningRate: number, resolut
     weightDecayEnd: 0.05,
     clip: 2,
     ema: 0,
+    shard: false,
   },
   precision: 'f32',
   work: { saveEvery: 500, keep: 2, keepBest: true, validateEpochs: 1, picturesEvery: 500, prompts: [] },

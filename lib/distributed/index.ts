@@ -1,0 +1,4 @@
+export { type DistributedEnvironment, readEnvironment } from './environment.js'
+export { type BucketTrace, broadcastTensors, GradientExchange } from './gradient-exchange.js'
+export { ParameterShards } from './parameter-shards.js'
+export { type ConnectOptions, ProcessGroup } from './process-group.js'
