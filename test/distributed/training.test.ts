@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { type Trained, trainedWeights } from '../support/rank-training.js'
-import { runRanks } from '../support/ranks.js'
+import { endsOf, runRanks, startRanks } from '../support/ranks.js'
 import { runSteps, tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../support/tiny-run.js'
 
 const programs = new URL('../support/rank-training.js', import.meta.url)
@@ -79,3 +79,61 @@ for (const [name, size, changes] of [
     const most = weightDifference(name, 'alone')
     t.ok(most <= 1e-6, `weights differ by ${most}`)
   })
+
+t.test('a training goes on with another number of processes', async (t) => {
+  for (const [shard, numbers] of [
+    [false, [2, 1, 4]],
+    [true, [2, 4, 1, 2]],
+  ] as const) {
+    const name = `on ${numbers.join(', ')}${shard ? ', sharded' : ''}`
+    const config = configOf(name, { optimizer: { shard }, work: { saveEvery: 4 } })
+    const parts: Trained[][] = []
+    for (const [i, size] of numbers.entries()) {
+      const last = i === numbers.length - 1
+      // A signal that one rank alone has got ends all of them, with a checkpoint.
+      parts.push(await trainOn(size, config, last ? {} : { stop: { rank: size - 1, after: 7 } }))
+    }
+    t.strictSame(parts.flatMap(samplesOf), alone.ids, `${name}: every sample of every step, once`)
+    t.ok(
+      difference(
+        parts.flatMap(([{ losses }]) => losses),
+        alone.losses,
+      ) <= 1e-5,
+      `${name}: losses`,
+    )
+    const most = weightDifference(name, 'alone')
+    t.ok(most <= 1e-6, `${name}: weights differ by ${most}`)
+  }
+})
+
+t.test('in 16 bits, with masters in pieces and averages', async (t) => {
+  for (const precision of ['bf16', 'f16']) {
+    const changes = { precision, steps: 20 }
+    const [whole] = await trainOn(2, configOf(`${precision} whole`, changes))
+    const [sharded] = await trainOn(2, configOf(`${precision} sharded`, { ...changes, optimizer: { shard: true } }))
+    t.ok(difference(whole.losses, sharded.losses) <= 1e-5, `${precision}: losses`)
+    t.ok(weightDifference(`${precision} whole`, `${precision} sharded`) <= 1e-6, `${precision}: averaged weights`)
+  }
+})
+
+t.test('a tokenizer trains on two processes as on one', async (t) => {
+  // A rounding error that moves a vector to another entry of the codebook is no small one any more, so the way is short.
+  const changes = { kind: 'tokenizer', steps: 10 } as const
+  const [one] = await trainOn(1, configOf('one tokenizer', changes))
+  const two = await trainOn(2, configOf('tokenizer of two', { ...changes, optimizer: { shard: true } }))
+  t.strictSame(samplesOf(two), one.ids)
+  // Not the weights: one whose gradient is zero but for rounding (a bias in front of a normalisation) takes steps as long as
+  // the others in any direction, and changes nothing.
+  t.ok(difference(two[0].losses, one.losses) <= 1e-5)
+})
+
+t.test('processes with different configurations do not begin', async (t) => {
+  const config = configOf('never')
+  const ranks = await startRanks<Trained>(t, programs, 'train', {
+    size: 2,
+    input: { config },
+    env: (rank): Record<string, string> => (rank === 1 ? { STAR_TEST_SEED: '4' } : {}),
+  })
+  for (const { error } of await endsOf(ranks, 60))
+    t.match(error, { code: 'ERR_CONFIG', message: /different configurations/ })
+})

@@ -24,7 +24,10 @@ export interface Trained {
 export const train: RankFunction<TrainingInput, Trained> = async (env, { config, stop }) => {
   const group = await ProcessGroup.connect(env, { timeoutSeconds: 60 })
   try {
-    const steps = await runSteps(config, stop?.rank === group.rank ? stop.after : undefined, { group })
+    // What this rank alone is told.
+    const seed = process.env.STAR_TEST_SEED
+    const own = seed === undefined ? config : { ...config, seed: Number(seed) }
+    const steps = await runSteps(own, stop?.rank === group.rank ? stop.after : undefined, { group })
     return {
       losses: steps.map(({ loss }) => loss),
       gradNorms: steps.map(({ gradNorm }) => gradNorm),
