@@ -79,7 +79,6 @@ export class Trainer implements AsyncIterable<TrainStep> {
     const { config: parsed, notices } =
       typeof config === 'string' ? readRunConfig(config) : resolveRunConfig(config, 'the configuration')
     const group = options.group ?? ProcessGroup.single()
-    checkShares(parsed.optimizer, group.size)
     const run = new RunFolder(parsed.runFolder, group.rank === 0)
     const asked = options.device ?? 'cpu'
     const device = resolveDevice(asked)
@@ -318,16 +317,6 @@ export class Trainer implements AsyncIterable<TrainStep> {
   [Symbol.dispose](): void {
     this.dispose()
   }
-}
-
-/** @throws ERR_CONFIG where the processes cannot get equal parts of every batch */
-function checkShares({ batchSize, accumulate }: RunConfig['optimizer'], processes: number): void {
-  if (batchSize % (processes * accumulate) === 0) return
-  throw new StarError(
-    'ERR_CONFIG',
-    `optimizer.batchSize is ${batchSize}, expected a multiple of ${processes * accumulate}: ${processes} processes take equal parts` +
-      (accumulate > 1 ? `, in ${accumulate} micro-batches each` : ''),
-  )
 }
 
 function openTask(config: RunConfig, run: RunFolder, context: TaskContext): Promise<Task> {
