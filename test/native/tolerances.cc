@@ -1,6 +1,6 @@
 // How close every op must come to float64. In f32, where orders of additions and a device's exp and log differ, the limit is
-// at most about five times the largest error that the tests of the op show on the CPU and simt backends. In f16 and bf16 it is about
-// twice: there the rounding of the result, by 2^-11 and 2^-8 of it at most, hides everything else.
+// at most about five times the largest error that the tests of the op show on the CPU and simt backends. In f16 and bf16 it is
+// about twice: there the rounding of the result, by 2^-11 and 2^-8 of it at most, hides everything else.
 #include <cstring>
 #include <stdexcept>
 #include <string>
