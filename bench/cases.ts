@@ -23,6 +23,8 @@ export interface StarCase extends ModelShape {
   /** Real tokens of each prompt of the batch [prompts…, ""…]. */
   textLengths: number[]
   sampling?: { cfg: number; topK: number; topP: number }
+  /** Scale index from which on a sampler head fixes the tokens in steps. */
+  stableFrom?: number
 }
 
 /** A text encoder's states of a batch of prompts. */
@@ -62,13 +64,14 @@ const published: ModelShape = {
   channelMultipliers: [1, 1, 2, 2, 4],
 }
 
-function cases(title: string, shape: ModelShape, batch: number): StarCase[] {
+function cases(title: string, shape: ModelShape, batch: number, stableFrom: number): StarCase[] {
   const lengths = Array.from({ length: batch }, (_, i) => shape.textTokens - ((7 * i) % (shape.textTokens - 2)))
   const sampling = { cfg: 4, topK: 600, topP: 0.8 }
   return [
     { ...shape, name: `${title}.forward`, kind: 'forward', batch, textLengths: lengths },
     { ...shape, name: `${title}.train`, kind: 'train', batch, textLengths: lengths },
     { ...shape, name: `${title}.generate`, kind: 'generate', batch: 1, textLengths: [20, 2], sampling },
+    { ...shape, name: `${title}.stable`, kind: 'generate', batch: 1, textLengths: [20, 2], sampling, stableFrom },
   ]
 }
 
@@ -100,8 +103,8 @@ const t5: T5Config = {
 }
 
 export const benchCases: readonly BenchCase[] = [
-  ...cases('d6-384', small, 32),
-  ...cases('d16-256', published, 1),
+  ...cases('d6-384', small, 32, 3),
+  ...cases('d16-256', published, 1, 9),
   { name: 'clip.text', kind: 'text', batch: 2, textTokens: 77, textLengths: [77, 20], config: clip },
   { name: 't5-xl-4.text', kind: 'text', batch: 2, textTokens: 120, textLengths: [120, 30], config: t5 },
 ]

@@ -1,5 +1,5 @@
 /** Our side of the benchmark: builds a case by rule, runs it, and keeps what it gives. */
-import { StarTransformer, tokenLoss } from '../lib/models/star/index.js'
+import { SamplerHead, StarTransformer, tokenLoss } from '../lib/models/star/index.js'
 import { Tokenizer } from '../lib/models/tokenizer/index.js'
 import { native } from '../lib/native/index.js'
 import { AdamW, noWeightDecay } from '../lib/optim/index.js'
@@ -48,16 +48,17 @@ class OurStarCase implements OurCase {
   readonly #tokenizer: Tokenizer | null = null
   readonly #input: Tensor | null = null
   readonly #texts: Text[]
-  readonly #uniforms: Tensor[] = []
+  readonly #head: SamplerHead | null = null
+  /** Of draws and of random orders, in the order of their use. */
+  readonly #noise: { draws: Tensor[]; orders: Tensor[] } = { draws: [], orders: [] }
   readonly #train: TrainState | null = null
 
   constructor(bench: StarCase) {
     this.#case = bench
     const { depth, width, patchNums, vocabSize, latentChannels, textWidth, kind, batch } = bench
     const length = patchNums.reduce((n, p) => n + p * p, 0)
-    this.#star = new StarTransformer({
-      ...{ depth, width, heads: width / 64, patchNums, vocabSize, latentChannels, textWidth, dropPath: 0 },
-    })
+    const config = { depth, width, heads: width / 64, patchNums, vocabSize, latentChannels, textWidth, dropPath: 0 }
+    this.#star = new StarTransformer(config)
     for (const { name, tensor } of this.#star.namedTensors()) fillByRule(name, tensor)
     const groups = kind === 'generate' ? 2 : 1
     this.#texts = texts(bench, groups)
@@ -69,7 +70,18 @@ class OurStarCase implements OurCase {
       )
       for (const { name, tensor } of this.#tokenizer.namedTensors())
         if (!/^(encoder|quant_conv)\./.test(name)) fillByRule(name, tensor)
-      this.#uniforms = patchNums.map((p, k) => Tensor.from(uniform(`draw:${k}`, batch * p * p), [batch * p * p]))
+      const { stableFrom = patchNums.length } = bench
+      const stable = patchNums.slice(stableFrom)
+      if (stable.length > 0) {
+        this.#head = new SamplerHead(config)
+        for (const { name, tensor } of this.#head.namedTensors()) fillByRule(name, tensor)
+      }
+      const draws = [...patchNums.slice(0, stableFrom), ...stable.flatMap((p) => new Array<number>(8).fill(p))]
+      const orders = stable.flatMap((p) => new Array<number>(5).fill(p))
+      this.#noise = {
+        draws: draws.map((p, i) => Tensor.from(uniform(`draw:${i}`, batch * p * p), [batch * p * p])),
+        orders: orders.map((p, i) => Tensor.from(uniform(`order:${i}`, batch * p * p), [batch, p * p])),
+      }
       return
     }
     this.#input = signedTensor('input', [batch, length - 1, latentChannels])
@@ -94,11 +106,13 @@ class OurStarCase implements OurCase {
     clearTape()
     this.#star.dispose()
     this.#tokenizer?.dispose()
+    this.#head?.dispose()
     this.#train?.optimizer.dispose()
     const owned = [
       this.#input,
       this.#train?.targets,
-      ...this.#uniforms,
+      ...this.#noise.draws,
+      ...this.#noise.orders,
       ...this.#texts.flatMap((t) => Object.values(t)),
     ]
     for (const tensor of owned) tensor?.dispose()
@@ -127,15 +141,22 @@ class OurStarCase implements OurCase {
   async #generate(): Promise<Outputs> {
     const [text, empty] = this.#texts
     const tokens: number[] = []
-    let call = 0
+    const calls = { draw: 0, order: 0 }
+    const { draws, orders } = this.#noise
+    const { sampling, stableFrom } = this.#case
     const unused = (): never => {
-      throw new Error('bench: plain sampling takes no other noise')
+      throw new Error('bench: drawn tokens take no Gumbel noise')
     }
     const fHat = await generate({
       transformer: this.#star,
       quantizer: this.#tokenizer!.quantizer,
-      ...{ text, empty, settings: this.#case.sampling },
-      noise: { draw: () => this.#uniforms[call++].detach(), order: unused, gumbel: unused },
+      samplerHead: this.#head,
+      ...{ text, empty, settings: { ...sampling, ...(stableFrom !== undefined && { stableFrom }) } },
+      noise: {
+        draw: () => draws[calls.draw++].detach(),
+        order: () => orders[calls.order++].detach(),
+        gumbel: unused,
+      },
       onScale: (event) => {
         tokens.push(...event.tokens!.ints())
       },

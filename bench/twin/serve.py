@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from rule import fill, signed, uniform
+from stable import RANDOM_STEPS, STEPS, SamplerHead, Stable
 from star import Star, generate
 from text import MODELS
 from vqvae import Tokenizer
@@ -94,7 +95,13 @@ class Case(Timed):
             self.tokenizer = Tokenizer(case["baseChannels"], vocab, z, len(self.sizes), case["channelMultipliers"])
             fill(self.tokenizer, PREFIX, ranges)
             self.tokenizer.to(memory_format=torch.channels_last)
-            self.uniforms = [uniform(f"{PREFIX}draw:{k}", (self.batch, p * p)) for k, p in enumerate(self.sizes)]
+            self.stable = None
+            first = case.get("stableFrom", len(self.sizes))
+            self.uniforms = self.noise("draw", [p for k, p in enumerate(self.sizes) for _ in range(STEPS if k >= first else 1)])
+            if first < len(self.sizes):
+                head = SamplerHead(self.sizes, case["width"], vocab, z, width)
+                fill(head, PREFIX, ranges)
+                self.stable = Stable(head, first, self.noise("order", [p for p in self.sizes[first:] for _ in range(RANDOM_STEPS)]))
             return
         self.inputs = signed(PREFIX + "input", (self.batch, length - 1, z))
         if self.kind == "train":
@@ -102,6 +109,9 @@ class Case(Timed):
             self.named = list(self.star.named_parameters())
             groups = [{"params": [p for n, p in self.named if decays(n, p) == on], "weight_decay": 0.05 * on} for on in (True, False)]
             self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95), eps=1e-8, fused=True)
+
+    def noise(self, kind, sides):
+        return [uniform(f"{PREFIX}{kind}:{i}", (self.batch, p * p)) for i, p in enumerate(sides)]
 
     def logits(self):
         return self.star(self.inputs, self.text, self.pooled, self.mask)
@@ -125,7 +135,8 @@ class Case(Timed):
         if self.kind == "train":
             return self.step()
         s = self.sampling
-        f_hat, tokens = generate(self.star, self.tokenizer.quantize, self.text, self.pooled, self.mask, self.uniforms, s["cfg"], s["topK"], s["topP"])
+        stable = self.stable.start() if self.stable else None
+        f_hat, tokens = generate(self.star, self.tokenizer.quantize, self.text, self.pooled, self.mask, self.uniforms, s["cfg"], s["topK"], s["topP"], stable)
         image = self.tokenizer.decode(f_hat.to(memory_format=torch.channels_last))
         return {"tokens": tokens.to(torch.int32), "image": image.permute(0, 2, 3, 1)}
 

@@ -136,7 +136,7 @@ class Star(nn.Module):
         return self.head(x)
 
 
-def draw(logits, uniform, top_k, top_p):
+def draw(logits, uniform, top_k, top_p, with_probability=False):
     """One token a row of (…, V) logits, by the inverse of the cumulative sum in index order."""
     if 0 < top_k < logits.shape[-1]:
         logits = logits.masked_fill(logits < logits.topk(top_k, sorted=False).values.amin(-1, keepdim=True), -math.inf)
@@ -145,13 +145,18 @@ def draw(logits, uniform, top_k, top_p):
         drop = ordered.softmax(-1).cumsum(-1) <= 1 - top_p
         drop[..., -1] = False
         logits = logits.masked_fill(drop.scatter(-1, index, drop), -math.inf)
-    total = logits.softmax(-1).double().cumsum(-1)
-    return (total <= uniform[..., None].double() * total[..., -1:]).sum(-1)
+    shares = logits.softmax(-1)
+    total = shares.double().cumsum(-1)
+    tokens = (total <= uniform[..., None].double() * total[..., -1:]).sum(-1)
+    if not with_probability:
+        return tokens
+    return tokens, shares.gather(-1, tokens[..., None])[..., 0]
 
 
 @torch.inference_mode()
-def generate(star, quantizer, text, pooled, text_mask, uniforms, cfg=4.0, top_k=600, top_p=0.8):
-    """text, pooled, text_mask hold [prompts…, ""…]; uniforms[k] is (B, p_k²). Returns the sum of residuals and the tokens."""
+def generate(star, quantizer, text, pooled, text_mask, uniforms, cfg=4.0, top_k=600, top_p=0.8, stable=None):
+    """text, pooled, text_mask hold [prompts…, ""…]; uniforms are the draws' in order, (B, p²) each. With `stable`, a
+    Stable of stable.py, it makes the tokens of the scales from its first on. Returns the sum of residuals and the tokens."""
     batch = text.shape[0] // 2
     heads, length, side = star.width // HEAD, star.level.numel(), star.sizes[-1]
     caches = [torch.empty(2, 2 * batch, heads, length, HEAD) for _ in star.blocks]
@@ -159,7 +164,7 @@ def generate(star, quantizer, text, pooled, text_mask, uniforms, cfg=4.0, top_k=
     mask = text_mask[:, None, None]
     f_hat = torch.zeros(batch, quantizer.channels, side, side)
     x = star.start(pooled)
-    begin, tokens = 0, []
+    begin, tokens, uniforms = 0, [], iter(uniforms)
     for k, p in enumerate(star.sizes):
         end = begin + p * p
         x = x + star.lvl_embed(star.level[begin:end])
@@ -167,7 +172,11 @@ def generate(star, quantizer, text, pooled, text_mask, uniforms, cfg=4.0, top_k=
             x = block(x, key, mask, star.rope[begin:end], None, cache, begin)
         cond, uncond = star.head(x).chunk(2)
         t = cfg * k / (len(star.sizes) - 1)
-        tokens.append(draw((1 + t) * cond - t * uncond, uniforms[k], top_k, top_p))
+        guided = (1 + t) * cond - t * uncond
+        if stable and k >= stable.first:
+            tokens.append(stable.tokens(quantizer.embedding.weight, x, pooled, guided, k, uniforms, cfg, top_k, top_p))
+        else:
+            tokens.append(draw(guided, next(uniforms), top_k, top_p))
         f_hat = f_hat + quantizer.residual(tokens[-1], k, p, side)
         begin = end
         if k + 1 < len(star.sizes):
