@@ -82,8 +82,9 @@ class SamplerTask implements Task<TokenSamples, Part> {
     })
   }
 
-  pictures(prompts: readonly string[]): Promise<RecordedSample[]> {
+  async pictures(given: readonly string[]): Promise<RecordedSample[]> {
     const { tokenizer, text, device } = this.data
+    const prompts = given.length > 0 ? given : await this.data.heldOutCaptions()
     const settings = { ...this.source.sampling, stableFrom: this.config.stableFrom }
     return drawPrompts({ tokenizer, transformer: this.#base, samplerHead: this.model, text, device, prompts, settings })
   }

@@ -57,7 +57,7 @@ export interface Task<B extends Batch = Batch, Part = unknown> {
   afterStep?(step: number): void
   /** Loss and quality on held-out data with the weights in place. */
   validate?(): Promise<Metrics>
-  /** Sample pictures with the weights in place: of these prompts, or, of a tokenizer, of held-out images. */
+  /** Sample pictures with the weights in place: of these prompts, of held-out captions where there are none, or, of a tokenizer, of held-out images. */
   pictures(prompts: readonly string[]): Promise<RecordedSample[]>
   /**
    * Everything besides weights that a resumed run needs, the place in the data included, as JSON: the same on every process.

@@ -17,6 +17,7 @@ import { TokenMaps } from './token-maps.js'
 /** Prompts longer than this may be dropped for guidance, as in the published program. */
 const droppableLength = 20
 const validationBatch = 32
+const shownCaptions = 4
 /** Numbers that `next` draws for a sample: which caption, and whether it is dropped. */
 const drawsPerSample = 2
 
@@ -176,6 +177,14 @@ export class TokenData {
     })
     const input = this.tokenizer.quantizer.transformerInput(maps) // (B, L − p₁², Z)
     return { maps, targets, input, text: this.text.batch(captions, device) }
+  }
+
+  /** Captions of the first held-out images, what sample pictures show where no prompts are given; [] without such images. */
+  async heldOutCaptions(): Promise<string[]> {
+    const { heldOut } = this.loaders
+    if (!heldOut) return []
+    for await (const { samples } of heldOut.pass(shownCaptions)) return samples.map(({ captions }) => captions[0])
+    return []
   }
 
   /** Mean over the held-out images, each with its first caption, of what `measure` finds in a batch; {} without such images. */

@@ -158,14 +158,21 @@ export class Trainer implements AsyncIterable<TrainStep> {
     // What the first sees counts, should the others' view of the folder lag behind.
     if (first) group.store.set('checkpoints', JSON.stringify(this.#checkpointer.list()))
     const found = JSON.parse(await group.store.get('checkpoints')) as CheckpointFile[]
+    const faults: string[] = []
     for (const { file, step } of found) {
       const fault = this.#load(file)
       if (!this.#replicas.any(fault !== null)[0]) {
         this.run.log(`goes on from step ${step}`)
         return true
       }
-      this.run.log(`passed over ${file}: ${fault?.message ?? 'another process could not read it'}`)
+      faults.push(fault?.message ?? `${file} could not be read by another process`)
+      this.run.log(`passed over ${file}: ${faults.at(-1)}`)
     }
+    if (faults.length > 0)
+      throw new StarError(
+        'ERR_FILE',
+        `no checkpoint of ${this.run.path} is whole (${faults.join('; ')}): remove its folder "checkpoints" to start anew, or name another "runFolder"`,
+      )
     return false
   }
 

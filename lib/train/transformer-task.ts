@@ -86,7 +86,8 @@ class TransformerTask implements Task<TokenSamples, Part> {
     const stage = this.#stage(step)
     const weights = stage.finest < ranges.length - 1 ? this.#weights(targets.dim(1), ranges, stage) : undefined
     const loss = tokenLoss(logits, targets, { labelSmoothing, weights })
-    const metrics = flatMetrics(tokenMetrics(logits, targets, ranges))
+    const figures = tokenMetrics(logits, targets, ranges)
+    const metrics = { ...flatMetrics(figures), usage: figures.usage }
     backward(loss)
     return {
       loss: loss.item(),
@@ -122,9 +123,10 @@ class TransformerTask implements Task<TokenSamples, Part> {
     return new Float32Array(count).fill(each).fill(each * weight, begin, end)
   }
 
-  pictures(prompts: readonly string[]): Promise<RecordedSample[]> {
+  async pictures(given: readonly string[]): Promise<RecordedSample[]> {
     const { tokenizer, text, device } = this.data
     const settings = this.config.sampling ?? {}
+    const prompts = given.length > 0 ? given : await this.data.heldOutCaptions()
     return drawPrompts({ tokenizer, transformer: this.model, text, device, prompts, settings })
   }
 

@@ -23,6 +23,8 @@ export interface ScaleMetrics {
 export interface TokenMetrics extends ScaleMetrics {
   /** Of each scale; null where none of its tokens was computed. */
   perScale: (ScaleMetrics | null)[]
+  /** Percent of the codebook that is the most probable token somewhere. */
+  usage: number
 }
 
 export interface ObjectiveOptions {
@@ -95,14 +97,16 @@ export function samplerLoss(logits: Tensor, targets: Tensor, known: Float32Array
 }
 
 /**
- * Loss without label smoothing and accuracy, over all tokens and of each scale. Reads results back to the host.
+ * Loss without label smoothing, accuracy and use of the codebook, over all tokens and of each scale. Reads results back to the host.
  * @param levels where the tokens of each scale lie among the n of logits and targets
  */
 export function tokenMetrics(logits: Tensor, targets: Tensor, levels: readonly Level[]): TokenMetrics {
   return noGrad(() =>
     scope(() => {
       const { losses, predictions } = crossEntropy(...rows(logits, targets))
-      return summarise(losses.floats(), predictions.ints(), targets.ints(), targets.dim(1), levels)
+      const predicted = predictions.ints()
+      const usage = (100 * new Set(predicted).size) / logits.dim(2)
+      return { ...summarise(losses.floats(), predicted, targets.ints(), targets.dim(1), levels), usage }
     }),
   )
 }
@@ -113,7 +117,7 @@ function summarise(
   targets: Int32Array,
   length: number,
   levels: readonly Level[],
-): TokenMetrics {
+): Omit<TokenMetrics, 'usage'> {
   const batch = losses.length / length
   const sums = levels.map(({ begin, end }) => {
     const sum = { loss: 0, right: 0, count: batch * (end - begin) }

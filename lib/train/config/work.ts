@@ -18,7 +18,9 @@ const keys = z.strictObject({
   prompts: z
     .array(z.string().min(1))
     .default([])
-    .describe('what the sample pictures show; a tokenizer shows held-out images instead'),
+    .describe(
+      'what the sample pictures show; default: captions of four held-out images; a tokenizer shows held-out images',
+    ),
 })
 
 export const workSchema = keys.superRefine(({ logEvery, logsPerEpoch, validateEvery, validateEpochs }, context) => {

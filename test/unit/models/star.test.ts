@@ -225,6 +225,8 @@ t.test('metrics count right answers by scale', async (t) => {
       [100, 50, 0],
     )
     t.ok(Math.abs(metrics.accuracy - 300 / tinyLength) < 1e-9)
+    const predicted = [...targets.ints()].map((v, i) => (i < 3 ? v : (v + 1) % tinySizes.vocabSize))
+    t.equal(metrics.usage, (100 * new Set(predicted).size) / tinySizes.vocabSize)
     const lse = Math.log(Math.exp(5) + tinySizes.vocabSize - 1)
     t.ok(Math.abs((metrics.perScale[2]?.loss ?? 0) - lse) < 1e-5)
     t.ok(Math.abs(metrics.loss - (lse - (5 * 3) / tinyLength)) < 1e-5)

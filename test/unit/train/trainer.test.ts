@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import t from 'tap'
 import { convertWeights, readModelConfig } from '../../../lib/checkpoint/index.js'
@@ -164,6 +164,31 @@ t.test('training', async (t) => {
     const rest = await runSteps(config)
     t.equal(rest[0].step, 5)
     t.match(readFileSync(join(folder, 'damaged', 'log.txt'), 'utf8'), /passed over .*step-5/)
+  })
+
+  await t.test('without prompts the sample pictures are of held-out captions', async (t) => {
+    await runSteps(tinyTransformerRun(join(folder, 'captions'), pack, join(tokenizerRun, 'model'), 1))
+    const [set, ...more] = readdirSync(join(folder, 'captions', 'val_imgs'))
+    t.equal(more.length, 0)
+    t.strictSame(
+      readdirSync(join(folder, 'captions', 'val_imgs', set)).filter((name) => !name.endsWith('.scales.png')),
+      ['a black circle on white paper.png', 'a black square on white paper.png'],
+    )
+  })
+
+  await t.test('a run none of whose checkpoints is whole does not start anew by itself', async (t) => {
+    const config = { ...tinyTokenizerRun(join(folder, 'lost'), pack, 4), work: { logEvery: 1, saveEvery: 1, keep: 2 } }
+    await runSteps(config, 2)
+    const checkpoints = join(folder, 'lost', 'checkpoints')
+    const files = readdirSync(checkpoints)
+    t.ok(files.length >= 2)
+    for (const name of files)
+      writeFileSync(join(checkpoints, name), readFileSync(join(checkpoints, name)).subarray(0, 1000))
+    await t.rejects(runSteps(config), {
+      code: 'ERR_FILE',
+      message: /no checkpoint of .*lost is whole \(.*step-2.*step-1.*\): remove its folder "checkpoints"/,
+    })
+    t.strictSame(readdirSync(checkpoints), files, 'nothing is removed')
   })
 
   await t.test('steps leak no memory', async (t) => {
