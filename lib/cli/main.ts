@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { followLauncher } from '../distributed/launcher/worker-guard.js'
 import { StarError } from '../native/error.js'
+import { addCheckpointCommands } from './ckpt.js'
 import { addConfigCommand } from './config.js'
 import { addConvertCommand } from './convert.js'
 import { addDataCommand } from './data.js'
@@ -50,6 +51,7 @@ Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error co
   addConfigCommand(star)
   addPlanCommand(star)
   addLaunchCommand(star)
+  addCheckpointCommands(star)
   addWatchCommands(star)
   addDataCommand(star)
   addPackCommand(star)

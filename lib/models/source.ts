@@ -256,6 +256,11 @@ export function openPart(nameOrPath: string, part: 'transformer' | 'sampler-head
   using whole = openWeights(nameOrPath)
   const { metadata } = whole
   const ofRun = metadata.format === checkpointFormat
+  if (ofRun && metadata.shards !== undefined)
+    throw new StarError(
+      'ERR_FILE',
+      `${nameOrPath} holds a part of its weights, as those of every sharded run: make a model of it first (star ckpt export)`,
+    )
   const key = ofRun ? 'model' : dictionaryOf(whole, marks[part], 'trainer.var_wo_ddp')
   if (key === undefined || !whole.names.includes(key === '' ? marks[part] : `${key}.${marks[part]}`))
     throw new StarError('ERR_FILE', `${nameOrPath} holds no weights of a ${part}: it has no ${marks[part]}`)

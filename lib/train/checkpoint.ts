@@ -40,11 +40,14 @@ function* prefixed(prefix: string, tensors: Iterable<[string, Tensor]>): Generat
   for (const [name, tensor] of tensors) yield [prefix + name, tensor]
 }
 
-/** All parts and the state, ready to be written: of a sharded run those of one process. */
+/**
+ * All parts and the state, ready to be written: of a sharded run those of one process.
+ * @param described the configurations of the run and of the model for use
+ */
 export function checkpointContent(
   parts: CheckpointParts,
   state: CheckpointState,
-  config: unknown,
+  described: { config: unknown; model: unknown },
   { rank, count }: Writer = { rank: 0, count: 1 },
 ): CheckpointContent {
   return {
@@ -57,7 +60,8 @@ export function checkpointContent(
       format: checkpointFormat,
       state: JSON.stringify(state),
       optimizer: JSON.stringify(parts.optimizer.state()),
-      config: JSON.stringify(config),
+      config: JSON.stringify(described.config),
+      model: JSON.stringify(described.model),
       ...(parts.model.sharded && {
         shards: String(count),
         shapes: JSON.stringify(
@@ -68,7 +72,7 @@ export function checkpointContent(
   }
 }
 
-interface CheckpointFiles {
+export interface CheckpointFiles {
   /** Of all files of the checkpoint. */
   tensors: Map<string, Tensor>
   metadata: Record<string, string>
@@ -141,7 +145,11 @@ export function loadCheckpoint(file: string, parts: CheckpointParts): Checkpoint
 
 /** The weights for use in a checkpoint, whole and in f32: the averaged ones where there are some. In the current scope. */
 export function checkpointWeights(file: string): { name: string; tensor: Tensor }[] {
-  const { tensors, metadata } = readCheckpoint(file)
+  return weightsOf(file, readCheckpoint(file))
+}
+
+/** The same of one that was read. */
+export function weightsOf(file: string, { tensors, metadata }: CheckpointFiles): { name: string; tensor: Tensor }[] {
   const shapes = JSON.parse(metadata.shapes ?? '{}') as Record<string, number[]>
   const part = (prefix: string): Stored =>
     new Stored(

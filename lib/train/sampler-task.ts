@@ -1,5 +1,5 @@
 /** Training of a sampler head on the features of a frozen transformer, as a masked model of each scale's tokens. */
-import { type NamedTensors, writeModelFolder } from '../checkpoint/index.js'
+import { type ModelFolderContent, type NamedTensors, writeModelFolder } from '../checkpoint/index.js'
 import { loadPart, type ModelSource } from '../models/source.js'
 import { SamplerHead, type StarConfig, StarTransformer, samplerLoss } from '../models/star/index.js'
 import { textEncoderReference } from '../models/text/load.js'
@@ -99,6 +99,17 @@ class SamplerTask implements Task<TokenSamples, Part> {
     this.data.restore(data)
   }
 
+  modelConfig(): ModelFolderContent['config'] {
+    return {
+      name: this.config.name,
+      tokenizer: this.data.tokenizer.config,
+      transformer: this.#base.config,
+      textEncoder: textEncoderReference(this.textEncoder),
+      sampling: { ...this.source.sampling, stableFrom: this.config.stableFrom },
+      startedFrom: this.config.start?.weights,
+    }
+  }
+
   exportTo(folder: string, weights: NamedTensors): void {
     // A base that was rounded to compute with is read again.
     const base =
@@ -106,14 +117,7 @@ class SamplerTask implements Task<TokenSamples, Part> {
     try {
       if (base !== this.#base) loadPart(this.source, 'transformer', base)
       writeModelFolder(folder, {
-        config: {
-          name: this.config.name,
-          tokenizer: this.data.tokenizer.config,
-          transformer: base.config,
-          textEncoder: textEncoderReference(this.textEncoder),
-          sampling: { ...this.source.sampling, stableFrom: this.config.stableFrom },
-          startedFrom: this.config.start?.weights,
-        },
+        config: this.modelConfig(),
         tokenizer: this.data.tokenizer,
         transformer: base,
         samplerHead: weights,

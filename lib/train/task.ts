@@ -1,5 +1,5 @@
 /** What the training loop asks of a kind of training; tokenizer and transformer implement it. */
-import type { NamedTensors } from '../checkpoint/index.js'
+import type { ModelFolderContent, NamedTensors } from '../checkpoint/index.js'
 import type { Module } from '../nn/index.js'
 import type { Tensor } from '../tensor/index.js'
 import type { TaskGroup } from './gather.js'
@@ -66,6 +66,8 @@ export interface Task<B extends Batch = Batch, Part = unknown> {
   state(): unknown
   /** Goes on from a state that any number of processes saved. */
   restore(state: unknown): void
+  /** What the model for use says of itself (its model.json). */
+  modelConfig(): ModelFolderContent['config']
   /** Writes the trained model for use. `weights`: those of `model` in f32, by its names. */
   exportTo(folder: string, weights: NamedTensors): void | Promise<void>
   dispose(): void

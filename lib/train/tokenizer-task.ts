@@ -1,5 +1,5 @@
 /** Training of the image tokenizer: reconstruction and quantizer loss, a codebook kept alive. */
-import { type NamedTensors, writeModelFolder } from '../checkpoint/index.js'
+import { type ModelFolderContent, type NamedTensors, writeModelFolder } from '../checkpoint/index.js'
 import { type LoadedSample, toTensor } from '../data/index.js'
 import { pixelsOf as bytesOf, psnr, scaleSides, Tokenizer, tokenizerObjective } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
@@ -186,8 +186,12 @@ class TokenizerTask implements Task<ImageBatch, Part> {
     this.#initialized = true
   }
 
+  modelConfig(): ModelFolderContent['config'] {
+    return { name: 'tokenizer', tokenizer: this.#config.model }
+  }
+
   exportTo(folder: string, weights: NamedTensors): void {
-    writeModelFolder(folder, { config: { name: 'tokenizer', tokenizer: this.#config.model }, tokenizer: weights })
+    writeModelFolder(folder, { config: this.modelConfig(), tokenizer: weights })
   }
 
   dispose(): void {

@@ -219,7 +219,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
     }
     const best = this.config.work.keepBest ? (this.#validator.best?.step ?? null) : null
     const { rank, size: count } = this.#replicas.group
-    const content = checkpointContent(this.#parts(), state, this.config, { rank, count })
+    const described = { config: this.config, model: this.#task.modelConfig() }
+    const content = checkpointContent(this.#parts(), state, described, { rank, count })
     await this.#checkpointer.save(this.step, content, best)
   }
 

@@ -1,5 +1,5 @@
 /** Training of the transformer on token maps that a frozen tokenizer made, by teacher forcing. */
-import { type NamedTensors, writeModelFolder } from '../checkpoint/index.js'
+import { type ModelFolderContent, type NamedTensors, writeModelFolder } from '../checkpoint/index.js'
 import {
   chooseTokens,
   type DropPath,
@@ -140,16 +140,20 @@ class TransformerTask implements Task<TokenSamples, Part> {
     this.data.restore(data)
   }
 
+  modelConfig(): ModelFolderContent['config'] {
+    return {
+      name: this.config.name,
+      tokenizer: this.data.tokenizer.config,
+      transformer: this.model.config,
+      textEncoder: textEncoderReference(this.config.textEncoder),
+      sampling: this.config.sampling,
+      startedFrom: this.config.start?.weights,
+    }
+  }
+
   exportTo(folder: string, weights: NamedTensors): void {
     writeModelFolder(folder, {
-      config: {
-        name: this.config.name,
-        tokenizer: this.data.tokenizer.config,
-        transformer: this.model.config,
-        textEncoder: textEncoderReference(this.config.textEncoder),
-        sampling: this.config.sampling,
-        startedFrom: this.config.start?.weights,
-      },
+      config: this.modelConfig(),
       tokenizer: this.data.tokenizer,
       transformer: weights,
       dtype: 'f16',
