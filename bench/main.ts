@@ -3,7 +3,8 @@
  *
  * Both sides run the same cases with the same weights, inputs and number of threads, in turns and in alternating order,
  * after their outputs were compared. ratio = peer_ms / ours_ms, of medians: above 1 we are faster. `--json` prints one object
- * a case: { case, ours_ms, peer_ms, ratio }.
+ * a case: { case, ours_ms, peer_ms, ratio }. The case `trainer.loop` has no peer: it compares the training loop with the bare
+ * step, { case, bare_ms, loop_ms, lost }, lost being (loop_ms − bare_ms)/bare_ms of the medians.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -14,6 +15,7 @@ import { readSafetensors } from '../lib/checkpoint/index.js'
 import { StarError } from '../lib/native/index.js'
 import { scope } from '../lib/tensor/index.js'
 import { type BenchCase, benchCases } from './cases.js'
+import { LoopBench } from './loop.js'
 import { type Outputs, openCase, time } from './ours.js'
 import { benchPython, Peer } from './peer.js'
 
@@ -32,7 +34,11 @@ interface Settings {
   cases: readonly BenchCase[]
   rounds: number
   threads: number
+  /** Whether the training loop is measured. */
+  loop: boolean
 }
+
+const loopCase = 'trainer.loop'
 
 interface Measured {
   case: string
@@ -51,15 +57,17 @@ function settings(): Settings {
     },
   })
   const [rounds, threads] = [Number(values.rounds), Number(values.threads)]
-  const cases = benchCases.filter((c) => new RegExp(values.case).test(c.name))
+  const asked = new RegExp(values.case)
+  const cases = benchCases.filter((c) => asked.test(c.name))
+  const loop = asked.test(loopCase)
   if (!(rounds >= 1) || !(threads >= 1))
     throw new StarError('ERR_ARGUMENT', `bench: rounds ${values.rounds}, threads ${values.threads}, expected 1 or more`)
-  if (cases.length === 0)
+  if (cases.length === 0 && !loop)
     throw new StarError(
       'ERR_ARGUMENT',
-      `bench: no case matches "${values.case}"; there are ${benchCases.map((c) => c.name).join(', ')}`,
+      `bench: no case matches "${values.case}"; there are ${[...benchCases.map((c) => c.name), loopCase].join(', ')}`,
     )
-  return { json: values.json, cases, rounds, threads }
+  return { json: values.json, cases, rounds, threads, loop }
 }
 
 const median = (values: readonly number[]): number => {
@@ -119,14 +127,39 @@ async function measure(bench: BenchCase, peer: Peer, rounds: number, log: (line:
   }
 }
 
+/** Steps are short beside noise: many rounds, of which the first two are not counted. */
+async function measureLoop(json: boolean, rounds: number): Promise<void> {
+  const bench = await LoopBench.open()
+  try {
+    const times: { bare: number[]; loop: number[] } = { bare: [], loop: [] }
+    for (let round = -2; round < 3 * rounds; round++) {
+      const { bare_ms, loop_ms } = await bench.time(round % 2 === 0)
+      if (round < 0) continue
+      times.bare.push(bare_ms)
+      times.loop.push(loop_ms)
+    }
+    const [bare_ms, loop_ms] = [median(times.bare), median(times.loop)]
+    const lost = loop_ms / bare_ms - 1
+    if (json) console.log(JSON.stringify({ case: loopCase, bare_ms, loop_ms, lost }))
+    else
+      console.log(
+        `${loopCase.padEnd(18)} bare step ${bare_ms.toFixed(1)} ms, with the loop ${loop_ms.toFixed(1)} ms, lost ${(100 * lost).toFixed(1)} %`,
+      )
+  } finally {
+    bench.dispose()
+  }
+}
+
 async function main(): Promise<void> {
-  const { json, cases, rounds, threads } = settings()
+  const { json, cases, rounds, threads, loop } = settings()
   if (process.env.OMP_NUM_THREADS !== String(threads)) {
     // OpenMP reads it when the native addon is loaded, so it must stand in the environment of a new process.
     const env = { ...process.env, OMP_NUM_THREADS: String(threads) }
     process.exitCode = spawnSync(process.execPath, process.argv.slice(1), { env, stdio: 'inherit' }).status ?? 1
     return
   }
+  if (loop) await measureLoop(json, rounds)
+  if (cases.length === 0) return
   const log = (line: string): void => console.error(line)
   const { peer, versions } = await Peer.start(benchPython(), threads)
   log(`peer: PyTorch ${versions.torch}; ${threads} threads each; medians of ${rounds} rounds`)

@@ -41,15 +41,16 @@ Examples:
   add('sampler', 'train a sampler head on a trained model', 'configs/config_d30_samplev3_1024.json')
 }
 
-const silence = { say: () => {}, print: () => {} }
+const silence = { say: () => {}, print: () => {}, keep: () => {} }
 
 /** What is said is kept in the run folder too. */
 function speaker(
   append: (file: string, line: string) => void,
   file: string,
-): { say: (line: string) => void; print: (line: string) => void } {
+): Record<'say' | 'print' | 'keep', (line: string) => void> {
   const keep = (line: string): void => append(file, line)
   return {
+    keep,
     say: (line) => {
       console.error(line)
       keep(line)
@@ -99,7 +100,7 @@ async function trainIn(group: ProcessGroup, config: RunConfig, device: string): 
     const save = (): void => trainer.requestSave()
     process.on('SIGUSR1', save)
     try {
-      const { say, print } = first ? speaker(append, trainer.run.file('stdout.txt')) : silence
+      const { say, print, keep } = first ? speaker(append, trainer.run.file('stdout.txt')) : silence
       const parameters = (trainer.parameterCount / 1e6).toFixed(1)
       say(
         `${trainer.step > 0 ? `going on from step ${trainer.step}` : 'starting'}: ${parameters} M parameters on ${trainer.device}, run folder ${config.runFolder}`,
@@ -108,7 +109,10 @@ async function trainIn(group: ProcessGroup, config: RunConfig, device: string): 
         const { loss, samplesPerSecond } = step
         if (!first) continue
         progress.update(step.step, step.totalSteps, `loss ${loss.toFixed(4)}, ${samplesPerSecond.toFixed(1)} images/s`)
-        if (!progress.visible) print(JSON.stringify({ step: step.step, ...recorded(step) }))
+        // A terminal shows the bar; stdout.txt gets the lines all the same.
+        const line = JSON.stringify({ step: step.step, ...recorded(step) })
+        if (progress.visible) keep(line)
+        else print(line)
       }
       progress.stop()
       if (trainer.done) print(trainer.run.file('model'))
