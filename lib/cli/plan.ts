@@ -11,6 +11,7 @@ interface PlanFlags {
   config?: string
   set?: string[]
   memory?: number
+  processes?: number
   json?: boolean
   generate?: boolean
   depth: number
@@ -35,6 +36,7 @@ export function addPlanCommand(star: Command): void {
       'tell the memory that a training run of a transformer takes, or with --generate the drawing of pictures',
     )
     .option('--memory <amount>', 'of the device it is to run on, such as 24GB (default: this machine’s)', bytes)
+    .option('--processes <n>', 'that share each batch (default: 1)', wholeNumber('--processes', 1, 1e6))
     .option('--json', 'print one JSON object')
     .option('--generate', 'plan the drawing of pictures by a published model')
     .option(
@@ -62,6 +64,7 @@ export function addPlanCommand(star: Command): void {
 Examples:
   $ star plan configs/emoji-64.json
   $ star plan configs/config_d16_256.json --memory 80GB --ac 64
+  $ star plan configs/config_d30_1024.json --memory 24GB --processes 64 --set optimizer.shard=true
   $ star plan --generate --depth 30 --side 1024 --dtype bf16`,
     )
     .action(async (_: string | undefined, flags: PlanFlags, command: Command) => {
@@ -77,9 +80,9 @@ Examples:
       if (run.kind !== 'transformer')
         throw new StarError('ERR_ARGUMENT', `plan takes runs of kind "transformer", this one is "${run.kind}"`)
       const { config, tokenizerBytes, assumed } = runs.modelOfRun(run)
-      const plan = runs.planTransformerRun(run, config, tokenizerBytes)
+      const plan = runs.planTransformerRun(run, config, tokenizerBytes, flags.processes)
       await print(plan, available, flags, assumed)
-      runs.checkTransformerRun(run, plan, available, 'the device')
+      runs.checkTransformerRun(run, plan, available, 'the device', flags.processes)
     })
 }
 

@@ -20,6 +20,10 @@ export interface TrainingPlanInput {
   recompute: boolean
   /** An average of the weights is kept. */
   average: boolean
+  /** Processes that share the batch. */
+  processes: number
+  /** Each of them keeps optimizer state of its part of the weights alone. */
+  shard: boolean
   /** Tokens of a sample where some are left out; default: all. */
   length?: number
   /** Tokens of a prompt. */
@@ -52,7 +56,11 @@ export function blockTape(
   return size * (tokens * channels + modulation + (c.enableCross ? 4 * texts * c.width : 0)) + 4 * single
 }
 
-/** What a step of training takes. Gradients replace activations as backward goes, so the larger of both counts. */
+/**
+ * What a step of training takes of one process. Gradients replace activations as backward goes, so the larger of both counts.
+ * Several processes have flat buckets for all gradients besides, and where those are f32 and the weights are not, a sharded
+ * optimizer has others to gather weights in.
+ */
 export function planTraining(input: TrainingPlanInput): MemoryPlan {
   const { config: c, samples, precision, textLength } = input
   const size = sizeOf(precision)
@@ -65,24 +73,30 @@ export function planTraining(input: TrainingPlanInput): MemoryPlan {
   const logits = size * tokens * (2 * c.vocabSize + 2 * c.width) // with their gradient
   const inputs = tokens * (4 * c.latentChannels + size * c.width) + samples * textLength * c.textWidth * (4 + size)
   const weights = size * (count + buffers)
-  const masters = precision === 'f32' ? 0 : 4 * count
-  const average = input.average ? 4 * count : 0
+  const stepped = input.shard ? Math.ceil(count / input.processes) : count
+  const masters = precision === 'f32' ? 0 : 4 * stepped
+  const average = input.average ? 4 * stepped : 0
   const activations = blocks + logits + inputs
   const accumulated = input.accumulate > 1 ? 4 * count : 0
   const gradients = input.accumulate > 1 ? accumulated : size * count
-  const kept = weights + masters + 8 * count + average + input.tokenizer
+  const exchanged = input.processes > 1 ? (input.accumulate > 1 ? 4 : size) * count : 0
+  const gathered = input.processes > 1 && input.shard && input.accumulate > 1 && size < 4 ? size * count : 0
+  const kept = weights + masters + 8 * stepped + average + exchanged + gathered + input.tokenizer
   return {
     parts: [
       ['weights', weights],
       ['f32 masters of the weights', masters],
-      ['AdamW moments', 8 * count],
+      ['AdamW moments', 8 * stepped],
       ['averaged weights', average],
-      ['gradients', gradients],
+      ['gradients', input.processes > 1 ? accumulated : gradients],
+      ['buckets of gradients', exchanged],
+      ['buckets of gathered weights', gathered],
       ['activations of the blocks', blocks],
       ['logits and inputs', logits + inputs],
       ['frozen tokenizer', input.tokenizer],
     ],
-    peak: kept + Math.max(activations + accumulated, gradients),
+    // In buckets, a gradient is gone as soon as it is made.
+    peak: kept + Math.max(activations + accumulated, input.processes > 1 ? 0 : gradients),
   }
 }
 

@@ -9,6 +9,7 @@ import { publishedScales, type StarConfig, starConfig, tokenCount } from '../mod
 import { miniLmL6, textEncoderNames } from '../models/text/index.js'
 import { type TokenizerConfig, tokenizerSchema } from '../models/tokenizer/index.js'
 import { checkFits, type MemoryPlan, planTraining } from '../plan/index.js'
+import { checkShares } from './config/optimizer.js'
 import type { TransformerRunConfig } from './config.js'
 
 /** Tokens that prompts are taken to have: what a CLIP encoder reads. */
@@ -23,12 +24,20 @@ export function hostMemory(): number {
   return share * (limit > 0 ? Math.min(limit, totalmem()) : totalmem())
 }
 
-/** Bytes a step takes with this transformer. */
-export function planTransformerRun(run: TransformerRunConfig, config: StarConfig, tokenizerBytes: number): MemoryPlan {
-  const { batchSize, accumulate, ema } = run.optimizer
+/** Bytes a step takes of one of `processes` with this transformer. @throws ERR_CONFIG where they cannot share the batch */
+export function planTransformerRun(
+  run: TransformerRunConfig,
+  config: StarConfig,
+  tokenizerBytes: number,
+  processes = 1,
+): MemoryPlan {
+  const { batchSize, accumulate, ema, shard } = run.optimizer
+  checkShares(run.optimizer, processes)
   return planTraining({
     config,
-    samples: batchSize / accumulate,
+    samples: batchSize / accumulate / processes,
+    processes,
+    shard,
     accumulate,
     precision: run.precision,
     recompute: run.recompute,
@@ -40,14 +49,15 @@ export function planTransformerRun(run: TransformerRunConfig, config: StarConfig
 }
 
 /** What to change in a run that does not fit. */
-function remedies({ optimizer, recompute, precision }: TransformerRunConfig): string[] {
-  const { batchSize, accumulate } = optimizer
+function remedies({ optimizer, recompute, precision }: TransformerRunConfig, processes: number): string[] {
+  const { batchSize, accumulate, shard } = optimizer
   return [
-    ...(accumulate < batchSize
+    ...(accumulate * processes < batchSize
       ? [`cut the batch into more micro-batches (optimizer.accumulate, now ${accumulate})`]
       : []),
     ...(recompute ? [] : ['set recompute to true']),
     ...(precision === 'f32' ? ['train in bf16 (precision)'] : []),
+    ...(processes > 1 && !shard ? ['shard the optimizer (optimizer.shard)'] : []),
     'take a smaller batch or model',
   ]
 }
@@ -58,8 +68,9 @@ export function checkTransformerRun(
   plan: MemoryPlan,
   available: number,
   device: string,
+  processes = 1,
 ): void {
-  checkFits(plan, available, device, remedies(run))
+  checkFits(plan, available, device, remedies(run, processes))
 }
 
 /** The transformer of a run, and the bytes of its tokenizer, without loading either. */

@@ -212,12 +212,13 @@ function flatMetrics({ loss, accuracy, perScale }: TokenMetrics): Metrics {
 }
 
 /** @throws ERR_MEMORY when a step cannot fit this machine; a GPU's memory is not known here */
-function checkMemory(run: TransformerRunConfig, { tokenizer, text, device }: TokenData): void {
+function checkMemory(run: TransformerRunConfig, { tokenizer, text, device }: TokenData, processes?: number): void {
   if (device !== 'cpu') return
   const { patchNums, vocabSize, latentChannels } = tokenizer.config
   const config = starConfig({ ...run.model, patchNums, vocabSize, latentChannels, textWidth: text.width })
   const bytes = 4 * [...tokenizer.namedTensors()].reduce((sum, { tensor }) => sum + tensor.count, 0)
-  checkTransformerRun(run, planTransformerRun(run, config, bytes), hostMemory(), 'this machine')
+  const plan = planTransformerRun(run, config, bytes, processes)
+  checkTransformerRun(run, plan, hostMemory(), 'this machine', processes)
 }
 
 export async function openTransformerTask(
@@ -229,7 +230,7 @@ export async function openTransformerTask(
   const source = await openSource(config.tokenizer, {}, context)
   const data = await TokenData.open({ ...config, source }, run, context)
   try {
-    checkMemory(config, data)
+    checkMemory(config, data, context.ranks)
     return new TransformerTask(config, data)
   } catch (error) {
     data.dispose()

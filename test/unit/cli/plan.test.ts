@@ -1,4 +1,6 @@
 // star plan: what it prints, what it refuses, and that training asks it.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { star as run } from '../../support/star-command.js'
 
@@ -15,6 +17,21 @@ t.test('a run that does not fit says what to change', async (t) => {
   t.match(stderr, /takes 0\.\d\d GB, and the device has 0\.30 GB .*optimizer\.accumulate, now 1.*recompute.*bf16/)
   const smaller = ['--set', 'optimizer.accumulate=8', '--set', 'recompute=true']
   t.equal((await run(['plan', 'configs/emoji-64.json', '--memory', '400MB', ...smaller])).code, 0)
+})
+
+t.test('the published d30 at 1024² fits on cards of 24 GB, sharded and recomputed', async (t) => {
+  const published = join(t.testdir(), 'd30.json')
+  writeFileSync(published, (await run(['config', 'configs/config_d30_1024.json', '--bs', '8', '--fp16', '1'])).stdout)
+  const common = ['plan', published, '--memory', '24GB', '--processes', '8', '--set', 'recompute=true', '--json']
+  const sharded = await run([...common, '--set', 'optimizer.shard=true'])
+  t.equal(sharded.code, 0, sharded.stderr)
+  // docs/distributed.md says so.
+  t.equal(((JSON.parse(sharded.stdout) as { peak: number }).peak / 1e9).toFixed(1), '11.3')
+  const whole = await run(common)
+  t.equal(whole.code, 2)
+  t.match(whole.stderr, /shard the optimizer \(optimizer\.shard\)/)
+  const uneven = await run(['plan', published, '--processes', '3'])
+  t.match(uneven.stderr, /3 processes .* need a multiple of 3/)
 })
 
 t.test('the drawing of large pictures in 16 bits', async (t) => {

@@ -80,6 +80,8 @@ t.test('activations of a step', async (t) => {
         precision,
         recompute,
         average: false,
+        processes: 1,
+        shard: false,
         textLength,
         tokenizer: 0,
       })
@@ -100,6 +102,29 @@ t.test('activations of a step', async (t) => {
     for (const tensor of [text.states, text.pooled, input, targets]) tensor.dispose()
     model.dispose()
   }
+})
+
+t.test('several processes: buckets for all gradients, and of a sharded optimizer a part each', async (t) => {
+  const config = starConfig(sizes)
+  const plan = (more: object) =>
+    planTraining({
+      ...{ config, samples: 1, accumulate: 1, precision: 'bf16', recompute: true, average: true },
+      ...{ processes: 1, shard: false, textLength: 20, tokenizer: 0, ...more },
+    })
+  const bytesOf = (name: string, more: object): number => new Map(plan(more).parts).get(name)!
+  const { body, head } = transformerCounts(config)
+  const count = body + head
+  for (const name of ['f32 masters of the weights', 'averaged weights']) {
+    t.equal(bytesOf(name, { processes: 4 }), 4 * count, name)
+    t.equal(bytesOf(name, { processes: 4, shard: true }), 4 * Math.ceil(count / 4), name)
+  }
+  t.equal(bytesOf('AdamW moments', { processes: 4, shard: true }), 8 * Math.ceil(count / 4))
+  t.equal(bytesOf('buckets of gradients', {}), 0)
+  t.equal(bytesOf('buckets of gradients', { processes: 2 }), 2 * count)
+  t.equal(bytesOf('buckets of gradients', { processes: 2, accumulate: 2 }), 4 * count)
+  t.equal(bytesOf('buckets of gathered weights', { processes: 2, accumulate: 2, shard: true }), 2 * count)
+  const [two, four] = [2, 4].map((processes) => plan({ processes, shard: true }).peak)
+  t.ok(Math.abs(two - four - 16 * (count / 2 - count / 4)) < 100, 'what is sharded is 16 bytes a weight')
 })
 
 t.test('a generation', async (t) => {
