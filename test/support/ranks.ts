@@ -47,6 +47,8 @@ export interface RanksOptions {
   /** Where rank 0 listens; default: a free port. */
   port?: number
   input?: unknown
+  /** What the process of a rank is started behind, such as `ip netns exec NAME`. */
+  wrapper?: (rank: number) => readonly string[]
 }
 
 /** Part of a tap test that ends what was started. */
@@ -76,9 +78,18 @@ export class Rank<Value> {
   constructor(
     readonly rank: number,
     env: NodeJS.ProcessEnv,
-    { module, name, input, begun }: { module: URL; name: string; input: unknown; begun: number },
+    {
+      module,
+      name,
+      input,
+      begun,
+      wrapper,
+    }: { module: URL; name: string; input: unknown; begun: number; wrapper: readonly string[] },
   ) {
+    const [program, ...before] = [...wrapper, process.execPath]
     const child = fork(mainFile, [module.href, name], {
+      execPath: program,
+      execArgv: before,
       env,
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -143,7 +154,15 @@ export async function startRanks<Value>(
   owner: Owner,
   module: URL,
   name: string,
-  { size, ranks = Array.from({ length: size }, (_, rank) => rank), env, delay: wait, port, input }: RanksOptions,
+  {
+    size,
+    ranks = Array.from({ length: size }, (_, rank) => rank),
+    env,
+    delay: wait,
+    port,
+    input,
+    wrapper,
+  }: RanksOptions,
 ): Promise<Rank<Value>[]> {
   const common = {
     ...process.env,
@@ -162,7 +181,7 @@ export async function startRanks<Value>(
         LOCAL_WORLD_SIZE: String(size),
       }
       const variables = { ...common, ...own, ...env?.(rank, place) }
-      const process = new Rank<Value>(rank, variables, { module, name, input, begun })
+      const process = new Rank<Value>(rank, variables, { module, name, input, begun, wrapper: wrapper?.(rank) ?? [] })
       owner.teardown(() => process.kill('SIGKILL'))
       return process
     }),
