@@ -52,7 +52,7 @@ export interface RanksOptions {
 }
 
 /** Part of a tap test that ends what was started. */
-interface Owner {
+export interface Owner {
   teardown(end: () => unknown): void
 }
 

@@ -1,14 +1,13 @@
 /** Tasks opened as one of several processes, and what they are given: to compare numbers of processes. */
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { ProcessGroup } from '../../lib/distributed/index.js'
 import { backward, full, scope, type Tensor } from '../../lib/tensor/index.js'
-import type { TaskGroup } from '../../lib/train/gather.js'
 import { type RunConfig, runSchema } from '../../lib/train/index.js'
 import { RunFolder } from '../../lib/train/run-folder.js'
 import { openSamplerTask } from '../../lib/train/sampler-task.js'
 import type { Metrics, Task, TaskContext } from '../../lib/train/task.js'
 import { openTokenizerTask } from '../../lib/train/tokenizer-task.js'
 import { openTransformerTask } from '../../lib/train/transformer-task.js'
-import { groupMemory, ThreadGroup } from './thread-group.js'
+import { type Owner, type RankFunction, runRanks } from './ranks.js'
 
 export async function openTask(config: object, context: Partial<TaskContext> = {}): Promise<Task> {
   const parsed = runSchema.parse(config) as RunConfig
@@ -20,7 +19,6 @@ export async function openTask(config: object, context: Partial<TaskContext> = {
 
 export interface GroupRun {
   config: object
-  ranks: number
   steps: number
   /** State of a task to go on from. */
   from?: unknown
@@ -35,27 +33,31 @@ export interface GroupResult {
   state: unknown
 }
 
+// Long enough for a machine that is busy with other things.
+const timeoutSeconds = 240
+
 /**
- * Trains on a group of threads by plain gradient descent, which, unlike AdamW, makes no step of a gradient that is nothing
+ * Trains on a group of processes by plain gradient descent, which, unlike AdamW, makes no step of a gradient that is nothing
  * but rounding errors. Results by rank.
  */
-export async function runGroup(run: GroupRun): Promise<GroupResult[]> {
-  const memory = groupMemory(run.ranks)
-  return Promise.all(
-    Array.from(
-      { length: run.ranks },
-      (_, rank) =>
-        new Promise<GroupResult>((resolve, reject) => {
-          const thread = new Worker(new URL(import.meta.url), { workerData: { ...run, rank, memory } })
-          thread.on('message', resolve)
-          thread.on('error', reject)
-          thread.on('exit', (code) => reject(new Error(`rank ${rank} ended with ${code} before it was done`)))
-        }),
-    ),
-  )
+export const runGroup = (
+  { ranks: size, ...input }: GroupRun & { ranks: number },
+  owner: Owner,
+): Promise<GroupResult[]> =>
+  runRanks<GroupResult>(owner, new URL(import.meta.url), 'trainGroup', { size, input, seconds: timeoutSeconds })
+
+/** One process of `runGroup`. */
+export const trainGroup: RankFunction<GroupRun, GroupResult> = async (env, run) => {
+  const group = await ProcessGroup.connect(env, { timeoutSeconds })
+  try {
+    return await train(run, group)
+  } finally {
+    group.close()
+  }
 }
 
-async function train({ config, ranks, steps, from }: GroupRun, rank: number, group: TaskGroup): Promise<GroupResult> {
+async function train({ config, steps, from }: GroupRun, group: ProcessGroup): Promise<GroupResult> {
+  const { rank, size: ranks } = group
   const { optimizer } = runSchema.parse(config) as RunConfig
   const task = await openTask(config, { rank, ranks, group })
   if (from !== undefined) task.restore(from)
@@ -81,9 +83,4 @@ async function train({ config, ranks, steps, from }: GroupRun, rank: number, gro
   result.state = task.state()
   task.dispose()
   return result
-}
-
-if (!isMainThread) {
-  const { rank, memory, ...run } = workerData as GroupRun & { rank: number; memory: SharedArrayBuffer }
-  parentPort!.postMessage(await train(run, rank, new ThreadGroup(memory, rank, run.ranks)))
 }

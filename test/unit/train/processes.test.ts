@@ -181,8 +181,8 @@ t.test('the mean gradient of the processes is that of one', async (t) => {
 
 t.test('a tokenizer and its codebook are trained alike by any number of processes', async (t) => {
   const steps = 6
-  const [whole] = await runGroup({ config: tokenizerRun(), ranks: 1, steps })
-  const [unrevived] = await runGroup({ config: { ...tokenizerRun(), reviveEvery: 0 }, ranks: 1, steps })
+  const [whole] = await runGroup({ config: tokenizerRun(), ranks: 1, steps }, t)
+  const [unrevived] = await runGroup({ config: { ...tokenizerRun(), reviveEvery: 0 }, ranks: 1, steps }, t)
   const codebook = 'quantize.embedding.weight'
   const hits = 'quantize.ema_vocab_hit_SV'
   t.notSame(whole.weights[codebook], unrevived.weights[codebook], 'rows are revived')
@@ -192,7 +192,7 @@ t.test('a tokenizer and its codebook are trained alike by any number of processe
     [2, 2],
     [4, 1],
   ]) {
-    const results = await runGroup({ config: tokenizerRun({ accumulate }), ranks, steps })
+    const results = await runGroup({ config: tokenizerRun({ accumulate }), ranks, steps }, t)
     const name = `${ranks} processes, ${accumulate} micro-batches`
     t.strictSame(
       whole.ids.map((_, i) => results.flatMap(({ ids }) => ids[i])),
@@ -219,17 +219,17 @@ t.test('places in tars are kept of each process', async (t) => {
     runFolder: join(folder, name),
     data: { tars: [tars], resolution: 16 },
   })
-  const whole = await runGroup({ config: config('tars-whole'), ranks: 2, steps: 5 })
-  const part = await runGroup({ config: config('tars-part'), ranks: 2, steps: 2 })
+  const whole = await runGroup({ config: config('tars-whole'), ranks: 2, steps: 5 }, t)
+  const part = await runGroup({ config: config('tars-part'), ranks: 2, steps: 2 }, t)
   t.strictSame(part[0].state, part[1].state, 'one state holds the places of all')
   const from = JSON.parse(JSON.stringify(part[1].state))
-  const rest = await runGroup({ config: config('tars-part'), ranks: 2, steps: 3, from })
+  const rest = await runGroup({ config: config('tars-part'), ranks: 2, steps: 3, from }, t)
   for (const rank of [0, 1]) t.strictSame([...part[rank].ids, ...rest[rank].ids], whole[rank].ids)
   const dataOf = ({ state }: GroupResult): unknown => (state as { data: unknown }).data
   t.strictSame(dataOf(rest[0]), dataOf(whole[0]))
   // Four processes have one tar each, and begin the second epoch.
   cpSync(join(folder, 'tars-part'), join(folder, 'tars-four'), { recursive: true })
-  const four = await runGroup({ config: config('tars-four'), ranks: 4, steps: 3, from })
+  const four = await runGroup({ config: config('tars-four'), ranks: 4, steps: 3, from }, t)
   t.equal(new Set(four.flatMap(({ ids }) => ids.flat())).size, 24, 'an epoch of all samples')
   t.match(readFileSync(join(folder, 'tars-four', 'log.txt'), 'utf8'), /of 2 processes.* 4 now: .* of epoch 2\n/)
 })
