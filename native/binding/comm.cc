@@ -11,7 +11,7 @@ namespace {
 
 // (rank, size, host, port, ports, job, milliseconds) → Promise of a ProcessGroup
 Napi::Value connect_gloo(const Call& call) {
-  GlooOptions options;
+  GroupOptions options;
   options.rank = static_cast<int>(call.integer(0, "rank"));
   options.size = static_cast<int>(call.integer(1, "size"));
   options.store = {call.string(2, "host"), static_cast<int>(call.integer(3, "port")), static_cast<int>(call.integer(4, "ports")),
