@@ -65,7 +65,7 @@ function speaker(
 async function train(kind: Kind, given: RunArguments, device: string): Promise<void> {
   const { config } = await readRun(given, kind)
   const { ProcessGroup, readEnvironment } = await import('../distributed/index.js')
-  const group = await ProcessGroup.connect(readEnvironment(process.env))
+  const group = await ProcessGroup.connect(readEnvironment(process.env), { device })
   try {
     await trainIn(group, config, device)
   } finally {

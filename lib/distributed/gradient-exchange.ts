@@ -178,6 +178,6 @@ export class GradientExchange {
  * @throws ERR_COMM when a process is lost
  */
 export function broadcastTensors(tensors: Iterable<Tensor>, group: ProcessGroup): void {
-  const works = Array.from(tensors, (tensor) => group.broadcast(tensor))
+  const works = group.batch(() => Array.from(tensors, (tensor) => group.broadcast(tensor)))
   for (const work of works) work.wait()
 }

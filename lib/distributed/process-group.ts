@@ -5,7 +5,7 @@
 import { StarError } from '../native/error.js'
 import { native } from '../native/index.js'
 import type { NativeProcessGroup, NativeWork } from '../native/ops/comm.js'
-import type { Tensor } from '../tensor/index.js'
+import { resolveDevice, type Tensor } from '../tensor/index.js'
 import type { DistributedEnvironment } from './environment.js'
 import { connectStore, LocalStore, type Store } from './store.js'
 
@@ -23,6 +23,8 @@ export interface Work {
 export type ReduceOperation = 'sum' | 'max' | 'min'
 
 export interface ConnectOptions {
+  /** Where the tensors lie that are exchanged: GPUs exchange by NCCL, `cpu` (the default) by Gloo. */
+  device?: string
   /** How long a process waits for the others, in seconds; default: STAR_COMM_TIMEOUT, or 300. */
   timeoutSeconds?: number
 }
@@ -52,14 +54,27 @@ export class ProcessGroup {
   }
 
   /**
-   * Meets the other processes of a training. Alone, it opens no connection.
+   * Meets the other processes of a training. Alone, it opens no connection. Of several GPUs of its machine this process takes
+   * from now on the one of its local rank.
    * @throws ERR_COMM when one of them does not come in time, is there twice, or counts other processes
    */
   static async connect(environment: DistributedEnvironment, options: ConnectOptions = {}): Promise<ProcessGroup> {
-    const { rank, size, masterAddr, masterPort, ports, job } = environment
+    const { rank, size, localRank, masterAddr, masterPort, ports, job } = environment
     if (size === 1) return ProcessGroup.single()
     const seconds = timeoutOf(options.timeoutSeconds)
-    const group = await native.connectGloo(rank, size, masterAddr, masterPort, ports, job, Math.ceil(1000 * seconds))
+    const device = resolveDevice(options.device ?? 'cpu')
+    const milliseconds = Math.ceil(1000 * seconds)
+    const group = await native.connectGroup(
+      device,
+      localRank,
+      rank,
+      size,
+      masterAddr,
+      masterPort,
+      ports,
+      job,
+      milliseconds,
+    )
     return new ProcessGroup(group, rank, size, connectStore(environment, seconds))
   }
 
@@ -90,9 +105,19 @@ export class ProcessGroup {
     return workOf(this.group.broadcast(tensor.handle, root))
   }
 
-  /** Is done when every process has come to it. */
+  /** Is done when every process has come to it. Its `wait` blocks this thread on a GPU too. */
   barrier(): Work {
     return workOf(this.group.barrier())
+  }
+
+  /** What `give` gives may begin together, when it returns: many small collectives at the price of one on a GPU. */
+  batch<Result>(give: () => Result): Result {
+    this.group.beginBatch()
+    try {
+      return give()
+    } finally {
+      this.group.endBatch()
+    }
   }
 
   /** Ends this process's part. What is in flight fails; the others can do no more collectives. Twice is harmless. */

@@ -3,23 +3,30 @@
 #include "binding/comm_object.h"
 #include "binding/families.h"
 #include "binding/promise_worker.h"
+#include "comm/device_group.h"
 #include "comm/gloo_group.h"
+#include "core/registry.h"
 
 namespace star {
 
 namespace {
 
-// (rank, size, host, port, ports, job, milliseconds) → Promise of a ProcessGroup
-Napi::Value connect_gloo(const Call& call) {
+// (device, localRank, rank, size, host, port, ports, job, milliseconds) → Promise of a ProcessGroup
+Napi::Value connect_group(const Call& call) {
+  Backend& device = backend(call.string(0, "device"));
+  device.select(static_cast<int>(call.integer(1, "localRank")));
   GroupOptions options;
-  options.rank = static_cast<int>(call.integer(0, "rank"));
-  options.size = static_cast<int>(call.integer(1, "size"));
-  options.store = {call.string(2, "host"), static_cast<int>(call.integer(3, "port")), static_cast<int>(call.integer(4, "ports")),
-                   call.string(5, "job")};
-  options.timeout = std::chrono::milliseconds(call.integer(6, "milliseconds"));
+  options.rank = static_cast<int>(call.integer(2, "rank"));
+  options.size = static_cast<int>(call.integer(3, "size"));
+  options.store = {call.string(4, "host"), static_cast<int>(call.integer(5, "port")), static_cast<int>(call.integer(6, "ports")),
+                   call.string(7, "job")};
+  options.timeout = std::chrono::milliseconds(call.integer(8, "milliseconds"));
   auto group = std::make_shared<std::shared_ptr<ProcessGroup>>();
   return PromiseWorker::start(
-      call.info.Env(), call.op, [group, options] { *group = make_gloo_group(options); },
+      call.info.Env(), call.op,
+      [group, options, &device] {
+        *group = device.collectives_engine() == nullptr ? make_gloo_group(options) : make_device_group(device, options);
+      },
       [group](Napi::Env env) { return ProcessGroupObject::wrap(env, *group); });
 }
 
@@ -31,7 +38,7 @@ void define_comm(Napi::Object exports) {
   StoreObject::define(exports.Env(), exports);
   define_op(exports, "singleGroup",
             [](const Call& call) -> Napi::Value { return ProcessGroupObject::wrap(call.info.Env(), make_single_group()); });
-  define_op(exports, "connectGloo", connect_gloo);
+  define_op(exports, "connectGroup", connect_group);
 }
 
 }  // namespace star

@@ -57,7 +57,8 @@ void ProcessGroupObject::define(Napi::Env env) {
       {InstanceMethod("engine", &ProcessGroupObject::engine), InstanceMethod("allReduce", &ProcessGroupObject::all_reduce),
        InstanceMethod("reduceScatter", &ProcessGroupObject::reduce_scatter),
        InstanceMethod("allGather", &ProcessGroupObject::all_gather), InstanceMethod("broadcast", &ProcessGroupObject::broadcast),
-       InstanceMethod("barrier", &ProcessGroupObject::barrier), InstanceMethod("close", &ProcessGroupObject::close)});
+       InstanceMethod("barrier", &ProcessGroupObject::barrier), InstanceMethod("beginBatch", &ProcessGroupObject::begin_batch),
+       InstanceMethod("endBatch", &ProcessGroupObject::end_batch), InstanceMethod("close", &ProcessGroupObject::close)});
   environment(env).group_class = Napi::Persistent(made);
 }
 
@@ -103,6 +104,20 @@ Napi::Value ProcessGroupObject::broadcast(const Napi::CallbackInfo& info) {  // 
 
 Napi::Value ProcessGroupObject::barrier(const Napi::CallbackInfo& info) {
   return guarded("barrier", info, [&](const Call&) { return WorkObject::wrap(info.Env(), group_->barrier()); });
+}
+
+Napi::Value ProcessGroupObject::begin_batch(const Napi::CallbackInfo& info) {
+  return guarded("beginBatch", info, [&](const Call&) -> Napi::Value {
+    group_->begin_batch();
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value ProcessGroupObject::end_batch(const Napi::CallbackInfo& info) {
+  return guarded("endBatch", info, [&](const Call&) -> Napi::Value {
+    group_->end_batch();
+    return info.Env().Undefined();
+  });
 }
 
 Napi::Value ProcessGroupObject::close(const Napi::CallbackInfo& info) {

@@ -36,6 +36,8 @@ class ProcessGroupObject : public Napi::ObjectWrap<ProcessGroupObject> {
   Napi::Value all_gather(const Napi::CallbackInfo& info);
   Napi::Value broadcast(const Napi::CallbackInfo& info);
   Napi::Value barrier(const Napi::CallbackInfo& info);
+  Napi::Value begin_batch(const Napi::CallbackInfo& info);
+  Napi::Value end_batch(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
   std::shared_ptr<ProcessGroup> group_;

@@ -114,6 +114,10 @@ class GlooGroup final : public ProcessGroup {
     });
   }
 
+  // Every collective begins when its turn has come, in a batch or not.
+  void begin_batch() override {}
+  void end_batch() override {}
+
   void close() noexcept override {
     queue_.end("the process group was closed");
     members_.close();
@@ -124,7 +128,8 @@ class GlooGroup final : public ProcessGroup {
   std::shared_ptr<Work> add(std::initializer_list<Tensor> tensors, std::function<void()> job) {
     for (const Tensor& tensor : tensors)
       if (std::strcmp(tensor.backend().name(), "cpu") != 0)
-        fail(ErrorCode::Device, "processes exchange tensors of the CPU, but one lies on %s: train with --device cpu",
+        fail(ErrorCode::Device,
+             "the processes of this group exchange tensors of the CPU, but one lies on %s: connect with that device",
              tensor.backend().name());
     return queue_.add(tensors, [this, job = std::move(job)] {
       members_.enter();

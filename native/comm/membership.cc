@@ -79,7 +79,6 @@ void Membership::agree(const std::string& engine) {
   throw Error(ErrorCode::Comm, publish(cause));
 }
 
-// Tells the others; what stands there is what was told first.
 std::string Membership::publish(const std::string& cause) {
   failed_ = true;
   try {

@@ -36,6 +36,7 @@ class Membership {
 
   StoreClient& store() { return *store_; }
   std::chrono::milliseconds timeout() const { return timeout_; }
+  bool failed() const { return failed_; }
   void enter() { ++entered_; }  // a collective has begun
 
   // For the start: what another rank gives the store under this key. Throws ERR_COMM when it does not come in time, or when a
@@ -51,12 +52,14 @@ class Membership {
   // Who has ended, or what another rank has found out; nothing while all is well.
   std::optional<std::string> lost();
 
+  // Tells the others the cause; what it gives is what was told first.
+  std::string publish(const std::string& cause);
+
   // Ends this process's part. After a failure rank 0 waits a little for the others, which learn from its store what has happened.
   // Twice is harmless.
   void close() noexcept;
 
  private:
-  std::string publish(const std::string& cause);
   std::string missing(const std::string& what);
   std::string find_cause(const std::string& what, bool late);
   std::string behind(const std::vector<StoreMember>& members, const std::string& what) const;

@@ -4,11 +4,10 @@
 
 #include <memory>
 
+#include "core/collectives.h"
 #include "core/tensor.h"
 
 namespace star {
-
-enum class Reduction { Sum, Max, Min };
 
 // One collective in flight. It keeps its tensors' memory alive.
 class Work {
@@ -38,7 +37,11 @@ class ProcessGroup {
   // Any type. in (n) → out (size·n); `in` may be its elements [rank·n, (rank + 1)·n).
   virtual std::shared_ptr<Work> all_gather(const Tensor& out, const Tensor& in) = 0;
   virtual std::shared_ptr<Work> broadcast(const Tensor& tensor, int root) = 0;  // in place, any type
-  virtual std::shared_ptr<Work> barrier() = 0;
+  virtual std::shared_ptr<Work> barrier() = 0;                                  // its `wait` blocks the host on a GPU too
+
+  // What is given between the two may begin together, at the end: many small collectives at the price of one.
+  virtual void begin_batch() = 0;
+  virtual void end_batch() = 0;
 
   // Ends the group: what is in flight fails with ERR_COMM. Twice is harmless.
   virtual void close() noexcept = 0;

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "core/allocator.h"
+#include "core/collectives.h"
 #include "core/ops/attention.h"
 #include "core/ops/conv.h"
 #include "core/ops/elementwise.h"
@@ -48,6 +51,15 @@ class Backend {
   virtual int64_t end_capture(bool keep) = 0;
   virtual void launch_graph(int64_t graph) = 0;
   virtual void destroy_graph(int64_t graph) noexcept = 0;
+
+  // Several processes. The process `index` of a machine takes that one of its devices; called before anything else, on the thread
+  // that gives the work.
+  virtual void select(int index) = 0;
+  virtual const char* collectives_engine() const = 0;  // "nccl"; null where there are none: processes exchange through the host
+  virtual std::string collectives_id() = 0;            // of a new group; one rank makes it for all
+  // Returns when all ranks have come. `waiting` is called while the library waits for other ranks, here and in every function of
+  // the collectives, and breaks off by throwing.
+  virtual std::unique_ptr<Collectives> connect(const std::string& id, int rank, int size, std::function<void()> waiting) = 0;
 
   virtual void matmul(const MatmulArgs&) = 0;
   virtual void linear_backward_input(const LinearBackwardInputArgs&) = 0;

@@ -42,6 +42,13 @@ void CpuBackend::begin_capture() { no_graphs(); }
 int64_t CpuBackend::end_capture(bool) { no_graphs(); }
 void CpuBackend::launch_graph(int64_t) { no_graphs(); }
 
+namespace {
+[[noreturn]] void no_collectives() { fail(ErrorCode::Device, "the CPU has no collectives of its own: use a Gloo group"); }
+}  // namespace
+
+std::string CpuBackend::collectives_id() { no_collectives(); }
+std::unique_ptr<Collectives> CpuBackend::connect(const std::string&, int, int, std::function<void()>) { no_collectives(); }
+
 void CpuBackend::copy_from_host(void* to, const void* from, size_t bytes) { copy(to, from, bytes); }
 void CpuBackend::copy_to_host(void* to, const void* from, size_t bytes) { copy(to, from, bytes); }
 

@@ -32,6 +32,11 @@ class CpuBackend final : public Backend {
   void launch_graph(int64_t graph) override;
   void destroy_graph(int64_t) noexcept override {}
 
+  void select(int) override {}
+  const char* collectives_engine() const override { return nullptr; }
+  std::string collectives_id() override;
+  std::unique_ptr<Collectives> connect(const std::string& id, int rank, int size, std::function<void()> waiting) override;
+
   void matmul(const MatmulArgs&) override;
   void linear_backward_input(const LinearBackwardInputArgs&) override;
   void linear_backward_weight(const LinearBackwardWeightArgs&) override;

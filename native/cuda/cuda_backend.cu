@@ -59,18 +59,39 @@ std::string CudaBackend::description() const {
 
 void CudaBackend::open() {
   if (open_) return;
-  check_cuda(cudaSetDevice(0), "opening the GPU");
-  check_cuda(cudaGetDeviceProperties(&properties_, 0), "opening the GPU");
+  check_cuda(cudaSetDevice(device_), "opening the GPU");
+  check_cuda(cudaGetDeviceProperties(&properties_, device_), "opening the GPU");
   check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "opening the GPU");
   // Freed memory stays in the pool: it is handed out again without asking the driver.
   cudaMemPool_t pool = nullptr;
-  check_cuda(cudaDeviceGetDefaultMemPool(&pool, 0), "memory pool");
+  check_cuda(cudaDeviceGetDefaultMemPool(&pool, device_), "memory pool");
   uint64_t keep = UINT64_MAX;
   check_cuda(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep), "memory pool");
   check_cuda(cudaMallocAsync(reinterpret_cast<void**>(&fault_), sizeof(int), stream_), "memory pool");
   check_cuda(cudaMemsetAsync(fault_, 0, sizeof(int), stream_), "memory pool");
   staging_ = std::make_unique<CudaStaging>();
   open_ = true;
+}
+
+void CudaBackend::select(int index) {
+  int count = 0;
+  check_cuda(cudaGetDeviceCount(&count), "choice of a GPU");
+  // Launchers may show each process a GPU of its own: then there is one, whatever the process's number.
+  if (count > 1 && index >= count)
+    fail(ErrorCode::Device,
+         "this is process %d of its machine, counted from 0, but %d GPUs can be seen: start as many processes "
+         "(star launch --nproc-per-node gpu)",
+         index, count);
+  const int device = count > 1 ? index : 0;
+  if (open_ && device != device_)
+    fail(ErrorCode::Argument, "GPU %d is in use already, GPU %d cannot be chosen any more", device_, device);
+  device_ = device;
+  check_cuda(cudaSetDevice(device_), "choice of a GPU");
+}
+
+void CudaBackend::lose(const std::string& why) {
+  const std::lock_guard<std::mutex> lock(lost_mutex_);
+  lost_ = why;
 }
 
 cudaStream_t CudaBackend::stream() {
@@ -89,6 +110,10 @@ int* CudaBackend::fault() {
 }
 
 void CudaBackend::check_fault() {
+  {
+    const std::lock_guard<std::mutex> lock(lost_mutex_);
+    if (!lost_.empty()) throw Error(ErrorCode::Comm, lost_);
+  }
   int fault = kNoFault;
   staging_->to_host(&fault, fault_, sizeof fault, stream_);
   if (fault == kNoFault) return;
@@ -137,7 +162,7 @@ MemoryStats CudaBackend::memory() const {
   if (!open_) return stats;
   cudaMemPool_t pool = nullptr;
   uint64_t reserved = 0, used = 0;
-  check_cuda(cudaDeviceGetDefaultMemPool(&pool, 0), "memory");
+  check_cuda(cudaDeviceGetDefaultMemPool(&pool, device_), "memory");
   check_cuda(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved), "memory");
   check_cuda(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used), "memory");
   stats.cached_bytes = reserved - used;
@@ -150,7 +175,7 @@ void CudaBackend::trim_memory() {
   if (!open_) return;
   check_cuda(cudaStreamSynchronize(stream_), "trim");
   cudaMemPool_t pool = nullptr;
-  check_cuda(cudaDeviceGetDefaultMemPool(&pool, 0), "trim");
+  check_cuda(cudaDeviceGetDefaultMemPool(&pool, device_), "trim");
   check_cuda(cudaMemPoolTrimTo(pool, 0), "trim");
 }
 

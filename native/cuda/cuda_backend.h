@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "core/backend.h"
@@ -42,6 +43,11 @@ class CudaBackend final : public Backend {
   int64_t end_capture(bool keep) override;
   void launch_graph(int64_t graph) override;
   void destroy_graph(int64_t graph) noexcept override;
+
+  void select(int index) override;
+  const char* collectives_engine() const override { return "nccl"; }
+  std::string collectives_id() override;
+  std::unique_ptr<Collectives> connect(const std::string& id, int rank, int size, std::function<void()> waiting) override;
 
   void matmul(const MatmulArgs&) override;
   void linear_backward_input(const LinearBackwardInputArgs&) override;
@@ -89,12 +95,19 @@ class CudaBackend final : public Backend {
   // One int of device memory that kernels set to a DeviceFault; the next copy to the host or `synchronize` throws what it says.
   int* fault();
 
+  int device() const { return device_; }
+  // From now on whoever waits for the device is told that what it computes is worthless (ERR_COMM). For any thread.
+  void lose(const std::string& why);
+
  private:
   void open();
   void check_fault();
 
   const char* const name_;
+  int device_ = 0;
   bool open_ = false;
+  std::mutex lost_mutex_;
+  std::string lost_;  // guarded by lost_mutex_
   cudaStream_t stream_ = nullptr;
   cudaDeviceProp properties_{};
   int* fault_ = nullptr;  // device memory

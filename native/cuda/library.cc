@@ -64,6 +64,11 @@ Library& Library::cudnn() {
   return *library;
 }
 
+Library& Library::nccl() {
+  static auto* library = new Library("NCCL 2", "libnccl.so.2", "nvidia-nccl-cu13");
+  return *library;
+}
+
 void Library::open() {
   tried_ = true;
   const auto try_folders = [&](const Place& place) {

@@ -11,6 +11,7 @@ class Library {
  public:
   static Library& cublaslt();  // libcublasLt.so.13
   static Library& cudnn();     // libcudnn.so.9
+  static Library& nccl();      // libnccl.so.2: several processes alone need it
 
   Library(std::string title, std::string file, std::string wheel);
 

@@ -120,13 +120,25 @@ cudaError_t cudaGetDeviceCount(int* count) {
   if (machine.driver < CUDART_VERSION / 1000 * 1000) return report(cudaErrorInsufficientDriver);
   return report(machine.devices > 0 ? cudaSuccess : cudaErrorNoDevice);
 }
+
+namespace star::simt {
+namespace {
+thread_local int current_device = 0;
+bool is_device(int device) { return device >= 0 && device < Machine::from_environment().devices; }
+}  // namespace
+}  // namespace star::simt
+
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = star::simt::current_device;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return report(device == 0 ? cudaSuccess : cudaErrorInvalidDevice); }
+cudaError_t cudaSetDevice(int device) {
+  if (!star::simt::is_device(device)) return report(cudaErrorInvalidDevice);
+  star::simt::current_device = device;
+  return cudaSuccess;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  if (device != 0) return report(cudaErrorInvalidDevice);
+  if (!star::simt::is_device(device)) return report(cudaErrorInvalidDevice);
   *properties = {};
   std::snprintf(properties->name, sizeof properties->name, "SIMT on the CPU");
   size_t free = 0;

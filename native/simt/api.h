@@ -1,5 +1,5 @@
-// The part of the CUDA runtime API (version 13.0) that the host code uses, with NVIDIA's names and meanings, on the CPU. There is
-// one device; work given to a stream is done before the call returns, unless the stream is capturing.
+// The part of the CUDA runtime API (version 13.0) that the host code uses, with NVIDIA's names and meanings, on the CPU. All
+// devices are this one; work given to a stream is done before the call returns, unless the stream is capturing.
 #pragma once
 
 #include <cstddef>

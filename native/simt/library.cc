@@ -1,8 +1,9 @@
-// Library for the simt build: the functions that cuda/gemm.cu and cuda/conv.cu ask for, linked in.
+// Library for the simt build: the functions that native/cuda asks for, linked in.
 #include "cuda/library.h"
 
 #include <cublasLt.h>
 #include <cudnn.h>
+#include <nccl.h>
 
 #include <cstring>
 
@@ -58,6 +59,20 @@ const Function kFunctions[] = {
     STAR_FUNCTION(cudnnConvolutionBackwardData),
     STAR_FUNCTION(cudnnGetConvolutionBackwardFilterAlgorithm_v7),
     STAR_FUNCTION(cudnnConvolutionBackwardFilter),
+    STAR_FUNCTION(ncclGetErrorString),
+    STAR_FUNCTION(ncclGetLastError),
+    STAR_FUNCTION(ncclGetUniqueId),
+    STAR_FUNCTION(ncclCommInitRankConfig),
+    STAR_FUNCTION(ncclCommGetAsyncError),
+    STAR_FUNCTION(ncclCommFinalize),
+    STAR_FUNCTION(ncclCommDestroy),
+    STAR_FUNCTION(ncclCommAbort),
+    STAR_FUNCTION(ncclGroupStart),
+    STAR_FUNCTION(ncclGroupEnd),
+    STAR_FUNCTION(ncclAllReduce),
+    STAR_FUNCTION(ncclReduceScatter),
+    STAR_FUNCTION(ncclAllGather),
+    STAR_FUNCTION(ncclBroadcast),
 };
 #undef STAR_FUNCTION
 
@@ -73,6 +88,11 @@ Library& Library::cublaslt() {
 
 Library& Library::cudnn() {
   static Library library("cuDNN's stand-in", "", "");
+  return library;
+}
+
+Library& Library::nccl() {
+  static Library library("NCCL's stand-in", "", "");
   return library;
 }
 

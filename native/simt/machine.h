@@ -1,7 +1,7 @@
 // The machine that the stand-in of the CUDA runtime tells of: one GPU of compute capability 8.0 with the driver of this CUDA, or
 // what STAR_SIMT_MACHINE says, so that tests see how machines are refused:
 //   STAR_SIMT_MACHINE="driver=12040"      the driver's CUDA version, 0 for no driver
-//   STAR_SIMT_MACHINE="devices=0"         GPUs that can be used
+//   STAR_SIMT_MACHINE="devices=0"         GPUs that can be used, all of them this machine's memory and cores
 //   STAR_SIMT_MACHINE="capability=75"     compute capability times ten
 #pragma once
 

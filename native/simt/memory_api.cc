@@ -5,11 +5,13 @@
 #include <cstring>
 
 #include "simt/check.h"
+#include "simt/machine.h"
 #include "simt/memory.h"
 #include "simt/stream.h"
 
 using star::simt::checks_enabled;
 using star::simt::DeviceMemory;
+using star::simt::Machine;
 using star::simt::report;
 using star::simt::submit;
 
@@ -98,7 +100,7 @@ CUmemPoolHandle_st default_pool;
 
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device) {
   *pool = &default_pool;
-  return report(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+  return report(device >= 0 && device < Machine::from_environment().devices ? cudaSuccess : cudaErrorInvalidDevice);
 }
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void* value) {
   switch (attribute) {

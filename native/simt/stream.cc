@@ -1,12 +1,22 @@
 #include "simt/stream.h"
 
 #include <chrono>
+#include <thread>
 
 using star::simt::report;
 
 struct CUevent_st {
   std::chrono::steady_clock::time_point time;
+  std::shared_ptr<std::atomic<bool>> held;  // of the stream that recorded it
 };
+
+namespace {
+
+void wait_while(const std::shared_ptr<std::atomic<bool>>& held) {
+  while (held && *held) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+}  // namespace
 
 namespace star::simt {
 
@@ -28,11 +38,18 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return report(stream && stream->capturing ? cudaErrorStreamCaptureUnsupported : cudaSuccess);
+  if (stream && stream->capturing) return report(cudaErrorStreamCaptureUnsupported);
+  if (stream) wait_while(stream->held);
+  return report(cudaSuccess);
 }
-cudaError_t cudaStreamQuery(cudaStream_t stream) { return cudaStreamSynchronize(stream); }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t event, unsigned) {
-  return report(event ? cudaSuccess : cudaErrorInvalidResourceHandle);
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  if (stream && stream->held && *stream->held) return cudaErrorNotReady;
+  return cudaStreamSynchronize(stream);
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (!event) return report(cudaErrorInvalidResourceHandle);
+  if (stream && event->held && *event->held) stream->held = event->held;
+  return report(cudaSuccess);
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
@@ -46,13 +63,21 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (!event) return report(cudaErrorInvalidResourceHandle);
+  event->held = stream ? stream->held : nullptr;
   return star::simt::submit(stream, [event] {
     event->time = std::chrono::steady_clock::now();
     return cudaSuccess;
   });
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t event) { return report(event ? cudaSuccess : cudaErrorInvalidResourceHandle); }
-cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaEventSynchronize(event); }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (!event) return report(cudaErrorInvalidResourceHandle);
+  wait_while(event->held);
+  return report(cudaSuccess);
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (event && event->held && *event->held) return cudaErrorNotReady;
+  return cudaEventSynchronize(event);
+}
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   if (!start || !end) return report(cudaErrorInvalidResourceHandle);
   *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();

@@ -1,7 +1,9 @@
 // Streams and graphs: lists of work that is done at once, or kept while the stream is capturing.
 #pragma once
 
+#include <atomic>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "simt/api.h"
@@ -19,6 +21,9 @@ struct CUgraphExec_st {
 struct CUstream_st {
   bool capturing = false;
   CUgraph_st captured;
+  // Work that does not end (a collective whose peers are lost): events behind it are not reached, and whoever waits for the
+  // stream waits until this becomes false.
+  std::shared_ptr<std::atomic<bool>> held;
 };
 
 namespace star::simt {

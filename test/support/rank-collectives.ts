@@ -5,10 +5,11 @@ import type { DistributedEnvironment } from '../../lib/distributed/environment.j
 import { ProcessGroup, type Work } from '../../lib/distributed/process-group.js'
 import { native } from '../../lib/native/index.js'
 import { cast, type DType, scope, Tensor } from '../../lib/tensor/index.js'
+import { testDevice as device } from './device.js'
 import type { RankFunction } from './ranks.js'
 
 const open = (env: DistributedEnvironment, timeoutSeconds = 30): Promise<ProcessGroup> =>
-  ProcessGroup.connect(env, { timeoutSeconds })
+  ProcessGroup.connect(env, { timeoutSeconds, device })
 
 /** Element i of what a rank gives: whole numbers whose sums over the ranks every type holds exactly, or any numbers. */
 const whole = (rank: number, i: number): number => ((i * 7 + rank * 13) % 31) - 15
@@ -20,7 +21,7 @@ function fraction(rank: number, i: number): number {
 export type Values = 'whole' | 'fraction'
 const elementOf = { whole, fraction }
 
-function tensorOf(dtype: DType, count: number, value: (i: number) => number): Tensor {
+function hostTensor(dtype: DType, count: number, value: (i: number) => number): Tensor {
   const numbers = Float32Array.from({ length: count }, (_, i) => value(i))
   if (dtype === 'i32') return Tensor.from(Int32Array.from(numbers), [count])
   if (dtype === 'u8')
@@ -32,9 +33,22 @@ function tensorOf(dtype: DType, count: number, value: (i: number) => number): Te
   return dtype === 'f32' ? exact : cast(exact, dtype)
 }
 
-/** The elements as numbers. */
+/** The same on the device under test. */
+function tensorOf(dtype: DType, count: number, value: (i: number) => number): Tensor {
+  const host = hostTensor(dtype, count, value)
+  if (device === 'cpu') return host
+  const tensor = Tensor.empty([count], { dtype, device })
+  tensor.copyFrom(host)
+  host.dispose()
+  return tensor
+}
+
+/** The elements as numbers, which is found out on the CPU. */
 function numbers(t: Tensor): ArrayLike<number> {
-  return t.dtype === 'f16' || t.dtype === 'bf16' ? cast(t, 'f32').floats() : t.data()
+  if (t.dtype !== 'f16' && t.dtype !== 'bf16') return t.data()
+  const host = Tensor.empty(t.shape, { dtype: t.dtype })
+  host.copyFrom(t)
+  return cast(host, 'f32').floats()
 }
 
 export interface Case {
@@ -90,7 +104,7 @@ function runCase(
   const total = collective === 'reduceScatter' || collective === 'allGather' ? count * size : count
   // What each rank gave after rounding to the type, with elements as they are seen in it.
   const given = ranks.map((r) =>
-    numbers(tensorOf(dtype, collective === 'allGather' ? count : total, (i) => elementOf[values](r, i))),
+    numbers(hostTensor(dtype, collective === 'allGather' ? count : total, (i) => elementOf[values](r, i))),
   )
   const mine = tensorOf(dtype, collective === 'allGather' ? count : total, (i) => elementOf[values](rank, i))
   const reduced = (i: number) => {
@@ -116,12 +130,12 @@ function runCase(
       work = group.broadcast(mine, root)
       break
     case 'reduceScatter':
-      result = inPlace ? part(mine) : Tensor.empty([count], { dtype })
+      result = inPlace ? part(mine) : Tensor.empty([count], { dtype, device })
       expected = (i) => reduced(rank * count + i)
       work = group.reduceScatter(result, mine)
       break
     case 'allGather': {
-      result = Tensor.empty([total], { dtype })
+      result = Tensor.empty([total], { dtype, device })
       let input = mine
       if (inPlace) {
         input = part(result)
@@ -144,9 +158,9 @@ export const collectives: RankFunction<Case[], { results: CaseResult[]; engine: 
   cases,
 ) => {
   const group = await open(env)
-  const before = native.memory('cpu').liveBytes
+  const before = native.memory(device).liveBytes
   const results = cases.map((one) => scope(() => runCase(group, one)))
-  const leaked = native.memory('cpu').liveBytes - before
+  const leaked = native.memory(device).liveBytes - before
   group.close()
   return { results, engine: group.engine, leaked }
 }
@@ -169,8 +183,8 @@ export const manyWorks: RankFunction<never, { values: number[]; doneAfterBarrier
 /** A work whose tensors nobody holds any longer. */
 export const disposedTensors: RankFunction<never, number> = async (env) => {
   const group = await open(env)
-  const kept = Tensor.from(Float32Array.of(env.rank + 1), [1])
-  const before = native.memory('cpu').liveBytes
+  const kept = Tensor.from(Float32Array.of(env.rank + 1), [1], { device })
+  const before = native.memory(device).liveBytes
   const works = Array.from({ length: 20 }, () => {
     const t = tensorOf('f32', 100_000, () => 1)
     const work = group.allReduce(t)
@@ -181,7 +195,7 @@ export const disposedTensors: RankFunction<never, number> = async (env) => {
   })
   group.allReduce(kept).wait()
   for (const work of works) work.wait()
-  const leaked = native.memory('cpu').liveBytes - before
+  const leaked = native.memory(device).liveBytes - before
   if (leaked !== 0) throw new Error(`${leaked} bytes are still held`)
   group.close()
   return kept.floats()[0]
@@ -204,7 +218,7 @@ export const storeTalk: RankFunction<never, { heard: string; last: number }> = a
 /** One collective; then rank 1 ends its part in order, long before the others. */
 export const unevenEnd: RankFunction<never, number> = async (env) => {
   const group = await open(env)
-  const t = Tensor.from(Float32Array.of(1), [1])
+  const t = Tensor.from(Float32Array.of(1), [1], { device })
   group.allReduce(t).wait()
   if (env.rank !== 1) await delay(2500)
   group.close()
@@ -262,7 +276,7 @@ export const afterFault: RankFunction<FaultInput, string[]> = async (env, { time
 export const meet: RankFunction<{ timeoutSeconds: number }, number> = async (env, { timeoutSeconds }, tell) => {
   const group = await open(env, timeoutSeconds)
   await tell('connected')
-  const t = Tensor.from(Float32Array.of(env.rank + 1), [1])
+  const t = Tensor.from(Float32Array.of(env.rank + 1), [1], { device })
   group.allReduce(t).wait()
   group.close()
   return t.floats()[0]

@@ -3,6 +3,7 @@ import { ProcessGroup } from '../../lib/distributed/index.js'
 import { scope } from '../../lib/tensor/index.js'
 import { checkpointWeights } from '../../lib/train/checkpoint.js'
 import { listCheckpoints } from '../../lib/train/checkpointer.js'
+import { testDevice as device } from './device.js'
 import type { RankFunction } from './ranks.js'
 import { runSteps } from './tiny-run.js'
 
@@ -22,12 +23,12 @@ export interface Trained {
 
 /** Trains to the end, or until it is stopped. */
 export const train: RankFunction<TrainingInput, Trained> = async (env, { config, stop }) => {
-  const group = await ProcessGroup.connect(env, { timeoutSeconds: 60 })
+  const group = await ProcessGroup.connect(env, { timeoutSeconds: 60, device })
   try {
     // What this rank alone is told.
     const seed = process.env.STAR_TEST_SEED
     const own = seed === undefined ? config : { ...config, seed: Number(seed) }
-    const steps = await runSteps(own, stop?.rank === group.rank ? stop.after : undefined, { group })
+    const steps = await runSteps(own, stop?.rank === group.rank ? stop.after : undefined, { group, device })
     return {
       losses: steps.map(({ loss }) => loss),
       gradNorms: steps.map(({ gradNorm }) => gradNorm),

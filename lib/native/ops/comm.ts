@@ -15,6 +15,9 @@ export interface NativeProcessGroup {
   allGather(out: NativeTensor, input: NativeTensor): NativeWork
   broadcast(tensor: NativeTensor, root: number): NativeWork
   barrier(): NativeWork
+  /** What is given between the two may begin together, at the end. */
+  beginBatch(): void
+  endBatch(): void
   close(): void
 }
 
@@ -28,7 +31,10 @@ export interface NativeStore {
 
 export interface CommOps {
   singleGroup(): NativeProcessGroup
-  connectGloo(
+  /** With the device's own collectives where it has some (NCCL), else over Gloo. */
+  connectGroup(
+    device: string,
+    localRank: number,
     rank: number,
     size: number,
     host: string,

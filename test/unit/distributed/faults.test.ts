@@ -18,54 +18,70 @@ function failed(t: Assert, end: RankEnd<unknown>, words: RegExp, seconds: number
   t.ok(end.seconds < seconds, `${end.seconds} s, of ${seconds}`)
 }
 
-for (const victim of [1, 0])
-  t.test(`rank ${victim} is killed: the others know at once`, async (t) => {
-    const input = { timeoutSeconds: 60, victim }
-    const ranks = await startRanks(t, programs, 'exchangeUntilFault', { size: 3, input })
-    await Promise.all(ranks.map((rank) => rank.told()))
-    const killed = performance.now()
-    ranks[victim].kill('SIGKILL')
+// The CPU's group, and the one that leaves the collectives to its device.
+for (const device of ['cpu', 'simt']) {
+  const env = () => ({ STAR_TEST_DEVICE: device })
+  for (const victim of [1, 0])
+    t.test(`${device}: rank ${victim} is killed: the others know at once`, async (t) => {
+      const input = { timeoutSeconds: 60, victim }
+      const ranks = await startRanks(t, programs, 'exchangeUntilFault', { size: 3, env, input })
+      await Promise.all(ranks.map((rank) => rank.told()))
+      const killed = performance.now()
+      ranks[victim].kill('SIGKILL')
+      const ends = await endsOf(ranks, 30)
+      t.ok(performance.now() - killed < 5000, 'the time-out was not waited for')
+      t.match(ends[victim], { signal: 'SIGKILL' })
+      for (const end of ends) if (end.rank !== victim) failed(t, end, new RegExp(`rank ${victim}\\b`), 30)
+    })
+
+  for (const victim of [1, 0])
+    t.test(`${device}: rank ${victim} stops without a word: the others know when the time is over`, async (t) => {
+      const input = { timeoutSeconds: 3, victim }
+      const ranks = await startRanks(t, programs, 'exchangeUntilFault', { size: 3, env, input })
+      await Promise.all(ranks.map((rank) => rank.told()))
+      ranks[victim].kill('SIGSTOP')
+      const others = ranks.filter(({ rank }) => rank !== victim)
+      for (const end of await endsOf(others, 20)) failed(t, end, new RegExp(`rank ${victim}\\b`), 10)
+      ranks[victim].kill('SIGKILL')
+      await ranks[victim].ended
+    })
+
+  t.test(`${device}: a rank ends with an error of its own: the others name it`, async (t) => {
+    const ranks = await startRanks(t, programs, 'closedByFailure', {
+      size: 3,
+      env,
+      input: { timeoutSeconds: 60, victim: 2 },
+    })
     const ends = await endsOf(ranks, 30)
-    t.ok(performance.now() - killed < 5000, 'the time-out was not waited for')
-    t.match(ends[victim], { signal: 'SIGKILL' })
-    for (const end of ends) if (end.rank !== victim) failed(t, end, new RegExp(`rank ${victim}\\b`), 30)
+    t.match(ends[2].error, { code: null, message: 'out of ideas' })
+    for (const end of ends.slice(0, 2)) failed(t, end, /rank 2\b/, 15)
   })
 
-for (const victim of [1, 0])
-  t.test(`rank ${victim} stops without a word: the others know when the time is over`, async (t) => {
-    const input = { timeoutSeconds: 3, victim }
-    const ranks = await startRanks(t, programs, 'exchangeUntilFault', { size: 3, input })
+  t.test(`${device}: after an error all works fail with the same words`, async (t) => {
+    const ranks = await startRanks<string[]>(t, programs, 'afterFault', {
+      size: 2,
+      env,
+      input: { timeoutSeconds: 60, victim: 1 },
+    })
     await Promise.all(ranks.map((rank) => rank.told()))
-    ranks[victim].kill('SIGSTOP')
-    const others = ranks.filter(({ rank }) => rank !== victim)
-    for (const end of await endsOf(others, 20)) failed(t, end, new RegExp(`rank ${victim}\\b`), 10)
-    ranks[victim].kill('SIGKILL')
-    await ranks[victim].ended
+    ranks[1].kill('SIGKILL')
+    const [{ value: words }] = await endsOf(ranks, 30)
+    t.equal(words?.length, 6)
+    t.equal(new Set(words).size, 1)
+    t.match(words?.[0], /rank 1\b/)
   })
 
-t.test('a rank ends with an error of its own: the others name it', async (t) => {
-  const ranks = await startRanks(t, programs, 'closedByFailure', { size: 3, input: { timeoutSeconds: 60, victim: 2 } })
-  const ends = await endsOf(ranks, 30)
-  t.match(ends[2].error, { code: null, message: 'out of ideas' })
-  for (const end of ends.slice(0, 2)) failed(t, end, /rank 2\b/, 15)
-})
-
-t.test('after an error all works fail with the same words', async (t) => {
-  const ranks = await startRanks<string[]>(t, programs, 'afterFault', {
-    size: 2,
-    input: { timeoutSeconds: 60, victim: 1 },
+  t.test(`${device}: a rank that never comes is named`, async (t) => {
+    const ranks = await startRanks(t, programs, 'meet', { size: 3, ranks: [0, 2], env, input: { timeoutSeconds: 2 } })
+    for (const end of await endsOf(ranks, 20)) failed(t, end, /rank 1\b/, 8)
   })
-  await Promise.all(ranks.map((rank) => rank.told()))
-  ranks[1].kill('SIGKILL')
-  const [{ value: words }] = await endsOf(ranks, 30)
-  t.equal(words?.length, 6)
-  t.equal(new Set(words).size, 1)
-  t.match(words?.[0], /rank 1\b/)
-})
+}
 
-t.test('a rank that never comes is named', async (t) => {
-  const ranks = await startRanks(t, programs, 'meet', { size: 3, ranks: [0, 2], input: { timeoutSeconds: 2 } })
-  for (const end of await endsOf(ranks, 20)) failed(t, end, /rank 1\b/, 8)
+t.test('processes on different devices are refused', async (t) => {
+  const env = (rank: number) => ({ STAR_TEST_DEVICE: rank === 0 ? 'simt' : 'cpu' })
+  const ranks = await startRanks(t, programs, 'meet', { size: 2, env, input: { timeoutSeconds: 20 } })
+  for (const end of await endsOf(ranks, 30))
+    failed(t, end, /rank 1 exchanges by gloo, but rank 0 by nccl: .*--device/, 10)
 })
 
 t.test('a rank 0 that never comes is named with its address', async (t) => {
