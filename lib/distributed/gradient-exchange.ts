@@ -22,11 +22,13 @@ export interface GradientExchangeOptions {
   sizes?: Omit<BucketSizes, 'multiple'>
 }
 
-/** When the exchange of a bucket began, for benchmarks. */
+/** The exchange of a bucket, for benchmarks, in milliseconds after `begin`. */
 export interface BucketTrace {
   bytes: number
-  /** Milliseconds after `begin`. */
+  /** When it began. */
   readyMs: number
+  /** When it was first seen to be over: a look is taken whenever a gradient is ready. */
+  doneMs: number
 }
 
 /** Elements [begin, end) of a parameter, flattened, that lie in this process's shard. */
@@ -60,6 +62,8 @@ export class GradientExchange {
   readonly #flags: Tensor
   #missing: number[] = []
   #works: Work[] = []
+  /** How many of them were seen to be over. */
+  #over = 0
   #begun = 0
 
   constructor(
@@ -102,6 +106,7 @@ export class GradientExchange {
     this.#missing = this.buckets.map(({ plan }) => plan.places.length)
     for (const slot of this.#slots) slot.ready = false
     this.trace.length = 0
+    this.#over = 0
     this.#begun = performance.now()
   }
 
@@ -120,13 +125,22 @@ export class GradientExchange {
     slot.ready = true
     this.#missing[slot.bucket] -= 1
     this.#start()
+    this.#look()
+  }
+
+  /** Notes which exchanges are over. They end in order. */
+  #look(): void {
+    for (let i = this.#over; i < this.#works.length && this.#works[i].done; i++) {
+      this.trace[i].doneMs = performance.now() - this.#begun
+      this.#over = i + 1
+    }
   }
 
   /** Begins the exchange of buckets that are full, in the same order on every process. */
   #start(): void {
     while (this.#works.length < this.buckets.length && this.#missing[this.#works.length] === 0) {
       const bucket = this.buckets[this.#works.length]
-      this.trace.push({ bytes: bucket.bytes, readyMs: performance.now() - this.#begun })
+      this.trace.push({ bytes: bucket.bytes, readyMs: performance.now() - this.#begun, doneMs: Number.NaN })
       this.#works.push(this.#exchange(bucket))
     }
   }
@@ -150,9 +164,13 @@ export class GradientExchange {
     for (const index of unused) flags[index] = 0
     this.#flags.write(flags)
     for (const index of late) this.ready(this.parameters[index])
-    const works = [...this.#works, this.#group.allReduce(this.#flags)]
+    const flagged = this.#group.allReduce(this.#flags)
+    for (const work of this.#works) {
+      work.wait()
+      this.#look()
+    }
+    flagged.wait()
     this.#works = []
-    for (const work of works) work.wait()
     // Only who missed a parameter has to ask whether others had it.
     const counts = unused.length > 0 ? this.#flags.ints() : null
     this.#slots.forEach(({ bucket, place }, index) => {

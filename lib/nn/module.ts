@@ -78,6 +78,14 @@ export abstract class Module {
     return [...this.namedTensors()].filter((t) => t.trainable).map((t) => t.tensor)
   }
 
+  /**
+   * Trainable tensors about in the order in which `forward` uses them: backward is through with them in about the reverse one.
+   * Models whose released names come in another order say so here.
+   */
+  parametersByUse(): Tensor[] {
+    return this.parameters()
+  }
+
   /** Number of trainable elements. */
   parameterCount(): number {
     return this.parameters().reduce((n, t) => n + t.count, 0)

@@ -47,14 +47,17 @@ export class Stepper {
     const parameters = this.weights.parameters()
     const options = { betas: config.betas, maxNorm: config.clip, noDecay: noWeightDecay }
     const { group, count } = replicas
+    // Buckets are exchanged in the order in which backward fills them.
+    const place = new Map(task.model.parametersByUse().map((tensor, i) => [tensor, i]))
+    const byUse = [...parameters].sort((a, b) => place.get(a.tensor)! - place.get(b.tensor)!)
     if (count > 1) {
-      const tensors = parameters.map(({ tensor }) => tensor)
+      const tensors = byUse.map(({ tensor }) => tensor)
       // Gradients of several micro-batches are summed up in f32.
       const dtype = config.accumulate > 1 ? 'f32' : undefined
       this.exchange = new GradientExchange(tensors, { group, dtype, sharded: config.shard })
     }
     if (this.exchange && config.shard) {
-      this.#shards = new ParameterShards(parameters, this.exchange, group)
+      this.#shards = new ParameterShards(byUse, this.exchange, group)
       this.weights.shard(this.#shards.pieces)
     }
     const stepped = this.#shards?.pieces ?? parameters

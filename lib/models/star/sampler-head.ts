@@ -74,6 +74,11 @@ export class SamplerHead extends Module {
     this.#levelIds = keep(Tensor.from(Int32Array.from(ids), [ids.length], { device: options.device }))
   }
 
+  override parametersByUse(): Tensor[] {
+    const first = [this.levelEmbed, this.wordEmbed, this.encoderProj].flatMap((layer) => layer.parameters())
+    return [...new Set([...first, this.posStart, ...this.headProj.parameters(), ...this.parameters()])]
+  }
+
   /** Element type it computes with. Inputs of another one are cast. Logits have the type of the head. */
   get dtype(): DType {
     return this.wordEmbed.weight.dtype

@@ -102,6 +102,10 @@ export class StarTransformer extends Module {
     this.#tables = new Tables(config, this.levels, options.device)
   }
 
+  override parametersByUse(): Tensor[] {
+    return [...new Set([...this.encoderProj.parameters(), ...this.parameters()])]
+  }
+
   /** Element type it computes with, and of its features. Inputs of another one are cast. Logits have the type of the head. */
   get dtype(): DType {
     return this.wordEmbed.weight.dtype

@@ -31,6 +31,11 @@ export class Tokenizer extends Module {
     this.postQuantConv = this.child('post_quant_conv', new Conv2d(z, z, { ...options, kernel: 3 }))
   }
 
+  override parametersByUse(): Tensor[] {
+    const parts = [this.encoder, this.quantConv, this.quantizer, this.postQuantConv, this.decoder]
+    return parts.flatMap((part) => part.parameters())
+  }
+
   /** Element type of encoder and decoder; images, latents and the quantizer are f32. */
   get dtype(): DType {
     return this.quantConv.weight.dtype

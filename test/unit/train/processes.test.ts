@@ -3,6 +3,8 @@ import { cpSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { writePack } from '../../../lib/data/index.js'
+import { planBuckets } from '../../../lib/distributed/buckets.js'
+import { ProcessGroup } from '../../../lib/distributed/index.js'
 import type { DropPath, TokenSubset } from '../../../lib/models/star/index.js'
 import { backward, full, scope, type Tensor } from '../../../lib/tensor/index.js'
 import type { Task } from '../../../lib/train/task.js'
@@ -176,6 +178,30 @@ t.test('the mean gradient of the processes is that of one', async (t) => {
       const error = largest(shared.grads.get(name)!.map((v, i) => v - expected[i]))
       t.ok(error <= Math.max(1e-5 * largest(expected), floor), `${name}: off by ${error} of ${largest(expected)}`)
     }
+  }
+})
+
+t.test('backward fills the buckets in the order in which they are exchanged', async (t) => {
+  for (const config of [transformer(), sampler(), tokenizerRun()]) {
+    const group = ProcessGroup.single()
+    const task = await openTask(config, { rank: 0, ranks: 1, group })
+    const ready: Tensor[] = []
+    const [part] = task.split(await task.next(batchSize), 1, 0)
+    scope(() => task.forwardBackward(part, 0, (loss) => backward(loss, undefined, (leaf) => ready.push(leaf))))
+    const parameters = task.model.parametersByUse()
+    t.strictSame(new Set(parameters), new Set(task.model.parameters()), 'all parameters, once')
+    const contents = parameters.map(({ count, dtype }) => ({ count, dtype, stored: dtype }))
+    const bytes = 4 * contents.reduce((sum, { count }) => sum + count, 0)
+    const buckets = planBuckets(contents, { bytes: bytes / 8, firstBytes: bytes / 16, multiple: 1 })
+    // The calls of backward after which each bucket is full.
+    const full = buckets.map(({ places }) => Math.max(...places.map(({ index }) => ready.indexOf(parameters[index]))))
+    t.ok(buckets.length > 4, `${buckets.length} buckets`)
+    t.strictSame(
+      full,
+      [...full].sort((a, b) => a - b),
+      `${config.kind}: ${full.join(', ')} of ${ready.length}`,
+    )
+    task.dispose()
   }
 })
 
