@@ -61,7 +61,7 @@ function run(folder: string, pip: keyof typeof pips, env: NodeJS.ProcessEnv) {
 
 t.test('an installed toolkit is taken where it fits', async (t) => {
   const folder = t.testdir()
-  const good = toolkitAt(join(folder, 'good'), '13.2', ['cublasLt.h', 'cudnn.h'])
+  const good = toolkitAt(join(folder, 'good'), '13.2', ['cublasLt.h', 'cudnn.h', 'nccl.h'])
   const { status, stdout, stderr } = run(folder, 'missing', { CUDA_HOME: good })
   t.equal(status, 0)
   t.equal(stdout, `${good}\n`)
@@ -73,7 +73,9 @@ const installed = existsSync('/usr/local/cuda/bin/nvcc') && 'this machine has a 
 
 t.test('a toolkit that does not fit is named with the reason', { skip: installed }, async (t) => {
   const folder = t.testdir()
-  const old = run(folder, 'missing', { CUDA_HOME: toolkitAt(join(folder, 'old'), '12.4', ['cublasLt.h', 'cudnn.h']) })
+  const old = run(folder, 'missing', {
+    CUDA_HOME: toolkitAt(join(folder, 'old'), '12.4', ['cublasLt.h', 'cudnn.h', 'nccl.h']),
+  })
   t.equal(old.status, 1)
   t.match(old.stderr, /old has nvcc 12\.4, 13\.x is needed: not used/)
   t.match(old.stderr, /no CUDA 13 toolkit is installed, and python3 with pip.*\n.*apt-get install python3-pip/)

@@ -129,7 +129,6 @@ for (const [kind, config] of [
       [2, 1],
       [2, 2],
       [4, 1],
-      [8, 1],
     ]) {
       const shared = await given(config(), ranks, [0, 9], { accumulate })
       t.strictSame(shared.steps, whole.steps, `${ranks} processes, ${accumulate} micro-batches`)
