@@ -88,7 +88,7 @@ export function withTables(page: string, tables: Readonly<Record<string, string>
   return Object.entries(tables).reduce((text, [name, content]) => {
     const [begin, end] = [`<!-- ${name} -->`, `<!-- end of ${name} -->`]
     const [from, to] = [text.indexOf(begin), text.indexOf(end)]
-    if (from < 0 || to < from) throw new Error(`docs/configuration.md has no ${begin} … ${end}`)
+    if (from < 0 || to < from) throw new Error(`the page has no ${begin} … ${end}`)
     return `${text.slice(0, from + begin.length)}\n${content}\n${text.slice(to)}`
   }, page)
 }
