@@ -8,6 +8,8 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { listCheckpoints } from '../../lib/train/checkpointer.js'
 import { trainedWeights } from '../support/rank-training.js'
+import type { Owner } from '../support/ranks.js'
+import { slurmMissing, startSlurm } from '../support/slurm.js'
 import { starFile } from '../support/star-command.js'
 import { tinyTokenizerRun, writeTinyPack } from '../support/tiny-run.js'
 
@@ -25,35 +27,30 @@ function training(name: string, steps: number, changes: object = {}): { runFolde
 
 /** A program of PATH, or of the Python environment that the benchmarks use; null where there is none. */
 function find(program: string): string | null {
-  const folders = [
-    ...(process.env.PATH ?? '').split(delimiter),
-    join(homedir(), '.cache', 'star-t2i', 'bench-venv', 'bin'),
-  ]
+  const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache')
+  const folders = [...(process.env.PATH ?? '').split(delimiter), join(cache, 'star-t2i', 'bench-venv', 'bin')]
   return folders.map((place) => join(place, program)).find((path) => existsSync(path)) ?? null
 }
 
-const slurmAnswers = (): boolean => spawnSync('sinfo', ['--noheader'], { timeout: 5000 }).status === 0
-
-const launchers = [
-  {
-    name: 'torchrun',
-    args: ['--no-python', '--standalone', '--nproc-per-node', '2'],
-    missing: 'is not installed (PyPI: torch)',
-  },
-  {
-    name: 'mpirun',
-    args: ['--allow-run-as-root', '--oversubscribe', '-n', '2'],
-    missing: 'is not installed (Debian: openmpi-bin)',
-  },
-  { name: 'srun', args: ['-n', '2'], missing: 'has no Slurm to ask (Debian: slurm-wlm)', works: slurmAnswers },
+const launchers: {
+  name: string
+  args: string[]
+  missing?: false | string
+  /** Starts what the launcher talks to, and gives the variables by which it finds it. */
+  start?: (owner: Owner) => Promise<Record<string, string>>
+}[] = [
+  { name: 'torchrun', args: ['--no-python', '--standalone', '--nproc-per-node', '2'] },
+  { name: 'mpirun', args: ['--allow-run-as-root', '--oversubscribe', '-n', '2'] },
+  { name: 'srun', args: ['-n', '2'], missing: slurmMissing(), start: startSlurm },
 ]
 
-for (const { name, args, missing, works } of launchers) {
+for (const { name, args, missing = false, start } of launchers) {
   const program = find(name)
-  const skip = program && (works?.() ?? true) ? false : `${name} ${missing}`
+  const skip = program ? missing : `${name} is not installed (scripts/launchers installs it)`
   t.test(`${name} runs two processes to their end`, { skip }, async (t) => {
+    const env = { ...process.env, ...(await start?.(t)) }
     const { runFolder, command } = training(name, 3)
-    await run(program!, [...args, process.execPath, starFile, ...command], { timeout: 120_000 })
+    await run(program!, [...args, process.execPath, starFile, ...command], { env, timeout: 120_000 })
     t.match(JSON.parse(readFileSync(join(runFolder, 'run.json'), 'utf8')), { processes: 2 })
     t.equal(listCheckpoints(runFolder)[0].step, 3)
     t.ok(existsSync(join(runFolder, 'model', 'model.json')))

@@ -9,11 +9,11 @@ import { trainedWeights } from '../support/rank-training.js'
 import { endsOf, type Rank, type RankEnd, startRanks } from '../support/ranks.js'
 import { starFile } from '../support/star-command.js'
 import { runSteps, tinyTokenizerRun, writeTinyPack } from '../support/tiny-run.js'
-import { TwoHosts, twoHostsMissing } from '../support/two-hosts.js'
+import { cutMissing, TwoHosts, twoHostsMissing } from '../support/two-hosts.js'
 
 const launchFile = fileURLToPath(new URL('../support/launch-node.js', import.meta.url))
 const programs = new URL('../support/rank-collectives.js', import.meta.url)
-const options = { skip: twoHostsMissing() }
+const skip = twoHostsMissing() || cutMissing()
 
 /** Ranks 0 and 1 on a host each. */
 const startOn = (
@@ -37,7 +37,7 @@ function failed(owner: typeof t, { rank, error, seconds }: RankEnd<void>, words:
 
 /** A test with two hosts, on which no process is left. */
 const withHosts = (name: string, body: (owner: typeof t, hosts: TwoHosts) => Promise<void>): void => {
-  t.test(name, options, async (owner) => {
+  t.test(name, { skip }, async (owner) => {
     const hosts = new TwoHosts()
     owner.teardown(() => hosts.remove())
     await body(owner as typeof t, hosts)

@@ -10,7 +10,11 @@ export function twoHostsMissing(): false | string {
   const name = `star-probe-${process.pid}`
   const made = spawnSync('ip', ['netns', 'add', name]).status === 0
   if (made) spawnSync('ip', ['netns', 'del', name])
-  if (!made) return 'this system does not let a test make network namespaces (root and Debian: iproute2)'
+  return made ? false : 'this system does not let it make network namespaces (needs root, and Debian: iproute2)'
+}
+
+/** False, or why the link between two hosts cannot be cut here. */
+export function cutMissing(): false | string {
   return spawnSync('iptables', ['--version']).status === 0 ? false : 'iptables is not installed (Debian: iptables)'
 }
 
