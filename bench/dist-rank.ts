@@ -1,36 +1,26 @@
 /** One process of `npm run bench:dist`: a transformer's steps with the exchange of its gradients, in four ways. */
 import { GradientExchange, ProcessGroup } from '../lib/distributed/index.js'
-import { StarTransformer, tokenLoss } from '../lib/models/star/index.js'
+import { type StarConfigInput, StarTransformer, starConfig, tokenCount, tokenLoss } from '../lib/models/star/index.js'
 import { backward, keep, scope, Tensor } from '../lib/tensor/index.js'
 import type { RankFunction } from '../test/support/ranks.js'
 import type { Round } from './overlap.js'
 import { fillByRule, signedTensor, uniform } from './rule.js'
 
-export interface ModelSize {
-  depth: number
-  width: number
-  patchNums: number[]
-}
-
 export interface DistInput {
-  model: ModelSize
+  model: StarConfigInput
   rounds: number
 }
 
-const latentChannels = 32
-const vocabSize = 4096
-const textTokens = 64
-const textWidth = 384
+const textTokens = 77
 
 /** Rounds of one picture a process; the first two are not among them. */
 export const measure: RankFunction<DistInput, Round[]> = async (env, { model, rounds }) => {
-  const { depth, width, patchNums } = model
+  const config = starConfig(model)
+  const { vocabSize, latentChannels, textWidth } = config
   const group = await ProcessGroup.connect(env)
-  const star = new StarTransformer({
-    ...{ depth, width, heads: width / 64, patchNums, vocabSize, latentChannels, textWidth, dropPath: 0 },
-  })
+  const star = new StarTransformer(config)
   for (const { name, tensor } of star.namedTensors()) fillByRule(name, tensor)
-  const length = patchNums.reduce((n, p) => n + p * p, 0)
+  const length = tokenCount(config.patchNums)
   const input = keep(signedTensor('input', [1, length - 1, latentChannels])) // (1, L − 1, Cvae)
   const text = {
     states: keep(signedTensor('text', [1, textTokens, textWidth])),

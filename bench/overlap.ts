@@ -1,5 +1,6 @@
 /** What `npm run bench:dist` makes of its measurements. */
 import type { BucketTrace } from '../lib/distributed/gradient-exchange.js'
+import type { StarConfigInput } from '../lib/models/star/index.js'
 
 /** One round of a process, in milliseconds. */
 export interface Round {
@@ -20,10 +21,21 @@ export interface Round {
 export interface Overlap extends Round {
   /** Of one process's gradients. */
   bytes: number
-  /** What the exchange adds to a step when it runs beside backward: overlapped − compute. */
+  /** For how long the exchange goes on after backward. */
   exposedMs: number
-  /** Of the exchange alone, the part that disappears: 1 − exposed/exchange. */
+  /** Of the time of the exchange alone, what backward hides: 1 − exposed/exchange. */
   hidden: number
+  /** Of buckets whose exchange was over before backward was. */
+  hiddenBytes: number
+  /** What the exchange beside backward adds to a step: also what it takes from backward. */
+  longerMs: number
+}
+
+/** What `--json` writes. */
+export interface Measured extends Overlap {
+  model: StarConfigInput
+  /** Of the link, as given. */
+  rate: string
 }
 
 export const median = (values: readonly number[]): number => {
@@ -32,7 +44,10 @@ export const median = (values: readonly number[]): number => {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
-/** The medians of all rounds of all processes, and what follows from them. */
+const sum = (buckets: readonly { bytes: number }[]): number => buckets.reduce((all, { bytes }) => all + bytes, 0)
+const exposedOf = ({ buckets, backwardMs }: Round): number => Math.max(0, buckets.at(-1)!.doneMs - backwardMs)
+
+/** The medians of all rounds of all processes; differences and shares are those of a round, so that a machine's mood cancels out. */
 export function overlapOf(rounds: readonly Round[]): Overlap {
   const of = (figure: (round: Round) => number): number => median(rounds.map(figure))
   const buckets = rounds[0].buckets.map(({ bytes }, i) => ({
@@ -40,41 +55,43 @@ export function overlapOf(rounds: readonly Round[]): Overlap {
     readyMs: of((round) => round.buckets[i].readyMs),
     doneMs: of((round) => round.buckets[i].doneMs),
   }))
-  const [computeMs, exchangeMs, overlappedMs] = [
-    of((round) => round.computeMs),
-    of((round) => round.exchangeMs),
-    of((round) => round.overlappedMs),
-  ]
-  const exposedMs = overlappedMs - computeMs
   return {
-    computeMs,
-    exchangeMs,
+    computeMs: of((round) => round.computeMs),
+    exchangeMs: of((round) => round.exchangeMs),
     afterMs: of((round) => round.afterMs),
-    overlappedMs,
+    overlappedMs: of((round) => round.overlappedMs),
     backwardMs: of((round) => round.backwardMs),
     buckets,
-    bytes: buckets.reduce((sum, bucket) => sum + bucket.bytes, 0),
-    exposedMs,
-    hidden: 1 - exposedMs / exchangeMs,
+    bytes: sum(buckets),
+    exposedMs: of(exposedOf),
+    hidden: of((round) => 1 - exposedOf(round) / round.exchangeMs),
+    hiddenBytes: of(({ buckets, backwardMs }) => sum(buckets.filter(({ doneMs }) => doneMs <= backwardMs))),
+    longerMs: of(({ overlappedMs, computeMs }) => overlappedMs - computeMs),
   }
 }
 
 const ms = (value: number): string => `${value.toFixed(0)} ms`
+const percent = (part: number): string => `${(100 * part).toFixed(0)} %`
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`
 
 /** Lines for people, of an exchange between `size` processes by a ring. */
 export function describe(overlap: Overlap, size: number): string[] {
-  const { bytes, computeMs, exchangeMs, afterMs, overlappedMs, backwardMs, buckets, exposedMs, hidden } = overlap
+  const { bytes, computeMs, exchangeMs, afterMs, overlappedMs, backwardMs, buckets } = overlap
+  const { exposedMs, hidden, hiddenBytes, longerMs } = overlap
   // Of an all-reduce by a ring each process sends and receives 2·(n − 1)/n of the bytes.
   const sent = (bytes * 2 * (size - 1)) / size
   const rows: [string, string][] = [
     ['gradients of a process', `${megabytes(bytes)} in ${buckets.length} buckets`],
     ['sent by each process', `${megabytes(sent)} a step`],
-    ['forward and backward alone', `${ms(computeMs)}, of which backward ${ms(backwardMs)}`],
+    ['forward and backward alone', ms(computeMs)],
     ['exchange alone', `${ms(exchangeMs)} (${((sent * 8) / exchangeMs / 1e6).toFixed(2)} Gbit/s)`],
     ['step, exchange after backward', ms(afterMs)],
-    ['step, exchange beside backward', ms(overlappedMs)],
-    ['left of the exchange', `${ms(exposedMs)}: ${(100 * hidden).toFixed(0)} % of it is hidden behind backward`],
+    [
+      'step, exchange beside backward',
+      `${ms(overlappedMs)}, of which backward ${ms(backwardMs)}; longer by ${ms(longerMs)} than without any`,
+    ],
+    ['hidden behind backward', `${percent(hidden)} of the time, ${percent(hiddenBytes / bytes)} of the bytes`],
+    ['goes on after backward', ms(exposedMs)],
   ]
   const width = Math.max(...rows.map(([name]) => name.length))
   return [

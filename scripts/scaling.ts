@@ -1,4 +1,7 @@
-/** Writes the tables of docs/distributed.md on how the published runs would scale: on paper, by scripts/scaling/. */
+/**
+ * Writes the tables of docs/distributed.md: how the published runs would scale, on paper, by scripts/scaling/; and what
+ * `npm run bench:dist` measured, beside the model and a replay of it.
+ */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { tokenCount } from '../lib/models/star/index.js'
@@ -9,7 +12,8 @@ import { readRunConfig } from '../lib/train/run-config.js'
 import { modelOfRun } from '../lib/train/run-plan.js'
 import { withTables } from './config-tables.js'
 import type { Network } from './scaling/exchange.js'
-import { type Card, stepTimes } from './scaling/step.js'
+import { measuredTable, readySentence, replayTable } from './scaling/measured.js'
+import { type Card, type StepTimes, stepTimes } from './scaling/step.js'
 
 export const scalingPage = join(packageRoot, 'docs', 'distributed.md')
 
@@ -44,19 +48,29 @@ const published = (): Published[] =>
     run: readRunConfig(join(packageRoot, 'configs', file)).config as TransformerRunConfig,
   }))
 
-/** One row a number of GPUs; `imagesOf` gives the pictures of each, or null where they cannot share the batch. */
-function table({ name, run, recompute }: Published, imagesOf: (gpus: number) => number | null): string {
+/** A run on so many GPUs, over both networks. */
+interface Row {
+  gpus: number
+  images: number
+  near: StepTimes
+  far: StepTimes
+}
+
+/** `imagesOf` gives the pictures of a GPU, or null where they cannot share the batch. */
+function rowsOf({ run, recompute }: Published, imagesOf: (gpus: number) => number | null): Row[] {
   const { config } = modelOfRun(run)
   const tokens = Math.min(tokenCount(config.patchNums), run.tokenDrop?.keep ?? Number.POSITIVE_INFINITY)
-  const bends = new Map<string, number>()
-  const rows = gpuCounts.flatMap((gpus) => {
+  return gpuCounts.flatMap((gpus) => {
     const images = imagesOf(gpus)
     if (images === null) return []
-    const [near, far] = [fast, slow].map((network) => {
-      const times = stepTimes({ config, images, tokens, recompute, gpus, card: h100, network })
-      if (times.efficiency < bend && !bends.has(network.name)) bends.set(network.name, gpus)
-      return times
-    })
+    const input = { config, images, tokens, recompute, gpus, card: h100 }
+    const [near, far] = [fast, slow].map((network) => stepTimes({ ...input, network }))
+    return [{ gpus, images, near, far }]
+  })
+}
+
+function table(name: string, rows: readonly Row[]): string {
+  const lines = rows.map(({ gpus, images, near, far }) => {
     const { forwardMs, backwardMs, optimizerMs } = near
     const cells = [gpus, images, milliseconds(forwardMs + backwardMs + optimizerMs)]
     for (const { exchangeMs, exposedMs, efficiency, shardedEfficiency } of [near, far])
@@ -65,32 +79,43 @@ function table({ name, run, recompute }: Published, imagesOf: (gpus: number) => 
         percent(efficiency),
         percent(shardedEfficiency),
       )
-    return [`| ${cells.join(' | ')} |`]
+    return `| ${cells.join(' | ')} |`
   })
-  const where = [fast, slow].map((network) => {
-    const at = bends.get(network.name)
-    return `${network.name}: ${at === undefined ? `at least ${percent(bend)} all along` : `below ${percent(bend)} from ${at} GPUs on`}`
+  const where = ([fast, slow] as const).map((network, i) => {
+    const bent = rows.find(({ near, far }) => [near, far][i].efficiency < bend)
+    return `${network.name}: ${bent ? `below ${percent(bend)} from ${bent.gpus} GPUs on` : `at least ${percent(bend)} all along`}`
   })
   return [
     `**${name}** (${where.join('; ')})`,
     '',
     `| GPUs | pictures a GPU | computing, ms | exchange, left of it, ms: ${fast.name} | efficiency | sharded | ${slow.name} | efficiency | sharded |`,
     `|${'---|'.repeat(9)}`,
-    ...rows,
+    ...lines,
   ].join('\n')
+}
+
+/** The rows of each run: with its own batch as far as GPUs can share it, and with one that grows. */
+export function allRows(): { name: string; strong: Row[]; weak: Row[] }[] {
+  return published().map((one) => {
+    const { batchSize } = one.run.optimizer
+    return {
+      name: one.name,
+      strong: rowsOf(one, (gpus) => (batchSize % gpus === 0 ? batchSize / gpus : null)),
+      weak: rowsOf(one, () => one.images),
+    }
+  })
 }
 
 /** The page as it stands, with today's tables. */
 export function scalingText(): string {
-  const all = published()
-  const strong = all.map((one) => {
-    const { batchSize } = one.run.optimizer
-    return table(one, (gpus) => (batchSize % gpus === 0 ? batchSize / gpus : null))
-  })
-  const weak = all.map((one) => table(one, () => one.images))
+  const all = allRows()
+  const times = all.flatMap(({ strong, weak }) => [...strong, ...weak]).flatMap(({ near, far }) => [near, far])
+  const differ = Math.max(...times.map(({ replayedMs, exposedMs, stepMs }) => (replayedMs - exposedMs) / stepMs))
   return withTables(readFileSync(scalingPage, 'utf8'), {
-    'published batch': strong.join('\n\n'),
-    'batch grows': weak.join('\n\n'),
+    measured: measuredTable(),
+    replayed: `${replayTable()}\n\n${readySentence()} In the tables below, replay and formula differ by at most ${(100 * differ).toFixed(1)} % of a step.`,
+    'published batch': all.map(({ name, strong }) => table(name, strong)).join('\n\n'),
+    'batch grows': all.map(({ name, weak }) => table(name, weak)).join('\n\n'),
   })
 }
 

@@ -26,7 +26,7 @@ export interface BucketPlan {
   length: number
 }
 
-const bytesOf: Readonly<Record<DType, number>> = { f32: 4, f16: 2, bf16: 2, i32: 4, u8: 1 }
+export const bytesOf: Readonly<Record<DType, number>> = { f32: 4, f16: 2, bf16: 2, i32: 4, u8: 1 }
 
 export interface BucketSizes {
   /** Bytes from which on a bucket is full. */
@@ -36,6 +36,12 @@ export interface BucketSizes {
   /** Every length is a multiple of it. */
   multiple: number
 }
+
+const mebibyte = 2 ** 20
+/** Of the buckets of a training. */
+export const standardSizes = { bytes: 25 * mebibyte, firstBytes: mebibyte }
+/** Shards begin at whole vectors of 16 bytes, whatever the type: lengths are multiples of this for each process. */
+export const shardAlignment = 8
 
 /**
  * Lays tensors out in the order in which backward is through with them: about the reverse of the order in which forward

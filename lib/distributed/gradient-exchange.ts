@@ -5,13 +5,8 @@
  * "ZeRO", 2020, stage 1).
  */
 import { type DType, keep, scope, type Tensor, zeros } from '../tensor/index.js'
-import { Bucket, type BucketSizes, type Place, planBuckets } from './buckets.js'
+import { Bucket, type BucketSizes, type Place, planBuckets, shardAlignment, standardSizes } from './buckets.js'
 import type { ProcessGroup, Work } from './process-group.js'
-
-const mebibyte = 2 ** 20
-const defaultSizes = { bytes: 25 * mebibyte, firstBytes: mebibyte }
-/** Shards begin at whole vectors of 16 bytes, whatever the type. */
-const alignment = 8
 
 export interface GradientExchangeOptions {
   group: ProcessGroup
@@ -68,11 +63,11 @@ export class GradientExchange {
 
   constructor(
     private readonly parameters: readonly Tensor[],
-    { group, dtype, sharded = false, sizes = defaultSizes }: GradientExchangeOptions,
+    { group, dtype, sharded = false, sizes = standardSizes }: GradientExchangeOptions,
   ) {
     const [{ device }] = parameters
     const contents = parameters.map((p) => ({ count: p.count, dtype: dtype ?? p.dtype, stored: p.dtype }))
-    const plans = planBuckets(contents, { ...sizes, multiple: alignment * group.size })
+    const plans = planBuckets(contents, { ...sizes, multiple: shardAlignment * group.size })
     this.buckets = plans.map((plan) => new Bucket(plan, device))
     const slots: Slot[] = []
     plans.forEach(({ places }, bucket) => {

@@ -1,8 +1,9 @@
 /** What a step of a published run computes, and when its gradients are ready. */
-import { planBuckets } from '../../lib/distributed/buckets.js'
+import { bytesOf, planBuckets, shardAlignment, standardSizes } from '../../lib/distributed/buckets.js'
 import { levels, type StarConfig } from '../../lib/models/star/index.js'
 import { hiddenWidth } from '../../lib/plan/index.js'
-import { allReduceMs, exposed, type Network, type ReadyBucket } from './exchange.js'
+import type { DType } from '../../lib/tensor/index.js'
+import { allReduceMs, exposed, type Network, type ReadyBucket, replay } from './exchange.js'
 
 /** A card, and what is taken of it. */
 export interface Card {
@@ -23,8 +24,6 @@ export interface Part {
 }
 
 const textTokens = 77
-const mebibyte = 2 ** 20
-const gradientBytes = 2
 /** AdamW reads gradient, master and both averages, writes weight, master and both averages: 2 + 3·4 and 2 + 3·4 bytes. */
 const optimizerBytes = 28
 
@@ -87,6 +86,8 @@ export interface StepTimes {
   exchangeMs: number
   /** Of the exchange, what backward does not hide. */
   exposedMs: number
+  /** The same by replaying every bucket. */
+  replayedMs: number
   optimizerMs: number
   stepMs: number
   /** The time that one GPU needs for its pictures, over that of the step. */
@@ -95,14 +96,29 @@ export interface StepTimes {
   shardedEfficiency: number
 }
 
-export function stepTimes({ config, images, tokens, recompute, gpus, card, network }: StepInput): StepTimes {
-  const parts = partsOf(config, tokens)
-  const ms = (flop: number): number => (1000 * flop * images) / (card.peak * card.utilisation)
-  const forward = parts.reduce((sum, { flop }) => sum + flop, 0)
-  // Backward takes twice the operations of forward, and those of forward where blocks are computed again.
+/** How long backward takes, and its buckets. */
+export interface Backward {
+  backwardMs: number
+  buckets: ReadyBucket[]
+}
+
+export interface BackwardInput {
+  parts: readonly Part[]
+  recompute: boolean
+  /** Processes that exchange the gradients. */
+  processes: number
+  /** Type of the gradients. */
+  dtype: DType
+  /** Milliseconds of so many operations of one picture. */
+  ms: (flop: number) => number
+}
+
+/** Backward goes through the parts from the last to the first and takes twice the operations of forward, and those of forward again
+ * where blocks are recomputed. */
+export function backwardOf({ parts, recompute, processes, dtype, ms }: BackwardInput): Backward {
   const again = ({ name }: Part): number => (recompute && name.startsWith('blocks.') ? 1 : 0)
-  const contents = parts.map(({ count }) => ({ count, dtype: 'bf16', stored: 'bf16' }) as const)
-  const plans = planBuckets(contents, { bytes: 25 * mebibyte, firstBytes: mebibyte, multiple: 8 * gpus })
+  const contents = parts.map(({ count }) => ({ count, dtype, stored: dtype }))
+  const plans = planBuckets(contents, { ...standardSizes, multiple: shardAlignment * processes })
   const readyOf: number[] = []
   let clock = 0
   for (let i = parts.length - 1; i >= 0; i--) {
@@ -110,21 +126,29 @@ export function stepTimes({ config, images, tokens, recompute, gpus, card, netwo
     readyOf[i] = clock
   }
   const buckets = plans.map(({ places, length }) => ({
-    bytes: gradientBytes * length,
+    bytes: bytesOf[dtype] * length,
     readyMs: Math.max(...places.map(({ index }) => readyOf[index])),
   }))
+  return { backwardMs: clock, buckets }
+}
+
+export function stepTimes({ config, images, tokens, recompute, gpus, card, network }: StepInput): StepTimes {
+  const parts = partsOf(config, tokens)
+  const ms = (flop: number): number => (1000 * flop * images) / (card.peak * card.utilisation)
+  const forwardMs = ms(parts.reduce((sum, { flop }) => sum + flop, 0))
+  const { backwardMs, buckets } = backwardOf({ parts, recompute, processes: gpus, dtype: 'bf16', ms })
   const cost = (bytes: number): number => allReduceMs(bytes, gpus, network)
   const exchangeMs = buckets.reduce((sum, { bytes }) => sum + cost(bytes), 0)
-  const [forwardMs, backwardMs] = [ms(forward), clock]
   const optimizerMs = (1000 * optimizerBytes * parts.reduce((sum, { count }) => sum + count, 0)) / card.memory
   const alone = forwardMs + backwardMs + optimizerMs
   const exposedMs = exposed(buckets, backwardMs, cost)
+  const replayedMs = replay(buckets, cost).at(-1)! - backwardMs
   const stepMs = alone + exposedMs
   // A reduce-scatter and an all-gather are half an all-reduce each; nothing hides the second.
   const half = exposed(buckets, backwardMs, (bytes) => cost(bytes) / 2)
   const sharded = forwardMs + backwardMs + half + optimizerMs / gpus + exchangeMs / 2
   return {
-    ...{ forwardMs, backwardMs, buckets, exchangeMs, exposedMs, optimizerMs, stepMs },
+    ...{ forwardMs, backwardMs, buckets, exchangeMs, exposedMs, replayedMs, optimizerMs, stepMs },
     efficiency: alone / stepMs,
     shardedEfficiency: alone / sharded,
   }

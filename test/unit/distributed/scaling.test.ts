@@ -4,8 +4,9 @@ import t from 'tap'
 import { starConfig } from '../../../lib/models/star/index.js'
 import { transformerCounts } from '../../../lib/plan/index.js'
 import { allReduceMs, exposed, type Network, replay } from '../../../scripts/scaling/exchange.js'
+import { after, foretold, measurements, readyDifference } from '../../../scripts/scaling/measured.js'
 import { partsOf, stepTimes } from '../../../scripts/scaling/step.js'
-import { fast, h100, scalingPage, scalingText } from '../../../scripts/scaling.js'
+import { allRows, fast, h100, scalingPage, scalingText } from '../../../scripts/scaling.js'
 
 const perByte = (bytes: number): number => bytes
 
@@ -85,6 +86,36 @@ t.test('a step is computing and what the exchange leaves', async (t) => {
   const again = stepTimes({ ...input, recompute: true })
   t.ok(again.backwardMs > plain.backwardMs && again.backwardMs < 1.5 * plain.backwardMs)
   t.equal(stepTimes({ ...input, gpus: 1 }).exposedMs, 0)
+})
+
+for (const measured of measurements()) {
+  const { rate, buckets, backwardMs, exchangeMs, exposedMs } = measured
+  t.test(`what was measured on a link of ${rate}`, async (t) => {
+    const model = foretold(measured)
+    t.same(
+      model.buckets.map(({ bytes }) => bytes),
+      buckets.map(({ bytes }) => bytes),
+      'the sizes of all buckets',
+    )
+    const late = readyDifference(measured)
+    t.ok(late < 0.05, `buckets are full within ${late} of backward of the time foretold`)
+    const { replayMs, formulaMs } = after(measured, exchangeMs)
+    t.ok(Math.abs(replayMs - exposedMs) < 0.05 * exchangeMs, `replayed ${replayMs} ms, measured ${exposedMs} ms`)
+    t.ok(formulaMs <= replayMs + 1e-9, 'a replay finds what the formula leaves out, never less')
+    t.ok(replayMs - formulaMs < 0.05 * backwardMs, `formula ${formulaMs} ms, replayed ${replayMs} ms`)
+  })
+}
+
+t.test('a replay of every row of the tables finds what the formula says', async (t) => {
+  for (const { name, strong, weak } of allRows())
+    for (const { gpus, near, far } of [...strong, ...weak])
+      for (const { exposedMs, replayedMs, stepMs } of [near, far]) {
+        t.ok(replayedMs >= exposedMs - 1e-9, `${name}, ${gpus} GPUs: ${replayedMs} and ${exposedMs} ms`)
+        t.ok(
+          replayedMs - exposedMs < 0.02 * stepMs,
+          `${name}, ${gpus} GPUs: ${replayedMs} and ${exposedMs} of ${stepMs} ms`,
+        )
+      }
 })
 
 t.test('the tables of docs/distributed.md are what the model gives', async (t) => {
