@@ -74,8 +74,12 @@ t.test(
     const launched = run(process.execPath, [starFile, ...launch, '--max-restarts', '2', ...killed.command], {
       timeout: 180_000,
     })
-    const metrics = join(killed.runFolder, 'metrics.jsonl')
-    while (!existsSync(metrics) || readFileSync(metrics, 'utf8').split('\n').length < 5) await delay(20)
+    // A whole checkpoint, so that there is something to go on from.
+    const until = Date.now() + 120_000
+    while (!existsSync(join(killed.runFolder, 'checkpoints')) || listCheckpoints(killed.runFolder).length === 0) {
+      if (Date.now() > until) throw new Error('no checkpoint within two minutes')
+      await delay(20)
+    }
     // The launcher's own command line holds the same words; a worker's begins with the command.
     const workers = processesOf(`star.js train-tokenizer ${join(folder, 'killed.json')}`)
     t.ok(workers.length >= 2, 'the workers run')
