@@ -201,13 +201,14 @@ export async function openSamplerTask(config: SamplerRunConfig, run: RunFolder, 
       `stableFrom is ${config.stableFrom}, expected the index of one of the model's ${transformer.patchNums.length} scales, the first being 0`,
     )
   const data = await TokenData.open({ data: config.data, source, textEncoder, seed: config.seed }, run, context)
-  const task = new SamplerTask(config, data, transformer, source, textEncoder)
+  let task: SamplerTask | null = null
   try {
+    task = new SamplerTask(config, data, transformer, source, textEncoder)
     loadPart(source, 'transformer', task.base)
     if (config.precision !== 'f32') for (const tensor of task.base.toHalf(config.precision).values()) tensor.dispose()
+    return task
   } catch (error) {
-    task.dispose()
+    ;(task ?? data).dispose()
     throw error
   }
-  return task
 }

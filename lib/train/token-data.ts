@@ -99,18 +99,22 @@ export class TokenData {
           'set one by the other (patchNums names the sides)',
       )
     const tokenizer = new Tokenizer(config, { init: null, device })
-    tokenizer.setTrainable(false)
-    loadPart(source, 'tokenizer', tokenizer)
-    const root = cacheRoot(options.data, run)
-    const maps = new TokenMaps(tokenizer, side, root)
-    const loaders = await openLoaders(options, run, context, maps.folder)
+    let [maps, loaders, text]: [TokenMaps?, Loaders?, TextStates?] = []
     try {
+      tokenizer.setTrainable(false)
+      loadPart(source, 'tokenizer', tokenizer)
+      const root = cacheRoot(options.data, run)
+      maps = new TokenMaps(tokenizer, side, root)
+      loaders = await openLoaders(options, run, context, maps.folder)
       const encoder = await localTextEncoder(options.textEncoder, downloads(context))
-      const text = new TextStates(() => loadTextEncoder(encoder, device), root)
+      text = new TextStates(() => loadTextEncoder(encoder, device), root)
       const place = new DataPlace(loaders.train, run, context)
       return new TokenData(tokenizer, text, device, maps, loaders, place, context)
     } catch (error) {
-      closeLoaders(loaders)
+      text?.dispose()
+      if (loaders) closeLoaders(loaders)
+      maps?.dispose()
+      tokenizer.dispose()
       throw error
     }
   }

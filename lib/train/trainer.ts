@@ -91,16 +91,20 @@ export class Trainer implements AsyncIterable<TrainStep> {
       group,
     }
     const task = await openTask(parsed, run, context)
-    const resolved = {
-      ...parsed,
-      optimizer: inSteps(parsed.optimizer, task.sampleCount),
-      work: workInSteps(parsed.work, task.sampleCount === null ? null : task.sampleCount / parsed.optimizer.batchSize),
-    }
-    const trainer = new Trainer(resolved, run, device, task, options.signal, group)
+    let trainer: Trainer | null = null
     try {
+      const resolved = {
+        ...parsed,
+        optimizer: inSteps(parsed.optimizer, task.sampleCount),
+        work: workInSteps(
+          parsed.work,
+          task.sampleCount === null ? null : task.sampleCount / parsed.optimizer.batchSize,
+        ),
+      }
+      trainer = new Trainer(resolved, run, device, task, options.signal, group)
       await trainer.#begin(context)
     } catch (error) {
-      trainer.dispose()
+      ;(trainer ?? task).dispose()
       throw error
     }
     run.writeJson('config.json', parsed)

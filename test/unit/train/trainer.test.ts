@@ -50,10 +50,12 @@ t.test('training', async (t) => {
     using star = await Star.load(join(own, 'model'), { device: 'cpu' })
     t.equal(star.textEncoder.name, 'clip')
     t.equal((await star.generate('a red square')).images.length, 1)
+    const before = native.memory('cpu').liveBytes
     await t.rejects(runSteps({ ...config, runFolder: join(folder, 'none'), textEncoder: 'minilm-16' }), {
       code: 'ERR_CONFIG',
       message: /"minilm-16".*minilm-l6/,
     })
+    t.equal(native.memory('cpu').liveBytes, before, 'what was loaded for a run that does not begin is freed')
   })
 
   await t.test('a sampler run lowers its loss, leaves its base as it is and exports both', async (t) => {
