@@ -7,8 +7,8 @@ import { encodePng } from '../lib/data/png.js'
 import { StarTransformer, tokenLoss } from '../lib/models/star/index.js'
 import { AdamW, noWeightDecay } from '../lib/optim/index.js'
 import { backward, clearTape, keep, Random, scope, type Tensor } from '../lib/tensor/index.js'
+import { openSource, TokenData } from '../lib/train/data/token-data.js'
 import { RunFolder, runSchema, Trainer, type TransformerRunConfig } from '../lib/train/index.js'
-import { openSource, TokenData } from '../lib/train/token-data.js'
 
 const side = 64
 const images = 64

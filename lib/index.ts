@@ -1,5 +1,5 @@
 /** Public interface of star-t2i. */
-export { type Conversion, type ConvertOptions, convertWeights } from './checkpoint/convert.js'
+
 export { type GridOptions, ImageGrid, type ImageSettings, imageGrid, StarImage } from './image.js'
 export { type ModelInfo, modelInfo, type PartInfo } from './model-info.js'
 export type { HubProgress } from './models/local.js'
@@ -14,3 +14,4 @@ export {
   type StarScaleEvent,
 } from './star.js'
 export { type Metrics, type RunConfig, Trainer, type TrainerOptions, type TrainStep } from './train/index.js'
+export { type Conversion, type ConvertOptions, convertWeights } from './weights/convert.js'

@@ -9,9 +9,9 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, w
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inflateRawSync } from 'node:zlib'
-import { readSafetensors, writeSafetensors } from '../lib/checkpoint/index.js'
 import { StarError } from '../lib/native/index.js'
 import { cast, scope } from '../lib/tensor/index.js'
+import { readSafetensors, writeSafetensors } from '../lib/weights/index.js'
 
 const files = ['model.safetensors', 'vocab.txt']
 

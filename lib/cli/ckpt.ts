@@ -1,7 +1,7 @@
 /** `star ckpt`: the checkpoints of a run: which there are, what is in one, and a model for use made from it. */
 import type { Command } from 'commander'
 import { StarError } from '../native/error.js'
-import type { CheckpointDescription, CheckpointEntry } from '../train/checkpoint-report.js'
+import type { CheckpointDescription, CheckpointEntry } from '../train/checkpoint/checkpoint-report.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { wholeNumber } from './options.js'
 import { Progress } from './progress.js'
@@ -31,7 +31,7 @@ export function addCheckpointCommands(star: Command): void {
     .option('--json', 'print one JSON array')
     .addHelpText('after', '\nExample:\n  $ star ckpt list runs/emoji-64')
     .action(async (run: string, flags: Flags) => {
-      const { checkpointEntries } = await import('../train/checkpoint-report.js')
+      const { checkpointEntries } = await import('../train/checkpoint/checkpoint-report.js')
       const entries = checkpointEntries(run)
       console.log(flags.json ? JSON.stringify(entries, null, 2) : listed(entries))
     })
@@ -45,7 +45,7 @@ export function addCheckpointCommands(star: Command): void {
       '\nExamples:\n  $ star ckpt show runs/emoji-64\n  $ star ckpt show runs/emoji-64 --step 500 --json',
     )
     .action(async (run: string, flags: Flags) => {
-      const { chooseCheckpoint, describeCheckpoint } = await import('../train/checkpoint-report.js')
+      const { chooseCheckpoint, describeCheckpoint } = await import('../train/checkpoint/checkpoint-report.js')
       const description = describeCheckpoint(chosen(run, flags, chooseCheckpoint))
       console.log(flags.json ? JSON.stringify(description, null, 2) : described(description))
     })
@@ -64,7 +64,7 @@ Example:
   $ star ckpt export runs/emoji-64 models/early --step 500`,
     )
     .action(async (run: string, out: string, flags: Flags) => {
-      const { chooseCheckpoint, exportCheckpoint } = await import('../train/checkpoint-report.js')
+      const { chooseCheckpoint, exportCheckpoint } = await import('../train/checkpoint/checkpoint-report.js')
       const file = chosen(run, flags, chooseCheckpoint)
       using progress = new Progress('preparing')
       await interruptible(async (signal) => {

@@ -1,6 +1,6 @@
 /** `star convert`: weights into another file format or type. */
 import { type Command, Option } from 'commander'
-import type { Conversion, ConvertedTensor, FloatType } from '../checkpoint/convert.js'
+import type { Conversion, ConvertedTensor, FloatType } from '../weights/convert.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { number } from './options.js'
 import { Progress } from './progress.js'
@@ -47,7 +47,7 @@ Examples:
 }
 
 async function convert(input: string, output: string, flags: ConvertFlags): Promise<void> {
-  const { convertWeights } = await import('../checkpoint/convert.js')
+  const { convertWeights } = await import('../weights/convert.js')
   const { convertedMetadata } = await import('../models/source.js')
   using progress = new Progress('writing')
   const done = await interruptible(async (signal) => {

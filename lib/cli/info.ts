@@ -93,7 +93,7 @@ export function describeModel(info: ModelInfo): string {
 async function installation(json: boolean): Promise<void> {
   const { packageRoot } = await import('../native/index.js')
   const { devices: allDevices } = await import('../native/devices.js')
-  const { shippedModels } = await import('../checkpoint/index.js')
+  const { shippedModels } = await import('../weights/index.js')
   const devices = allDevices()
   const models = [...shippedModels().keys()]
   const threads = Number(process.env.STAR_THREADS) || availableParallelism()

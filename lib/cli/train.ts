@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import type { ProcessGroup } from '../distributed/index.js'
 import { StarError } from '../native/error.js'
-import type { RunConfig } from '../train/config.js'
+import type { RunConfig } from '../train/config/run.js'
 import type { Trainer as TrainerType } from '../train/trainer.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { Progress } from './progress.js'
@@ -77,7 +77,7 @@ async function train(kind: Kind, given: RunArguments, device: string): Promise<v
 async function trainIn(group: ProcessGroup, config: RunConfig, device: string): Promise<void> {
   const first = group.rank === 0
   const { recorded, Trainer } = await import('../train/trainer.js')
-  const { append } = await import('../train/recording/recorder.js')
+  const { append } = await import('../train/run-folder/recorder.js')
   const command = commandLine(['star', ...process.argv.slice(2)])
 
   await interruptible(async (signal) => {

@@ -1,10 +1,10 @@
 /** Models and their parts as files on this machine: by path as they are, by the name of a Hugging Face model downloaded. */
 import { existsSync } from 'node:fs'
-import { downloadFromHub, type HubOptions, type HubReference, hubReference, type Wanted } from '../checkpoint/hub.js'
 import { StarError } from '../native/index.js'
+import { downloadFromHub, type HubOptions, type HubReference, hubReference, type Wanted } from '../weights/hub.js'
 import { publishedTokenizer, type SourceOptions } from './source.js'
 
-export type { HubOptions, HubProgress } from '../checkpoint/hub.js'
+export type { HubOptions, HubProgress } from '../weights/hub.js'
 
 const isWeights = (path: string): boolean => /\.(pth|pt|ckpt|bin|safetensors)$/.test(path)
 /** Weights of another precision beside the usual ones: `model.fp16.safetensors`. */

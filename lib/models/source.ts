@@ -1,6 +1,10 @@
 /** Where a model comes from: a model folder, or a published checkpoint with the tokenizer file beside it. */
 import { existsSync, statSync } from 'node:fs'
 import { basename, dirname, extname, join, resolve } from 'node:path'
+import { parseConfig } from '../config/parse-config.js'
+import { StarError } from '../native/index.js'
+import type { Module } from '../nn/index.js'
+import { countOf, scope } from '../tensor/index.js'
 import {
   checkpointFormat,
   elementSizes,
@@ -9,11 +13,7 @@ import {
   openWeights,
   readModelConfig,
   type Weights,
-} from '../checkpoint/index.js'
-import { parseConfig } from '../config/parse-config.js'
-import { StarError } from '../native/index.js'
-import type { Module } from '../nn/index.js'
-import { countOf, scope } from '../tensor/index.js'
+} from '../weights/index.js'
 import {
   isStarTransformer,
   publishedScales,

@@ -4,7 +4,7 @@ export {
   type SamplerRunConfig,
   type TokenizerRunConfig,
   type TransformerRunConfig,
-} from './config.js'
-export { RunFolder } from './run-folder.js'
-export type { Metrics } from './task.js'
+} from './config/run.js'
+export type { Metrics } from './kinds/task.js'
+export { RunFolder } from './run-folder/run-folder.js'
 export { Trainer, type TrainerOptions, type TrainStep } from './trainer.js'

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { Star } from '../../lib/index.js'
-import type { CheckpointDescription, CheckpointEntry } from '../../lib/train/checkpoint-report.js'
+import type { CheckpointDescription, CheckpointEntry } from '../../lib/train/checkpoint/checkpoint-report.js'
 import { star } from '../support/star-command.js'
 import { runSteps, tinySamplerRun, tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../support/tiny-run.js'
 

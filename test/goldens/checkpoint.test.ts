@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import t from 'tap'
-import { openWeights } from '../../lib/checkpoint/index.js'
+import { openWeights } from '../../lib/weights/index.js'
 import { testDevice as device, goldenFolder } from '../support/golden.js'
 
 /** Name, type here, shape, and the begin of the SHA-256 of the elements, row-major, as torch.load gave them. */

@@ -1,10 +1,10 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readSafetensors } from '../../lib/checkpoint/safetensors.js'
 import { openPack } from '../../lib/data/pack.js'
 import { preprocessImage } from '../../lib/data/preprocess.js'
 import { scope } from '../../lib/tensor/index.js'
+import { readSafetensors } from '../../lib/weights/safetensors.js'
 import { goldenFolder } from '../support/golden.js'
 
 const cases = readdirSync(goldenFolder).filter((name) => /^preprocess_\d+\.safetensors$/.test(name))

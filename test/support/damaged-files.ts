@@ -4,10 +4,10 @@
  */
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { openWeights } from '../../lib/checkpoint/index.js'
 import { openPack } from '../../lib/data/pack.js'
 import { native, StarError } from '../../lib/native/index.js'
 import { scope } from '../../lib/tensor/index.js'
+import { openWeights } from '../../lib/weights/index.js'
 
 const [kind, file, folder, first, count] = process.argv.slice(2)
 

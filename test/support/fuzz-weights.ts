@@ -6,9 +6,9 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openWeights } from '../../lib/checkpoint/index.js'
 import { StarError } from '../../lib/native/index.js'
 import { Random, scope } from '../../lib/tensor/index.js'
+import { openWeights } from '../../lib/weights/index.js'
 import { archive, checkpoint, dict, int, tensor, text } from './torch-archive.js'
 
 const memoryLimit = 1.5e9

@@ -4,11 +4,11 @@
  */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { writeSafetensors } from '../../lib/checkpoint/index.js'
 import { writePack } from '../../lib/data/pack.js'
 import { writeFileAtomic } from '../../lib/native/files.js'
 import { StarError } from '../../lib/native/index.js'
 import { Tensor } from '../../lib/tensor/index.js'
+import { writeSafetensors } from '../../lib/weights/index.js'
 
 const folder = process.argv[2]
 const info = { id: '', basename: '', prompt: '', width: 1, height: 1 }

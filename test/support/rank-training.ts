@@ -1,8 +1,8 @@
 /** What ranks do in tests of trainings of several processes. */
 import { ProcessGroup } from '../../lib/distributed/index.js'
 import { scope } from '../../lib/tensor/index.js'
-import { checkpointWeights } from '../../lib/train/checkpoint.js'
-import { listCheckpoints } from '../../lib/train/checkpointer.js'
+import { checkpointWeights } from '../../lib/train/checkpoint/checkpoint.js'
+import { listCheckpoints } from '../../lib/train/checkpoint/checkpointer.js'
 import { testDevice as device } from './device.js'
 import type { RankFunction } from './ranks.js'
 import { runSteps } from './tiny-run.js'

@@ -5,8 +5,8 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { readSafetensors } from '../../lib/checkpoint/index.js'
-import { listCheckpoints } from '../../lib/train/checkpointer.js'
+import { listCheckpoints } from '../../lib/train/checkpoint/checkpointer.js'
+import { readSafetensors } from '../../lib/weights/index.js'
 
 const worker = fileURLToPath(new URL('./resume-worker.js', import.meta.url))
 

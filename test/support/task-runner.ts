@@ -2,11 +2,11 @@
 import { ProcessGroup } from '../../lib/distributed/index.js'
 import { backward, full, scope, type Tensor } from '../../lib/tensor/index.js'
 import { type RunConfig, runSchema } from '../../lib/train/index.js'
-import { RunFolder } from '../../lib/train/run-folder.js'
-import { openSamplerTask } from '../../lib/train/sampler-task.js'
-import type { Metrics, Task, TaskContext } from '../../lib/train/task.js'
-import { openTokenizerTask } from '../../lib/train/tokenizer-task.js'
-import { openTransformerTask } from '../../lib/train/transformer-task.js'
+import { openSamplerTask } from '../../lib/train/kinds/sampler-task.js'
+import type { Metrics, Task, TaskContext } from '../../lib/train/kinds/task.js'
+import { openTokenizerTask } from '../../lib/train/kinds/tokenizer-task.js'
+import { openTransformerTask } from '../../lib/train/kinds/transformer-task.js'
+import { RunFolder } from '../../lib/train/run-folder/run-folder.js'
 import { type Owner, type RankFunction, runRanks } from './ranks.js'
 
 export async function openTask(config: object, context: Partial<TaskContext> = {}): Promise<Task> {

@@ -1,8 +1,9 @@
 /** A complete model folder of a few hundred kilobytes with random weights, for tests of everything around a model. */
-import { writeModelFolder } from '../../lib/checkpoint/index.js'
+
 import { StarTransformer } from '../../lib/models/star/index.js'
 import { Tokenizer } from '../../lib/models/tokenizer/index.js'
 import { Random } from '../../lib/tensor/index.js'
+import { writeModelFolder } from '../../lib/weights/index.js'
 
 const patchNums = [1, 2, 4]
 export const tinySide = 8

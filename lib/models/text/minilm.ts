@@ -1,6 +1,5 @@
 /** MiniLM (Wang et al. 2020): a small BERT whose mean state is a sentence vector, as in all-MiniLM-L6-v2. */
 import { join } from 'node:path'
-import { readSafetensors } from '../../checkpoint/safetensors.js'
 import { StarError } from '../../native/index.js'
 import { Embedding, LayerNorm, Linear, Module } from '../../nn/index.js'
 import {
@@ -18,6 +17,7 @@ import {
   square,
   type Tensor,
 } from '../../tensor/index.js'
+import { readSafetensors } from '../../weights/safetensors.js'
 import { ModelTextEncoder, meanPooling, type Pooling, type TextModel } from './encoder.js'
 import { type TextTokenizer, WordPieceTokenizer } from './tokenizer.js'
 

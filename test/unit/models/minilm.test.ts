@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { readSafetensors } from '../../../lib/checkpoint/safetensors.js'
 import { MiniLmEncoder } from '../../../lib/models/text/minilm.js'
 import { native, packageRoot, StarError } from '../../../lib/native/index.js'
 import { scope, type Tensor } from '../../../lib/tensor/index.js'
+import { readSafetensors } from '../../../lib/weights/safetensors.js'
 import { relativeError, testDevice } from '../../support/golden.js'
 
 const encoder = MiniLmEncoder.load(join(packageRoot, 'models/minilm-l6'), { device: testDevice })

@@ -1,11 +1,11 @@
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readSafetensors, writeSafetensors, writeTorch } from '../../../lib/checkpoint/index.js'
 import { loadTextEncoder } from '../../../lib/models/text/load.js'
 import { relativeBucket } from '../../../lib/models/text/t5.js'
 import { native, packageRoot } from '../../../lib/native/index.js'
 import { scope, Tensor } from '../../../lib/tensor/index.js'
+import { readSafetensors, writeSafetensors, writeTorch } from '../../../lib/weights/index.js'
 import { relativeError, testDevice } from '../../support/golden.js'
 
 const data = join(packageRoot, 'test/data')

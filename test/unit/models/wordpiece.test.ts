@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { readSafetensorsHeader } from '../../../lib/checkpoint/index.js'
 import { encodeBatch, WordPieceTokenizer } from '../../../lib/models/text/tokenizer.js'
 import { packageRoot } from '../../../lib/native/index.js'
+import { readSafetensorsHeader } from '../../../lib/weights/index.js'
 
 const tokenizer = WordPieceTokenizer.fromFile(join(packageRoot, 'models/minilm-l6/vocab.txt'))
 const { metadata } = readSafetensorsHeader(join(packageRoot, 'test/data/minilm.safetensors'))

@@ -2,16 +2,16 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readSafetensors } from '../../../lib/checkpoint/index.js'
 import { native } from '../../../lib/native/index.js'
 import { backward, full, scope, type Tensor } from '../../../lib/tensor/index.js'
-import { checksums } from '../../../lib/train/checksums.js'
+import { checksums } from '../../../lib/train/checkpoint/checksums.js'
 import { type RunConfig, runSchema, Trainer, type TrainStep } from '../../../lib/train/index.js'
-import { RunFolder } from '../../../lib/train/run-folder.js'
-import { openSamplerTask } from '../../../lib/train/sampler-task.js'
-import type { Task } from '../../../lib/train/task.js'
-import { openTokenizerTask } from '../../../lib/train/tokenizer-task.js'
-import { openTransformerTask } from '../../../lib/train/transformer-task.js'
+import { openSamplerTask } from '../../../lib/train/kinds/sampler-task.js'
+import type { Task } from '../../../lib/train/kinds/task.js'
+import { openTokenizerTask } from '../../../lib/train/kinds/tokenizer-task.js'
+import { openTransformerTask } from '../../../lib/train/kinds/transformer-task.js'
+import { RunFolder } from '../../../lib/train/run-folder/run-folder.js'
+import { readSafetensors } from '../../../lib/weights/index.js'
 import {
   runSteps,
   tinySamplerRun,

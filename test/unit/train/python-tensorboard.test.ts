@@ -6,7 +6,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../../lib/native/index.js'
-import { tensorboardScalars } from '../../../lib/train/recording/tags.js'
+import { tensorboardScalars } from '../../../lib/train/run-folder/tags.js'
 import { runSteps, tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../../support/tiny-run.js'
 
 /** A Python with TensorBoard: $STAR_TENSORBOARD_PYTHON, or the one that scripts/tensorboard-venv makes. */

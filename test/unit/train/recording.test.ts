@@ -1,9 +1,9 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { fileNameOf, Recorder } from '../../../lib/train/recording/recorder.js'
-import { tensorboardScalars } from '../../../lib/train/recording/tags.js'
-import { crc32c } from '../../../lib/train/recording/tensorboard.js'
+import { fileNameOf, Recorder } from '../../../lib/train/run-folder/recorder.js'
+import { tensorboardScalars } from '../../../lib/train/run-folder/tags.js'
+import { crc32c } from '../../../lib/train/run-folder/tensorboard.js'
 
 /** Fields of a protocol buffer message: number → values, as bytes or as a whole number. */
 function fields(bytes: Buffer): Map<number, (Buffer | number)[]> {

@@ -1,11 +1,11 @@
 import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readSafetensors } from '../../../lib/checkpoint/index.js'
 import { describeModel } from '../../../lib/cli/info.js'
 import { modelInfo } from '../../../lib/model-info.js'
 import { cast, noGrad, scope, type Tensor } from '../../../lib/tensor/index.js'
 import { Trainer } from '../../../lib/train/index.js'
+import { readSafetensors } from '../../../lib/weights/index.js'
 import { writeTree } from '../../support/released.js'
 import {
   runSteps,

@@ -4,7 +4,7 @@ import t from 'tap'
 import { loadTextEncoder, type TextEncoder } from '../../../lib/models/text/index.js'
 import { native, packageRoot } from '../../../lib/native/index.js'
 import { scope, slice } from '../../../lib/tensor/index.js'
-import { TextStates } from '../../../lib/train/text-states.js'
+import { TextStates } from '../../../lib/train/data/text-states.js'
 import { relativeError, testDevice } from '../../support/golden.js'
 
 const data = join(packageRoot, 'test/data')

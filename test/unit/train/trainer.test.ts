@@ -1,10 +1,10 @@
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import t from 'tap'
-import { convertWeights, readModelConfig } from '../../../lib/checkpoint/index.js'
 import { native, packageRoot } from '../../../lib/native/index.js'
 import { Star } from '../../../lib/star.js'
 import { Trainer } from '../../../lib/train/index.js'
+import { convertWeights, readModelConfig } from '../../../lib/weights/index.js'
 import {
   runSteps,
   tinySamplerRun,

@@ -1,0 +1,232 @@
+/** What `star ckpt` tells and does: the checkpoints of a run, the content of one, and the model for use made from it. */
+import { existsSync, statSync } from 'node:fs'
+import { loadPart, type ModelSource } from '../../models/source.js'
+import { StarTransformer, starConfigSchema } from '../../models/star/index.js'
+import { Tokenizer, tokenizerSchema } from '../../models/tokenizer/index.js'
+import { StarError } from '../../native/index.js'
+import type { LossScaleState } from '../../optim/index.js'
+import { parsePieceName } from '../../optim/index.js'
+import { scope } from '../../tensor/index.js'
+import { type ModelFolderContent, readSafetensorsHeader, writeModelFolder } from '../../weights/index.js'
+import type { RunConfig } from '../config/run.js'
+import { openSource } from '../data/token-data.js'
+import type { TaskContext } from '../kinds/task.js'
+import type { Best } from '../loop/validator.js'
+import { type CheckpointState, readCheckpoint, weightsOf } from './checkpoint.js'
+import { listCheckpoints, shardFile } from './checkpointer.js'
+
+export interface CheckpointEntry {
+  step: number
+  file: string
+  /** With its shards. */
+  bytes: number
+  /** When it was written, ISO 8601. */
+  written: string
+  /** Whether it was the best on held-out images when it was written. */
+  best: boolean
+  /** What is wrong with it; null for a whole one. */
+  fault: string | null
+}
+
+/** Checkpoints of a run, newest first; all of each is read. @throws ERR_FILE where there is no run */
+export function checkpointEntries(runFolder: string): CheckpointEntry[] {
+  return filesOf(runFolder).map(({ step, file }) => {
+    const { mtime } = statSync(file)
+    const entry = { step, file, bytes: bytesOf(file), written: mtime.toISOString() }
+    return scope((): CheckpointEntry => {
+      try {
+        const { metadata } = readCheckpoint(file)
+        const { validation } = JSON.parse(metadata.state) as CheckpointState
+        return { ...entry, best: validation.best?.step === step, fault: null }
+      } catch (error) {
+        if (!(error instanceof StarError)) throw error
+        return { ...entry, best: false, fault: error.message }
+      }
+    })
+  })
+}
+
+function filesOf(runFolder: string): { step: number; file: string }[] {
+  if (!existsSync(`${runFolder}/checkpoints`))
+    throw new StarError('ERR_FILE', `${runFolder} is no run folder: it has no folder "checkpoints"`)
+  return listCheckpoints(runFolder)
+}
+
+function filesOfCheckpoint(file: string): string[] {
+  const { metadata } = readSafetensorsHeader(file)
+  const shards = Number(metadata.shards ?? 1)
+  return [file, ...Array.from({ length: shards - 1 }, (_, i) => shardFile(file, i + 1))]
+}
+
+function bytesOf(file: string): number {
+  try {
+    return filesOfCheckpoint(file).reduce(
+      (sum, part) => sum + (statSync(part, { throwIfNoEntry: false })?.size ?? 0),
+      0,
+    )
+  } catch (error) {
+    // A header that is damaged names no shards.
+    if (!(error instanceof StarError)) throw error
+    return statSync(file).size
+  }
+}
+
+export interface Choice {
+  step?: number
+  /** The best on held-out images. */
+  best?: boolean
+}
+
+/**
+ * The checkpoint that is meant: a file, or of a run folder the newest that is whole, or the one asked for.
+ * @throws ERR_FILE where it is not there
+ */
+export function chooseCheckpoint(path: string, { step, best }: Choice = {}): string {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile()) return path
+  const found = filesOf(path)
+  const steps = found.map((entry) => entry.step).join(', ') || 'none'
+  if (step !== undefined) {
+    const entry = found.find((one) => one.step === step)
+    if (!entry) throw new StarError('ERR_FILE', `${path} has no checkpoint of step ${step}; there are: ${steps}`)
+    return entry.file
+  }
+  const entries = checkpointEntries(path)
+  const whole = entries.filter(({ fault }) => fault === null)
+  if (best) {
+    const step = whole.map(({ file }) => bestOf(file)).find((one) => one !== null)?.step
+    const entry = whole.find((one) => one.step === step)
+    if (!entry)
+      throw new StarError(
+        'ERR_FILE',
+        step === undefined
+          ? `${path} has no best checkpoint: it was never validated`
+          : `the best of ${path} was step ${step}, which was not kept; there are: ${steps}`,
+      )
+    return entry.file
+  }
+  if (whole.length === 0)
+    throw new StarError(
+      'ERR_FILE',
+      `${path} has no whole checkpoint${entries.length > 0 ? `: ${entries.map(({ fault }) => fault).join('; ')}` : ''}`,
+    )
+  return whole[0].file
+}
+
+function bestOf(file: string): Best | null {
+  const { metadata } = readSafetensorsHeader(file)
+  return (JSON.parse(metadata.state) as CheckpointState).validation.best
+}
+
+/** Tensors of one kind in a checkpoint. */
+export interface TensorGroup {
+  tensors: number
+  elements: number
+  bytes: number
+}
+
+export interface CheckpointDescription {
+  file: string
+  kind: RunConfig['kind']
+  step: number
+  /** Files that it consists of. */
+  files: number
+  bytes: number
+  /** Configuration of the run, with lengths in steps. */
+  config: RunConfig
+  /** What the model for use says of itself. */
+  model: ModelFolderContent['config']
+  groups: Record<'model' | 'optimizer' | 'ema', TensorGroup>
+  optimizerStep: number
+  lossScale: LossScaleState | null
+  best: Best | null
+  /** Random states and the place in the data. */
+  task: unknown
+  tensors: { name: string; dtype: string; shape: readonly number[] }[]
+}
+
+/** What a checkpoint holds; its tensors are not read. @throws ERR_FILE for a file that is none */
+export function describeCheckpoint(file: string): CheckpointDescription {
+  const files = filesOfCheckpoint(file)
+  const group = (): TensorGroup => ({ tensors: 0, elements: 0, bytes: 0 })
+  const groups = { model: group(), optimizer: group(), ema: group() }
+  const names = new Set<string>()
+  const tensors: CheckpointDescription['tensors'] = []
+  for (const part of files)
+    for (const { name, dtype, shape, begin, end } of readSafetensorsHeader(part).entries) {
+      tensors.push({ name, dtype, shape })
+      const to = groups[name.slice(0, name.indexOf('.')) as keyof typeof groups] ?? group()
+      const whole = parsePieceName(name).name
+      if (!names.has(whole)) to.tensors += 1
+      names.add(whole)
+      to.elements += shape.reduce((n, d) => n * d, 1)
+      to.bytes += end - begin
+    }
+  const { metadata } = readSafetensorsHeader(file)
+  if (metadata.model === undefined)
+    throw new StarError(
+      'ERR_FILE',
+      `${file} is no checkpoint of a run, or of an older version: go on with the run to renew it`,
+    )
+  const state = JSON.parse(metadata.state) as CheckpointState
+  const config = JSON.parse(metadata.config) as RunConfig
+  return {
+    file,
+    kind: config.kind,
+    step: state.step,
+    files: files.length,
+    bytes: bytesOf(file),
+    config,
+    model: JSON.parse(metadata.model) as ModelFolderContent['config'],
+    groups,
+    optimizerStep: (JSON.parse(metadata.optimizer) as { step: number }).step,
+    lossScale: state.lossScale ?? null,
+    best: state.validation.best,
+    task: state.task,
+    tensors,
+  }
+}
+
+/**
+ * Writes the model for use of a checkpoint, with the averaged weights where there are some, as a run writes it at its end.
+ * What the run did not train comes from where it came from then.
+ * @throws ERR_FILE where the checkpoint is damaged, or that is not there any more
+ */
+export async function exportCheckpoint(file: string, folder: string, context: TaskContext): Promise<void> {
+  const { config, model } = describeCheckpoint(file)
+  const source = await sourceOf(config, context)
+  scope(() => {
+    const weights = weightsOf(file, readCheckpoint(file))
+    const trained = { namedTensors: () => weights }
+    if (!source) return writeModelFolder(folder, { config: model, tokenizer: trained })
+    const tokenizer = new Tokenizer(tokenizerSchema.parse(model.tokenizer), { init: null })
+    const base = config.kind === 'sampler' ? new StarTransformer(starConfigSchema.parse(model.transformer)) : null
+    try {
+      loadPart(source, 'tokenizer', tokenizer)
+      if (base) loadPart(source, 'transformer', base)
+      writeModelFolder(folder, {
+        config: model,
+        tokenizer,
+        transformer: base ?? trained,
+        samplerHead: base ? trained : undefined,
+        dtype: 'f16',
+      })
+    } finally {
+      tokenizer.dispose()
+      base?.dispose()
+    }
+  })
+}
+
+/** The model that a run did not train itself. */
+async function sourceOf(config: RunConfig, context: TaskContext): Promise<ModelSource | null> {
+  switch (config.kind) {
+    case 'tokenizer':
+      return null
+    case 'transformer':
+      return openSource(config.tokenizer, {}, context)
+    case 'sampler': {
+      const { base, tokenizer, patchNums, textEncoder } = config
+      return openSource(base, { tokenizer, patchNums, textEncoder }, context)
+    }
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * Starting a run from trained weights. The tables whose rows belong to scales may have fewer rows than the run's model has:
+ * the rows that exist are copied, new ones keep their first values, drawn at random with the run's seed. As in the published
+ * program, under shared AdaLN new rows of lvl_embed repeat the last one, because it conditions every scale.
+ */
+import { localModel } from '../../models/local.js'
+import { openPart, type PartWeights } from '../../models/source.js'
+import type { StarConfig } from '../../models/star/index.js'
+import { StarError } from '../../native/index.js'
+import { cast, concat, noGrad, scope, slice, Tensor, zeros } from '../../tensor/index.js'
+import type { StartConfig } from '../config/start.js'
+import { downloads } from '../data/token-data.js'
+import type { TaskContext } from '../kinds/task.js'
+import type { CheckpointParts } from './checkpoint.js'
+
+/** Tables with a row a scale or a token, and the axis of their rows. */
+const growing: Readonly<Record<string, number>> = { 'lvl_embed.weight': 0, 'lvl_embed_2.weight': 0, pos_1LC: 1 }
+
+/** Where the files' tensors are. */
+const onHost = { device: 'cpu' }
+
+/** Rows that `given` lacks of `shape`, or 0 where it has them all or differs in more than that. */
+function missingRows(name: string, given: readonly number[], shape: readonly number[]): number {
+  if (!Object.hasOwn(growing, name) || given.length !== shape.length) return 0
+  const axis = growing[name]
+  const rows = shape[axis] - given[axis]
+  return rows > 0 && given.every((d, i) => i === axis || d === shape[i]) ? rows : 0
+}
+
+/** `given` with the rows that `whole` has more. */
+function extended(name: string, given: Tensor, whole: Tensor, repeatLast: boolean): Tensor {
+  const axis = growing[name]
+  const have = given.dim(axis)
+  const values = cast(given, whole.dtype)
+  if (!repeatLast) return concat([values, slice(whole, axis, have)], axis)
+  const last = slice(values, axis, have - 1)
+  return concat([values, ...Array.from({ length: whole.dim(axis) - have }, () => last)], axis)
+}
+
+/** Copies weights into the model, grown where the rules allow; returns what has grown. @throws ERR_SHAPE for other differences */
+function takeWeights(given: Map<string, Tensor>, { model, ema }: CheckpointParts): string[] {
+  const grown: string[] = []
+  const sharedAdaLN = given.has('lvl_embed_proj.weight')
+  for (const { name, tensor } of model.namedTensors()) {
+    const own = given.get(name)
+    const rows = own ? missingRows(name, own.shape, tensor.shape) : 0
+    if (!own || rows === 0) continue
+    given.set(
+      name,
+      extended(
+        name,
+        own,
+        Tensor.from(tensor.floats(), tensor.shape, onHost),
+        sharedAdaLN && name === 'lvl_embed.weight',
+      ),
+    )
+    grown.push(`${name} by ${rows} rows`)
+  }
+  model.load(given)
+  const weights = new Map([...model.namedTensors()].map(({ name, tensor }) => [name, tensor]))
+  for (const [name, shadow] of ema?.tensors() ?? []) shadow.copyFrom(weights.get(name) as Tensor)
+  return grown
+}
+
+/** AdamW's averages of the checkpoint; new rows begin with 0. */
+function takeOptimizer(source: PartWeights, { optimizer }: CheckpointParts): void {
+  const { averages } = source
+  if (!averages)
+    throw new StarError(
+      'ERR_CONFIG',
+      `start.optimizer is "keep", but ${source.weights.path} holds no optimizer state: name a checkpoint of a run, or set it to "reset"`,
+    )
+  using opened = averages.open()
+  const given = opened.tensors()
+  for (const [name, moment] of optimizer.tensors()) {
+    const own = given.get(name)
+    const parameter = name.replace(/\.exp_avg(_sq)?$/, '')
+    if (own && missingRows(parameter, own.shape, moment.shape) > 0)
+      given.set(name, extended(parameter, own, zeros(moment.shape, onHost), false))
+  }
+  optimizer.load(given, averages.state)
+}
+
+/** Options of the model that its weights do not show, where they differ from those of the run. */
+function differences(told: Readonly<Record<string, unknown>>, model: StarConfig): string[] {
+  const keys = ['heads', 'ropeTheta', 'ropeNorm', 'logitNorm', 'levelEmbedding', 'crossAttention'] as const
+  return keys.flatMap((key) =>
+    told[key] !== undefined && told[key] !== model[key] ? [`${key} ${told[key]} there, ${model[key]} here`] : [],
+  )
+}
+
+/**
+ * Begins a run with the weights that its configuration names.
+ * @param part what is trained
+ * @param model the configuration of the transformer that is trained, or that the sampler head stands on
+ * @returns a line for the log
+ * @throws ERR_FILE when there are no such weights, ERR_SHAPE with a readable list of what does not fit, ERR_CONFIG where the
+ * optimizer's state is to be kept and there is none
+ */
+export async function startRun(
+  { weights: name, optimizer }: StartConfig,
+  part: 'transformer' | 'sampler-head',
+  model: StarConfig,
+  parts: CheckpointParts,
+  context: TaskContext,
+): Promise<string> {
+  const { path } = await localModel(name, {}, downloads(context))
+  const source = openPart(path, part)
+  using weights = source.weights
+  return noGrad(() =>
+    scope(() => {
+      let grown: string[]
+      try {
+        grown = takeWeights(weights.tensors({ filter: source.takes }), parts)
+      } catch (error) {
+        if (!(error instanceof StarError) || error.code !== 'ERR_SHAPE') throw error
+        throw new StarError('ERR_SHAPE', `start.weights, ${weights.path}: ${error.message}`, { cause: error })
+      }
+      if (optimizer === 'keep') takeOptimizer(source, parts)
+      return [
+        `started from ${weights.path}, optimizer ${optimizer === 'keep' ? 'kept' : 'reset'}`,
+        ...(grown.length > 0 ? [`grown: ${grown.join(', ')}`] : []),
+        ...differences(source.told, model),
+      ].join('; ')
+    }),
+  )
+}

@@ -1,0 +1,163 @@
+/**
+ * The one entrance for run configurations: files of this program (with a `kind`) and of the published one, with what the
+ * command line changes in them.
+ */
+import { basename } from 'node:path'
+import type { z } from 'zod'
+import { nearest } from '../../config/nearest.js'
+import { expectationOf, parseConfig, readJson, shown } from '../../config/parse-config.js'
+import { StarError } from '../../native/error.js'
+import { type PublishedKey, publishedFlags, publishedSchema } from '../published/keys.js'
+import { type PublishedKind, translate } from '../published/translate.js'
+import { type RunConfig, runSchema, samplerRunSchema, transformerRunSchema } from './run.js'
+
+type Kind = RunConfig['kind']
+type Json = Record<string, unknown>
+
+export interface ReadOptions {
+  /** The kind of training that was asked for. A file of the published program does not say its own. */
+  kind?: Kind
+  /** Flags of the published program: key → text. */
+  flags?: ReadonlyMap<string, string>
+  /** Dotted keys of the file → text, which is JSON or taken as it is. */
+  set?: readonly (readonly [key: string, text: string])[]
+}
+
+export interface ReadRun {
+  config: RunConfig
+  /** What the file says that has no effect here, a line each. */
+  notices: string[]
+}
+
+const commands: Record<Kind, string> = { tokenizer: 'train-tokenizer', transformer: 'train', sampler: 'train-sampler' }
+
+const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** Keys that only files of this program have. */
+const ownKeys = new Set(
+  runSchema.options
+    .flatMap((option) => Object.keys(option.shape))
+    .filter((key) => !Object.hasOwn(publishedSchema.shape, key)),
+)
+
+/** Whether this is a file of the published program: one without a kind, unless its keys say that the kind was forgotten. */
+const isPublished = (json: Json): boolean => !('kind' in json) && !Object.keys(json).some((key) => ownKeys.has(key))
+
+/** What a text of the command line may stand for, the likeliest first. */
+function readings(text: string): unknown[] {
+  const word = text.trim()
+  if (/^(true|false)$/i.test(word)) return [/^true$/i.test(word), text]
+  if (/^(none|null)$/i.test(word)) return [null, text]
+  if (word !== '' && Number.isFinite(Number(word))) return [Number(word), text]
+  if (/^[[{"]/.test(word)) {
+    try {
+      return [JSON.parse(word), text]
+    } catch {
+      return [text]
+    }
+  }
+  return [text]
+}
+
+function flagValue(key: PublishedKey, text: string): unknown {
+  const schema: z.ZodType = publishedSchema.shape[key]
+  const values = readings(text)
+  for (const value of values) if (schema.safeParse(value).success) return value
+  const { issues } = schema.safeParse(values[0]).error!
+  throw new StarError('ERR_ARGUMENT', `--${key} is ${shown(text)}, expected ${expectationOf(issues)}`)
+}
+
+/** The values of the flags, each checked by itself. */
+function flagValues(flags: ReadonlyMap<string, string>): Json {
+  return Object.fromEntries(
+    [...flags].map(([name, text]) => {
+      const key = publishedFlags.find((flag) => flag === name.replaceAll('-', '_'))
+      if (!key) {
+        const near = nearest(name, publishedFlags)
+        throw new StarError('ERR_ARGUMENT', `unknown flag --${name}: did you mean --${near}?`)
+      }
+      return [key, flagValue(key, text)]
+    }),
+  )
+}
+
+/** A copy of the file in which the dotted keys hold the values given for them. */
+function withSet(json: Json, set: NonNullable<ReadOptions['set']>): Json {
+  const changed = structuredClone(json)
+  for (const [key, text] of set) {
+    const path = key.split('.')
+    const last = path.pop()!
+    let at = changed
+    for (const part of path) {
+      if (!Object.hasOwn(at, part) || !isObject(at[part])) at[part] = {}
+      at = at[part] as Json
+    }
+    at[last] = readings(text)[0]
+  }
+  return changed
+}
+
+function readOwn(json: Json, source: string, { kind, flags }: ReadOptions): ReadRun {
+  const [flag] = flags?.keys() ?? []
+  if (flag !== undefined)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `--${flag} is for configurations of the published program, and ${source} is none: use --set KEY=VALUE, such as --set optimizer.batchSize=8`,
+    )
+  const config = parseConfig(runSchema, json, source)
+  if (kind && config.kind !== kind)
+    throw new StarError(
+      'ERR_CONFIG',
+      `${source} describes the training of a ${config.kind}: run "star ${commands[config.kind]} ${source}"`,
+    )
+  return { config, notices: [] }
+}
+
+/** The published file for the sampler head says so by nothing but its name, config_d30_samplev3_1024. */
+const kindByName = (source: string): PublishedKind => (/sampl/i.test(basename(source)) ? 'sampler' : 'transformer')
+
+function readPublished(json: Json, source: string, { kind, flags = new Map() }: ReadOptions): ReadRun {
+  if (kind === 'tokenizer')
+    throw new StarError(
+      'ERR_CONFIG',
+      `${source}: "kind" is missing: a tokenizer is trained by a configuration of this program, such as configs/emoji-64-tokenizer.json`,
+    )
+  const asked = kind ?? kindByName(source)
+  const ofFlags = flagValues(flags)
+  const raw = { ...json, ...ofFlags }
+  const given = {
+    keys: parseConfig(publishedSchema, raw, source),
+    says: (key: PublishedKey) => key in raw,
+    name: (key: PublishedKey) => (key in ofFlags ? `--${key}` : `"${key}"`),
+    source,
+  }
+  const { run, notices } = translate(given, asked)
+  const schema = asked === 'transformer' ? transformerRunSchema : samplerRunSchema
+  if (kind === 'transformer' && kindByName(source) === 'sampler')
+    notices.push(`${basename(source)} is, by its name, for "star train-sampler", but the whole transformer is trained`)
+  return { config: parseConfig(schema, run, `${source}, translated`), notices }
+}
+
+/**
+ * The run that a configuration describes, with defaults.
+ * @param source what errors call it
+ * @throws ERR_CONFIG naming each wrong key, ERR_ARGUMENT naming a wrong flag
+ */
+export function resolveRunConfig(json: unknown, source: string, options: ReadOptions = {}): ReadRun {
+  if (!isObject(json))
+    throw new StarError('ERR_CONFIG', `${source} holds ${shown(json)}, expected a JSON object with a run configuration`)
+  // Editors find the JSON Schema by this key.
+  const { $schema: _, ...keys } = json
+  const set = options.set ?? []
+  const changed = withSet(keys, set)
+  const from = set.length > 0 ? `${source} with ${set.map(([key, text]) => `${key}=${text}`).join(', ')}` : source
+  return isPublished(changed) ? readPublished(changed, from, options) : readOwn(changed, from, options)
+}
+
+/**
+ * Reads a run configuration from a file.
+ * @throws ERR_FILE where it cannot be read, ERR_CONFIG and ERR_ARGUMENT as `resolveRunConfig`
+ */
+export function readRunConfig(file: string, options: ReadOptions = {}): ReadRun {
+  return resolveRunConfig(readJson(file), file, options)
+}

@@ -1,0 +1,54 @@
+/** The place of a training in its data, as checkpoints keep it and any number of processes goes on from it. */
+import type { Loader } from '../../data/index.js'
+import { StarError } from '../../native/index.js'
+import type { TaskContext } from '../kinds/task.js'
+import { gatherJson } from '../loop/gather.js'
+import type { RunFolder } from '../run-folder/run-folder.js'
+
+/** Of several processes with orders of their own, by rank. */
+interface Places {
+  places: { epoch: number }[]
+}
+
+/**
+ * Of packs the place is one for all processes. Of tars each process has its own, and a state holds them all: as many
+ * processes go on exactly, another number has other shares and begins the epoch after the one that was under way.
+ */
+export class DataPlace {
+  readonly #train: Loader
+  readonly #run: RunFolder
+  readonly #context: TaskContext
+
+  constructor(train: Loader, run: RunFolder, context: TaskContext) {
+    this.#train = train
+    this.#run = run
+    this.#context = context
+  }
+
+  /** All processes call it together. @throws ERR_ARGUMENT when they have orders of their own and no group */
+  state(): unknown {
+    const { ranks = 1, group, device } = this.#context
+    const own = this.#train.state()
+    if (!this.#train.ownOrder || ranks === 1) return own
+    if (!group)
+      throw new StarError(
+        'ERR_ARGUMENT',
+        `${ranks} processes read tars, each at a place of its own: open the task with their group`,
+      )
+    return { places: gatherJson(group, own, device) }
+  }
+
+  restore(state: unknown): void {
+    const { rank = 0, ranks = 1 } = this.#context
+    const places = (state as Partial<Places>).places ?? [state as { epoch: number }]
+    if (!this.#train.ownOrder || places.length === ranks) {
+      this.#train.restore(this.#train.ownOrder ? places[rank] : state)
+      return
+    }
+    const epoch = 1 + Math.max(...places.map(({ epoch }) => epoch))
+    this.#run.log(
+      `the checkpoint is of ${places.length} processes, and tars are shared out to ${ranks} now: goes on at the beginning of epoch ${epoch + 1}`,
+    )
+    this.#train.begin(epoch)
+  }
+}

@@ -1,0 +1,224 @@
+/** A data set as transformers train on it: captions with their text states, and the token maps of a frozen tokenizer. */
+import { type LoadedSample, shareOf } from '../../data/index.js'
+import { type HubOptions, localModel, localTextEncoder } from '../../models/local.js'
+import { findModel, loadPart, type ModelSource, type SourceOptions } from '../../models/source.js'
+import { loadTextEncoder } from '../../models/text/load.js'
+import { imageSide, scaleSides, Tokenizer } from '../../models/tokenizer/index.js'
+import { StarError } from '../../native/index.js'
+import { noGrad, type Random, type Share, scope, Tensor } from '../../tensor/index.js'
+import type { DataConfig } from '../config/data.js'
+import type { Batch, TaskContext } from '../kinds/task.js'
+import type { RunFolder } from '../run-folder/run-folder.js'
+import { cacheRoot, closeLoaders, type Loaders, openLoaders } from './loaders.js'
+import { DataPlace } from './place.js'
+import { type TextBatch, TextStates } from './text-states.js'
+import { TokenMaps } from './token-maps.js'
+
+/** Prompts longer than this may be dropped for guidance, as in the published program. */
+const droppableLength = 20
+const validationBatch = 32
+const shownCaptions = 4
+/** Numbers that `next` draws for a sample: which caption, and whether it is dropped. */
+const drawsPerSample = 2
+
+/** Training samples that were drawn, each with one caption. */
+export interface TokenSamples extends Batch {
+  captions: readonly string[]
+  /** Indices over all scales, (B, L) row-major. */
+  tokens: Int32Array
+}
+
+/** Equal parts of a batch in order, and the places [begin, end) of each. */
+export function splitSamples(
+  batch: TokenSamples,
+  count: number,
+): { samples: TokenSamples; begin: number; end: number }[] {
+  const size = batch.ids.length / count
+  const length = batch.tokens.length / batch.ids.length
+  return Array.from({ length: count }, (_, i) => {
+    const [begin, end] = [i * size, (i + 1) * size]
+    const samples = {
+      epoch: batch.epoch,
+      ids: batch.ids.slice(begin, end),
+      captions: batch.captions.slice(begin, end),
+      tokens: batch.tokens.subarray(begin * length, end * length),
+    }
+    return { samples, begin, end }
+  })
+}
+
+/** What a forward pass by teacher forcing takes, and the tokens it should predict. */
+export interface TokenBatch {
+  /** i32 (B, p²) of each scale. */
+  maps: Tensor[]
+  /** i32 (B, L) */
+  targets: Tensor
+  /** The running f̂ at the size of each scale but the first, (B, L − p₁², Z). */
+  input: Tensor
+  text: TextBatch
+}
+
+export interface TokenDataOptions {
+  data: DataConfig
+  /** Of the order of samples. */
+  seed: number
+  /** The model or checkpoint that holds the tokenizer. */
+  source: ModelSource
+  /** Sides of the token maps; default: those that the tokenizer was trained with. */
+  patchNums?: readonly number[]
+  textEncoder: string
+}
+
+/** Finds a model by its name, folder, file or name on Hugging Face. @throws ERR_FILE when it is nowhere */
+export async function openSource(name: string, options: SourceOptions, context: TaskContext): Promise<ModelSource> {
+  const local = await localModel(name, options, downloads(context))
+  return findModel(local.path, local.options)
+}
+
+export class TokenData {
+  private constructor(
+    readonly tokenizer: Tokenizer,
+    readonly text: TextStates,
+    readonly device: string,
+    readonly maps: TokenMaps,
+    readonly loaders: Loaders,
+    private readonly place: DataPlace,
+    private readonly processes: Pick<TaskContext, 'rank' | 'ranks'>,
+  ) {}
+
+  /** Opens images, token maps and text states; what takes long is done when it is needed, and cached beside the data. */
+  static async open(options: TokenDataOptions, run: RunFolder, context: TaskContext): Promise<TokenData> {
+    const { device } = context
+    const { source } = options
+    const config = { ...source.tokenizer, patchNums: [...(options.patchNums ?? source.tokenizer.patchNums)] }
+    const side = imageSide(config)
+    if (side !== options.data.resolution)
+      throw new StarError(
+        'ERR_CONFIG',
+        `"data.resolution" is ${options.data.resolution}, but token maps up to a side of ${config.patchNums.at(-1)} are those of ${side} pixels: ` +
+          'set one by the other (patchNums names the sides)',
+      )
+    const tokenizer = new Tokenizer(config, { init: null, device })
+    let [maps, loaders, text]: [TokenMaps?, Loaders?, TextStates?] = []
+    try {
+      tokenizer.setTrainable(false)
+      loadPart(source, 'tokenizer', tokenizer)
+      const root = cacheRoot(options.data, run)
+      maps = new TokenMaps(tokenizer, side, root)
+      loaders = await openLoaders(options, run, context, maps.folder)
+      const encoder = await localTextEncoder(options.textEncoder, downloads(context))
+      text = new TextStates(() => loadTextEncoder(encoder, device), root)
+      const place = new DataPlace(loaders.train, run, context)
+      return new TokenData(tokenizer, text, device, maps, loaders, place, context)
+    } catch (error) {
+      text?.dispose()
+      if (loaders) closeLoaders(loaders)
+      maps?.dispose()
+      tokenizer.dispose()
+      throw error
+    }
+  }
+
+  /** Side in pixels of each scale. */
+  get sides(): readonly number[] {
+    return scaleSides(this.tokenizer.config)
+  }
+
+  /** Training samples of an epoch over all processes. */
+  get sampleCount(): number | null {
+    return this.loaders.train.length
+  }
+
+  /** This process's share of a batch of which it was given `own` samples. */
+  share(own: number): Share {
+    return shareOf(own * (this.processes.ranks ?? 1), this.processes)
+  }
+
+  /**
+   * This process's share of the next `count` training samples, each with one of its captions; a long one becomes "" with
+   * chance `dropout`. `random` is left where it is once all of the `count` have drawn.
+   */
+  async next(count: number, random: Random, dropout: number): Promise<TokenSamples> {
+    const { samples, epoch } = await this.loaders.train.next(count)
+    const { total, begin, end } = this.share(samples.length)
+    random.skip(drawsPerSample * begin)
+    const captions = samples.map(({ captions }) => {
+      const caption = captions[random.integer(captions.length)]
+      const dropped = random.next() < dropout
+      return dropped && caption.length > droppableLength ? '' : caption
+    })
+    random.skip(drawsPerSample * (total - end))
+    return { ...this.#prepared(samples, captions), epoch }
+  }
+
+  #prepared(samples: readonly LoadedSample[], captions: string[]): Omit<TokenSamples, 'epoch'> {
+    return { ids: samples.map(({ id }) => id), captions, tokens: this.maps.of(samples, this.device) }
+  }
+
+  /** The place in the training samples, see `DataPlace`. */
+  state(): unknown {
+    return this.place.state()
+  }
+
+  restore(state: unknown): void {
+    this.place.restore(state)
+  }
+
+  /** Samples as tensors of the current scope. */
+  batch({ tokens, captions }: Pick<TokenSamples, 'tokens' | 'captions'>): TokenBatch {
+    const { patchNums } = this.tokenizer.config
+    const { device } = this
+    const { length } = this.maps
+    const count = captions.length
+    const targets = Tensor.from(tokens, [count, length], { device }) // (B, L)
+    let begin = 0
+    const maps = patchNums.map((p) => {
+      const map = new Int32Array(count * p * p)
+      for (let b = 0; b < count; b++)
+        map.set(tokens.subarray(b * length + begin, b * length + begin + p * p), b * p * p)
+      begin += p * p
+      return Tensor.from(map, [count, p * p], { device }) // (B, p²)
+    })
+    const input = this.tokenizer.quantizer.transformerInput(maps) // (B, L − p₁², Z)
+    return { maps, targets, input, text: this.text.batch(captions, device) }
+  }
+
+  /** Captions of the first held-out images, what sample pictures show where no prompts are given; [] without such images. */
+  async heldOutCaptions(): Promise<string[]> {
+    const { heldOut } = this.loaders
+    if (!heldOut) return []
+    for await (const { samples } of heldOut.pass(shownCaptions)) return samples.map(({ captions }) => captions[0])
+    return []
+  }
+
+  /** Mean over the held-out images, each with its first caption, of what `measure` finds in a batch; {} without such images. */
+  async overHeldOut(measure: (batch: TokenBatch) => Record<string, number>): Promise<Record<string, number>> {
+    const sums: Record<string, number> = {}
+    const { heldOut } = this.loaders
+    if (!heldOut) return sums
+    let total = 0
+    for await (const { samples } of heldOut.pass(validationBatch)) {
+      const prepared = this.#prepared(
+        samples,
+        samples.map(({ captions }) => captions[0]),
+      )
+      const found = noGrad(() => scope(() => measure(this.batch(prepared))))
+      for (const [name, value] of Object.entries(found)) sums[name] = (sums[name] ?? 0) + value * samples.length
+      total += samples.length
+    }
+    return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / total]))
+  }
+
+  dispose(): void {
+    this.tokenizer.dispose()
+    this.text.dispose()
+    this.maps.dispose()
+    closeLoaders(this.loaders)
+  }
+}
+
+/** What a task's downloads report to and are aborted by. */
+export const downloads = ({ signal, onProgress }: TaskContext): HubOptions => ({
+  signal,
+  onProgress: ({ done, total }) => onProgress('downloading', done, total),
+})

@@ -1,0 +1,75 @@
+/** What the training loop asks of a kind of training; tokenizer and transformer implement it. */
+
+import type { Module } from '../../nn/index.js'
+import type { Tensor } from '../../tensor/index.js'
+import type { ModelFolderContent, NamedTensors } from '../../weights/index.js'
+import type { TaskGroup } from '../loop/gather.js'
+import type { RecordedSample } from '../run-folder/recorder.js'
+
+/** Numbers of one step by name (loss, accuracy, …), as logged. */
+export type Metrics = Record<string, number>
+
+/** What a task is opened with. */
+export interface TaskContext {
+  device: string
+  /** Told what is being prepared and how far it is. */
+  onProgress: (what: string, done: number, total: number) => void
+  signal: AbortSignal | undefined
+  /** This process among those that train together, and how many they are. Default 0 of 1. */
+  rank?: number
+  ranks?: number
+  /** What they talk through; needed where a task has several processes and depends on the data of all. */
+  group?: TaskGroup
+}
+
+/** Training samples made ready, and which they are. */
+export interface Batch {
+  /** Names of this process's samples in their data set, as logged. */
+  readonly ids: readonly string[]
+  /** The epoch of the last sample of the whole batch, counted from 0. */
+  readonly epoch: number
+}
+
+export interface Task<B extends Batch = Batch, Part = unknown> {
+  /** The module whose parameters are trained and saved. */
+  readonly model: Module
+  /** Side in pixels of each scale of token maps. */
+  readonly sides: readonly number[]
+  /** Training samples of an epoch over all processes; null where only reading all of them tells. */
+  readonly sampleCount: number | null
+  /**
+   * This process's share of the next `count` samples of all processes: of N the r-th takes [r·count/N, (r + 1)·count/N).
+   * They are loaded beside training, so this waits only where loading is slower. To be called right before `split`: what
+   * `state` gives in between belongs to the batch that was taken.
+   */
+  next(count: number): Promise<B>
+  /**
+   * Draws what is random about step `step`, counted from 0, and cuts the batch in `count` equal micro-batches: the draws
+   * for a sample are the same whatever the count and the number of processes. They must come from the task's own Random, so
+   * that a resumed run draws the same, and leave it at the same place on every process.
+   */
+  split(batch: B, count: number, step: number): Part[]
+  /**
+   * One forward on a micro-batch and one call of `backward` with its mean loss, which adds gradients to the parameters'
+   * `.grad`. Draws nothing. All processes call it for their n-th micro-batch together: it may exchange data.
+   */
+  forwardBackward(part: Part, step: number, backward: (loss: Tensor) => void): Metrics
+  /** Runs after a step of the optimizer, on all processes together (dead-code revival, …). */
+  afterStep?(step: number): void
+  /** Loss and quality on held-out data with the weights in place. */
+  validate?(): Promise<Metrics>
+  /** Sample pictures with the weights in place: of these prompts, of held-out captions where there are none, or, of a tokenizer, of held-out images. */
+  pictures(prompts: readonly string[]): Promise<RecordedSample[]>
+  /**
+   * Everything besides weights that a resumed run needs, the place in the data included, as JSON: the same on every process.
+   * All of them call it together, as it may gather what differs between them (places in tars).
+   */
+  state(): unknown
+  /** Goes on from a state that any number of processes saved. */
+  restore(state: unknown): void
+  /** What the model for use says of itself (its model.json). */
+  modelConfig(): ModelFolderContent['config']
+  /** Writes the trained model for use. `weights`: those of `model` in f32, by its names. */
+  exportTo(folder: string, weights: NamedTensors): void | Promise<void>
+  dispose(): void
+}

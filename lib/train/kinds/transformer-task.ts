@@ -1,0 +1,240 @@
+/** Training of the transformer on token maps that a frozen tokenizer made, by teacher forcing. */
+
+import {
+  chooseTokens,
+  type DropPath,
+  drawDropPath,
+  type Level,
+  levels,
+  StarTransformer,
+  sliceDropPath,
+  starConfig,
+  type TokenMetrics,
+  type TokenSubset,
+  tokenLoss,
+  tokenMetrics,
+} from '../../models/star/index.js'
+import { textEncoderReference } from '../../models/text/load.js'
+import { StarError } from '../../native/index.js'
+import { Random, type Tensor } from '../../tensor/index.js'
+import { type ModelFolderContent, type NamedTensors, writeModelFolder } from '../../weights/index.js'
+import { checkShares, inSteps, stepsPerEpoch } from '../config/optimizer.js'
+import type { TransformerRunConfig } from '../config/run.js'
+import { checkTransformerRun, hostMemory, planTransformerRun } from '../config/run-plan.js'
+import { openSource, splitSamples, TokenData, type TokenSamples } from '../data/token-data.js'
+import type { RecordedSample } from '../run-folder/recorder.js'
+import type { RunFolder } from '../run-folder/run-folder.js'
+import { type Stage, stageAt } from './progressive.js'
+import { drawPrompts } from './sample-pictures.js'
+import type { Metrics, Task, TaskContext } from './task.js'
+
+/** A micro-batch: samples, the branches they leave out, and the tokens that are computed of each (null: all). */
+interface Part {
+  samples: TokenSamples
+  dropPath: DropPath
+  subset: TokenSubset | null
+}
+
+class TransformerTask implements Task<TokenSamples, Part> {
+  readonly model: StarTransformer
+  #random: Random
+
+  constructor(
+    private readonly config: TransformerRunConfig,
+    private readonly data: TokenData,
+  ) {
+    this.#random = new Random(config.seed)
+    const { patchNums, vocabSize, latentChannels } = data.tokenizer.config
+    checkTokens(config, levels(patchNums))
+    this.model = new StarTransformer(
+      { ...config.model, patchNums, vocabSize, latentChannels, textWidth: data.text.width },
+      { init: this.#random, device: data.device, scales: config.init },
+    )
+  }
+
+  get sides(): readonly number[] {
+    return this.data.sides
+  }
+
+  get sampleCount(): number | null {
+    return this.data.sampleCount
+  }
+
+  next(count: number): Promise<TokenSamples> {
+    return this.data.next(count, this.#random, this.config.textDropout)
+  }
+
+  split(batch: TokenSamples, count: number, step: number): Part[] {
+    const { model, config } = this
+    const dropPath = drawDropPath(model.config, this.data.share(batch.ids.length), this.#random)
+    const scales = this.#stage(step).finest + 1
+    const subset = chooseTokens(model.levels, { scales, drop: config.tokenDrop }, this.#random)
+    return splitSamples(batch, count).map(({ samples, begin, end }) => ({
+      samples,
+      dropPath: sliceDropPath(dropPath, begin, end),
+      subset,
+    }))
+  }
+
+  forwardBackward({ samples, dropPath, subset }: Part, step: number, backward: (loss: Tensor) => void): Metrics {
+    const { data, config, model } = this
+    const { labelSmoothing, recompute, tokenDrop, progressive } = config
+    const batch = data.batch(samples)
+    const input = subset ? subset.cutInput(batch.input) : batch.input // (B, n − p₁², Z)
+    const targets = subset ? subset.cutTargets(batch.targets) : batch.targets // (B, n)
+    const logits = model.forward({ input, text: batch.text, subset, dropPath, recompute }) // (B, n, V)
+    const ranges = subset?.levels ?? model.levels
+    const stage = this.#stage(step)
+    const weights = stage.finest < ranges.length - 1 ? this.#weights(targets.dim(1), ranges, stage) : undefined
+    const loss = tokenLoss(logits, targets, { labelSmoothing, weights })
+    const figures = tokenMetrics(logits, targets, ranges)
+    const metrics = { ...flatMetrics(figures), usage: figures.usage }
+    backward(loss)
+    return {
+      loss: loss.item(),
+      ...metrics,
+      ...(tokenDrop && { tokens: targets.dim(1) }),
+      ...(progressive && { scales: stage.finest + 1, newScaleWeight: stage.weight }),
+    }
+  }
+
+  /** Loss and accuracy on held-out images, all tokens of them. */
+  validate(): Promise<Metrics> {
+    return this.data.overHeldOut(({ input, text, targets }) =>
+      flatMetrics(tokenMetrics(this.model.forward({ input, text }), targets, this.model.levels)),
+    )
+  }
+
+  #stage(step: number): Stage {
+    const { progressive, optimizer } = this.config
+    const scales = this.model.levels.length
+    if (!progressive) return { finest: scales - 1, weight: 1 }
+    const { steps, warmupSteps: learningRateWarmup } = inSteps(optimizer, this.sampleCount)
+    const { warmupEpochs } = progressive
+    const warmupSteps =
+      warmupEpochs === undefined ? progressive.warmupSteps : warmupEpochs * stepsPerEpoch(optimizer, this.sampleCount)
+    return stageAt(step, { ...progressive, warmupSteps, scales, steps, learningRateWarmup })
+  }
+
+  /** Weights of n tokens where finer scales are not trained yet: 1 over the tokens of a step that trains all. */
+  #weights(count: number, ranges: readonly Level[], { finest, weight }: Stage): Float32Array {
+    const { length } = this.model
+    const { begin, end } = ranges[finest]
+    const each = 1 / Math.min(length, this.config.tokenDrop?.keep ?? length)
+    return new Float32Array(count).fill(each).fill(each * weight, begin, end)
+  }
+
+  async pictures(given: readonly string[]): Promise<RecordedSample[]> {
+    const { tokenizer, text, device } = this.data
+    const settings = this.config.sampling ?? {}
+    const prompts = given.length > 0 ? given : await this.data.heldOutCaptions()
+    return drawPrompts({ tokenizer, transformer: this.model, text, device, prompts, settings })
+  }
+
+  state(): unknown {
+    return { random: this.#random.state(), data: this.data.state() }
+  }
+
+  restore(state: unknown): void {
+    const { random, data } = state as { random: ReturnType<Random['state']>; data: unknown }
+    this.#random = Random.restore(random)
+    this.data.restore(data)
+  }
+
+  modelConfig(): ModelFolderContent['config'] {
+    return {
+      name: this.config.name,
+      tokenizer: this.data.tokenizer.config,
+      transformer: this.model.config,
+      textEncoder: textEncoderReference(this.config.textEncoder),
+      sampling: this.config.sampling,
+      startedFrom: this.config.start?.weights,
+    }
+  }
+
+  exportTo(folder: string, weights: NamedTensors): void {
+    writeModelFolder(folder, {
+      config: this.modelConfig(),
+      tokenizer: this.data.tokenizer,
+      transformer: weights,
+      dtype: 'f16',
+    })
+  }
+
+  dispose(): void {
+    this.model.dispose()
+    this.data.dispose()
+  }
+}
+
+/** @throws ERR_CONFIG for tokens and scales that the model does not have */
+function checkTokens({ tokenDrop, progressive }: TransformerRunConfig, all: readonly Level[]): void {
+  const last = all.length - 1
+  const length = all[last].end
+  const refuse = (key: string, given: number, expected: string): never => {
+    throw new StarError('ERR_CONFIG', `${key} is ${given}, expected ${expected}`)
+  }
+  if (tokenDrop) {
+    const { fromScale, keep } = tokenDrop
+    if (fromScale > last) refuse('tokenDrop.fromScale', fromScale, `at most ${last}, the model's last scale`)
+    const { begin } = all[fromScale]
+    if (keep < begin || keep > length)
+      refuse(
+        'tokenDrop.keep',
+        keep,
+        `from ${begin}, the tokens of the scales before scale ${fromScale}, to ${length}, all of them`,
+      )
+  }
+  if (progressive && progressive.firstScale > last)
+    refuse('progressive.firstScale', progressive.firstScale, `at most ${last}, the model's last scale`)
+}
+
+/**
+ * Names as in the published program's log: L… losses in nats, Acc… in percent; m over all scales that were computed, t of
+ * the last scale, 1, 2, … of each.
+ */
+function flatMetrics({ loss, accuracy, perScale }: TokenMetrics): Metrics {
+  const last = perScale[perScale.length - 1]
+  return {
+    Lm: loss,
+    Accm: accuracy,
+    ...(last && { Lt: last.loss, Acct: last.accuracy }),
+    ...Object.fromEntries(
+      perScale.flatMap((scale, k) =>
+        scale
+          ? [
+              [`L${k + 1}`, scale.loss],
+              [`Acc${k + 1}`, scale.accuracy],
+            ]
+          : [],
+      ),
+    ),
+  }
+}
+
+/** @throws ERR_MEMORY when a step cannot fit this machine; a GPU's memory is not known here */
+function checkMemory(run: TransformerRunConfig, { tokenizer, text, device }: TokenData, processes?: number): void {
+  if (device !== 'cpu') return
+  const { patchNums, vocabSize, latentChannels } = tokenizer.config
+  const config = starConfig({ ...run.model, patchNums, vocabSize, latentChannels, textWidth: text.width })
+  const bytes = 4 * [...tokenizer.namedTensors()].reduce((sum, { tensor }) => sum + tensor.count, 0)
+  const plan = planTransformerRun(run, config, bytes, processes)
+  checkTransformerRun(run, plan, hostMemory(), 'this machine', processes)
+}
+
+export async function openTransformerTask(
+  config: TransformerRunConfig,
+  run: RunFolder,
+  context: TaskContext,
+): Promise<Task> {
+  checkShares(config.optimizer, context.ranks)
+  const source = await openSource(config.tokenizer, {}, context)
+  const data = await TokenData.open({ ...config, source }, run, context)
+  try {
+    checkMemory(config, data, context.ranks)
+    return new TransformerTask(config, data)
+  } catch (error) {
+    data.dispose()
+    throw error
+  }
+}

@@ -1,0 +1,59 @@
+/** Validation: when it is due, and which result is the best so far. */
+
+import type { RunConfig } from '../config/run.js'
+import type { WorkInSteps } from '../config/work.js'
+import type { Metrics } from '../kinds/task.js'
+
+/** The best result of a run. */
+export interface Best {
+  step: number
+  value: number
+}
+
+/** The figure that decides, and whether more of it is better. */
+const deciding: Record<RunConfig['kind'], { metric: string; more: boolean }> = {
+  tokenizer: { metric: 'psnr', more: true },
+  transformer: { metric: 'Lm', more: false },
+  sampler: { metric: 'Lopen', more: false },
+}
+
+export class Validator {
+  best: Best | null = null
+  #epoch: number | null = null
+
+  constructor(
+    private readonly kind: RunConfig['kind'],
+    private readonly every: WorkInSteps['validateEvery'],
+  ) {}
+
+  /** @param epoch of the last sample of the step; @param last whether the run ends with the step */
+  due(step: number, epoch: number, last: boolean): boolean {
+    const before = this.#epoch ?? epoch
+    this.#epoch = epoch
+    if (last) return true
+    if (this.every === undefined) return epoch > before
+    return this.every > 0 && count(step, this.every) > count(step - 1, this.every)
+  }
+
+  /** Takes a result up; true when it is better than all before. */
+  take(step: number, metrics: Metrics): boolean {
+    const { metric, more } = deciding[this.kind]
+    const value = metrics[metric]
+    if (value === undefined || !Number.isFinite(value)) return false
+    if (this.best && (more ? value <= this.best.value : value >= this.best.value)) return false
+    this.best = { step, value }
+    return true
+  }
+
+  state(): { best: Best | null; epoch: number | null } {
+    return { best: this.best, epoch: this.#epoch }
+  }
+
+  restore({ best, epoch }: { best: Best | null; epoch: number | null }): void {
+    this.best = best
+    this.#epoch = epoch
+  }
+}
+
+/** Whole intervals in so many steps. The last bits of an interval that comes from epochs do not matter. */
+const count = (steps: number, interval: number): number => Math.floor(steps / interval + 1e-9)
