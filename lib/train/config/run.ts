@@ -8,7 +8,7 @@ import { tokenizerSchema } from '../../models/tokenizer/index.js'
 import { dataSchema } from './data.js'
 import { optimizerSchema } from './optimizer.js'
 import { startSchema } from './start.js'
-import { progressiveSchema, tokenDropSchema } from './tokens.js'
+import { progressiveSchema, scaleWeightsSchema, tokenDropSchema } from './tokens.js'
 import { workSchema } from './work.js'
 
 const precision = z
@@ -88,6 +88,7 @@ export const transformerRunSchema = z.strictObject({
     .describe('keep the input of each block alone and compute it again during backward: less memory, more time'),
   labelSmoothing: z.number().min(0).lt(1).default(0).describe('part of the target spread over all codes'),
   textDropout,
+  scaleWeights: scaleWeightsSchema,
   tokenDrop: tokenDropSchema.optional(),
   progressive: progressiveSchema.optional(),
   sampling: z

@@ -1,5 +1,12 @@
-/** Configuration of which tokens a training step computes. */
+/** Configuration of which tokens a training step computes, and what they weigh in the loss. */
 import { z } from 'zod'
+
+export const scaleWeightsSchema = z
+  .union([z.enum(['tokens', 'side', 'equal']), z.array(z.number().min(0)).min(1)])
+  .default('tokens')
+  .describe(
+    'what each scale counts in the loss: by its number of tokens (as in the reference implementation), by its side, equally, or a weight for each scale; the coarse scales, which decide what a picture shows, count more with side',
+  )
 
 export const tokenDropSchema = z
   .strictObject({

@@ -7,12 +7,14 @@ import {
   type Level,
   levels,
   StarTransformer,
+  scaleShares,
   sliceDropPath,
   starConfig,
   type TokenMetrics,
   type TokenSubset,
   tokenLoss,
   tokenMetrics,
+  tokenWeights,
 } from '../../models/star/index.js'
 import { textEncoderReference } from '../../models/text/load.js'
 import { StarError } from '../../native/index.js'
@@ -46,6 +48,7 @@ class TransformerTask implements Task<TokenSamples, Part> {
     this.#random = new Random(config.seed)
     const { patchNums, vocabSize, latentChannels } = data.tokenizer.config
     checkTokens(config, levels(patchNums))
+    scaleShares(config.scaleWeights, levels(patchNums))
     this.model = new StarTransformer(
       { ...config.model, patchNums, vocabSize, latentChannels, textWidth: data.text.width },
       { init: this.#random, device: data.device, scales: config.init },
@@ -85,7 +88,7 @@ class TransformerTask implements Task<TokenSamples, Part> {
     const logits = model.forward({ input, text: batch.text, subset, dropPath, recompute }) // (B, n, V)
     const ranges = subset?.levels ?? model.levels
     const stage = this.#stage(step)
-    const weights = stage.finest < ranges.length - 1 ? this.#weights(targets.dim(1), ranges, stage) : undefined
+    const weights = this.#weights(ranges, stage)
     const loss = tokenLoss(logits, targets, { labelSmoothing, weights })
     const figures = tokenMetrics(logits, targets, ranges)
     const metrics = { ...flatMetrics(figures), usage: figures.usage }
@@ -116,12 +119,21 @@ class TransformerTask implements Task<TokenSamples, Part> {
     return stageAt(step, { ...progressive, warmupSteps, scales, steps, learningRateWarmup })
   }
 
-  /** Weights of n tokens where finer scales are not trained yet: 1 over the tokens of a step that trains all. */
-  #weights(count: number, ranges: readonly Level[], { finest, weight }: Stage): Float32Array {
-    const { length } = this.model
+  /**
+   * Weights of the computed tokens; undefined where each counts 1/n. Scales that are not trained yet keep their share, so that
+   * the others weigh from the start what they weigh in the end.
+   */
+  #weights(ranges: readonly Level[], { finest, weight }: Stage): Float32Array | undefined {
+    const { scaleWeights, tokenDrop } = this.config
+    const { length, levels } = this.model
+    if (scaleWeights === 'tokens' && finest === ranges.length - 1) return undefined
     const { begin, end } = ranges[finest]
-    const each = 1 / Math.min(length, this.config.tokenDrop?.keep ?? length)
-    return new Float32Array(count).fill(each).fill(each * weight, begin, end)
+    const weights =
+      scaleWeights === 'tokens'
+        ? new Float32Array(ranges[ranges.length - 1].end).fill(1 / Math.min(length, tokenDrop?.keep ?? length))
+        : tokenWeights(scaleShares(scaleWeights, levels), ranges)
+    for (let i = begin; i < end; i++) weights[i] *= weight
+    return weights
   }
 
   async pictures(given: readonly string[]): Promise<RecordedSample[]> {
