@@ -71,8 +71,13 @@ export class MultiScaleQuantizer extends Module {
     return this.#config.patchNums.length
   }
 
-  /** Tokens of a latent and the running f̂; not differentiable. */
-  quantize(feature: Tensor): Quantized {
+  /**
+   * Tokens of a latent and the running f̂; not differentiable.
+   * @param replace changes the tokens of scale k, i32 (B, p_k²), before they are added to f̂, so that the scales after it code
+   * what the changed ones left over; the tokens returned are the ones from before the change (self-correction, Han et al. 2024,
+   * "Infinity", section 3.3)
+   */
+  quantize(feature: Tensor, replace: (ids: Tensor, k: number) => Tensor = (ids) => ids): Quantized {
     this.#checkFeature('quantize', feature)
     return noGrad(() =>
       scope(() => {
@@ -81,7 +86,7 @@ export class MultiScaleQuantizer extends Module {
         let rest = feature
         for (let k = 0; k < this.scales; k++) {
           const { ids } = this.#match(rest, k)
-          const step = this.#spread(this.embedding.forward(ids), k)
+          const step = this.#spread(this.embedding.forward(replace(ids, k)), k)
           rest = sub(rest, step)
           indices.push(ids)
           fHat.push(k === 0 ? step : add(fHat[k - 1], step))
@@ -113,27 +118,29 @@ export class MultiScaleQuantizer extends Module {
   /**
    * Teacher-forcing input of the transformer: f̂ after scale k, averaged down to the side of scale k+1, for all scales but
    * the last, flattened in order.
-   * @param source a latent (B, h, w, Z), or the token maps of at least all scales but the last
+   * @param source a latent (B, h, w, Z), the token maps of at least all scales but the last, or what `quantize` gave
    * @returns (B, L − p_1², Z)
    */
-  transformerInput(source: Tensor | readonly Tensor[]): Tensor {
+  transformerInput(source: Tensor | readonly Tensor[] | Quantized): Tensor {
     return noGrad(() =>
       scope(() => {
-        const fHat =
-          source instanceof Tensor ? this.quantize(source).fHat : this.fHatOf(source.slice(0, this.scales - 1))
+        const fHat = this.#runningSums(source)
         if (fHat.length < this.scales - 1)
           throw new StarError(
             'ERR_SHAPE',
             `transformerInput: token maps of ${fHat.length} scales were given, expected ${this.scales - 1} or ${this.scales}`,
           )
-        const batch =
-          fHat.length > 0 ? fHat[0].shape[0] : source instanceof Tensor ? source.shape[0] : source[0].shape[0]
         const parts = fHat.slice(0, this.scales - 1).map((f, k) => this.#shrink(f, k + 1))
         return parts.length > 0
           ? concat(parts, 1)
-          : Tensor.empty([batch, 0, this.#config.latentChannels], { device: this.embedding.weight.device })
+          : Tensor.empty([batchOf(source), 0, this.#config.latentChannels], { device: this.embedding.weight.device })
       }),
     )
+  }
+
+  #runningSums(source: Tensor | readonly Tensor[] | Quantized): Tensor[] {
+    if (source instanceof Tensor) return this.quantize(source).fHat
+    return 'fHat' in source ? source.fHat : this.fHatOf(source.slice(0, this.scales - 1))
   }
 
   /**
@@ -219,4 +226,9 @@ export class MultiScaleQuantizer extends Module {
         `quantizer.${name}: the latent has shape (${feature.shape.join(', ')}), expected (batch, ${side}, ${side}, ${this.#config.latentChannels}); the image side must be patchNums' last times the downsampling`,
       )
   }
+}
+
+function batchOf(source: Tensor | readonly Tensor[] | Quantized): number {
+  if (source instanceof Tensor) return source.shape[0]
+  return ('fHat' in source ? source.indices : source)[0].shape[0]
 }
