@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writePack } from '../lib/data/index.js'
 import { encodePng } from '../lib/data/png.js'
+import { ProcessGroup } from '../lib/distributed/index.js'
 import { StarTransformer, tokenLoss } from '../lib/models/star/index.js'
 import { AdamW, noWeightDecay } from '../lib/optim/index.js'
 import { backward, clearTape, keep, Random, scope, type Tensor } from '../lib/tensor/index.js'
@@ -92,8 +93,8 @@ export class LoopBench {
       textDropout: 0,
     }
     const config = runSchema.parse(written) as TransformerRunConfig
-    const context = { device: 'cpu', onProgress: () => {}, signal: undefined }
-    const source = await openSource(config.tokenizer, {}, context)
+    const context = { device: 'cpu', onProgress: () => {}, signal: undefined, group: ProcessGroup.single() }
+    const source = await openSource({ name: config.tokenizer, options: {} }, context)
     const data = await TokenData.open({ ...config, source }, new RunFolder(join(folder, 'bare')), context)
     const samples = await data.next(config.optimizer.batchSize, new Random(1), 0)
     const ready = scope(() => {

@@ -70,7 +70,6 @@ Example:
       await interruptible(async (signal) => {
         try {
           await exportCheckpoint(file, out, {
-            device: 'cpu',
             signal,
             onProgress: (what, done, total) => progress.update(done, total, what),
           })

@@ -68,7 +68,7 @@ Examples:
   $ star plan --generate --depth 30 --side 1024 --dtype bf16`,
     )
     .action(async (_: string | undefined, flags: PlanFlags, command: Command) => {
-      const { hostMemory, ...runs } = await import('../train/config/run-plan.js')
+      const { hostMemory, ...runs } = await import('../train/kinds/transformer/plan.js')
       const available = flags.memory ?? hostMemory()
       if (flags.generate) {
         const { plan, remedies } = await generation(flags)

@@ -2,13 +2,11 @@
 import type { Command } from 'commander'
 import type { ProcessGroup } from '../distributed/index.js'
 import { StarError } from '../native/error.js'
-import type { RunConfig } from '../train/config/run.js'
+import { type RunConfig, type RunKind, runSpecs } from '../train/kinds/index.js'
 import type { Trainer as TrainerType } from '../train/trainer.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { Progress } from './progress.js'
 import { addRunOptions, commandLine, type RunArguments, readRun, runArguments } from './run-options.js'
-
-type Kind = 'tokenizer' | 'transformer' | 'sampler'
 
 interface TrainFlags {
   device: string
@@ -16,12 +14,10 @@ interface TrainFlags {
   set?: string[]
 }
 
-const commands: Record<Kind, string> = { tokenizer: 'train-tokenizer', transformer: 'train', sampler: 'train-sampler' }
-
 export function addTrainCommands(star: Command): void {
-  const add = (kind: Kind, description: string, example: string) =>
-    addRunOptions(star.command(commands[kind]))
-      .description(description)
+  for (const [kind, { command }] of Object.entries(runSpecs))
+    addRunOptions(star.command(command.name))
+      .description(command.description)
       .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
       .addHelpText(
         'after',
@@ -30,15 +26,12 @@ Ctrl-C saves a checkpoint; the same command goes on from it. The run folder name
 metrics.jsonl, log.txt, checkpoints/ and at the end model/, which "star sample --model" opens.
 
 Examples:
-  $ star ${commands[kind]} ${example}
-  $ STAR_THREADS=8 star ${commands[kind]} ${example}`,
+  $ star ${command.name} ${command.example}
+  $ STAR_THREADS=8 star ${command.name} ${command.example}`,
       )
-      .action((_: string | undefined, options: TrainFlags, command: Command) =>
-        train(kind, runArguments(command.args, options), options.device),
+      .action((_: string | undefined, options: TrainFlags, { args }: Command) =>
+        train(kind as RunKind, runArguments(args, options), options.device),
       )
-  add('transformer', 'train a transformer on the tokens of a tokenizer', 'configs/emoji-64.json')
-  add('tokenizer', 'train an image tokenizer', 'configs/emoji-64-tokenizer.json')
-  add('sampler', 'train a sampler head on a trained model', 'configs/config_d30_samplev3_1024.json')
 }
 
 const silence = { say: () => {}, print: () => {}, keep: () => {} }
@@ -62,7 +55,7 @@ function speaker(
   }
 }
 
-async function train(kind: Kind, given: RunArguments, device: string): Promise<void> {
+async function train(kind: RunKind, given: RunArguments, device: string): Promise<void> {
   const { config } = await readRun(given, kind)
   const { ProcessGroup, readEnvironment } = await import('../distributed/index.js')
   const group = await ProcessGroup.connect(readEnvironment(process.env), { device })

@@ -70,6 +70,20 @@ const ignored: Readonly<Record<ModelPart, RegExp>> = {
   'sampler-head': new RegExp(`^(?!${samplerHeadNames.source.slice(1)})`),
 }
 
+/** A tensor that every module of the kind has. */
+const marks: Readonly<Record<ModelPart, string>> = {
+  tokenizer: 'quantize.embedding.weight',
+  transformer: 'blocks.0.attn.mat_qkv.weight',
+  'sampler-head': 'word_embed_head.weight',
+}
+
+/** Where a published checkpoint has its parts. */
+const usualKeys: Readonly<Record<ModelPart, string>> = {
+  tokenizer: 'trainer.vae_local',
+  transformer: 'trainer.var_wo_ddp',
+  'sampler-head': 'trainer.var_wo_ddp',
+}
+
 /**
  * Copies the weights of a part into its module, made from the source's configuration.
  * @throws ERR_SHAPE naming the file and what does not fit; ERR_FILE for a damaged one
@@ -136,9 +150,8 @@ interface TokenizerFile {
 
 /** The tokenizer of a checkpoint: as named, inside it, or beside it. */
 function findTokenizer(path: string, weights: Weights, named?: string): TokenizerFile {
-  const mark = 'quantize.embedding.weight'
   // A checkpoint may hold the statistics of its tokenizer without the weights.
-  const inside = dictionaryOf(weights, 'encoder.conv_in.weight', 'trainer.vae_local')
+  const inside = dictionaryOf(weights, 'encoder.conv_in.weight', usualKeys.tokenizer)
   if (named === undefined && inside !== undefined) return { path, key: inside }
   const beside = join(dirname(path), publishedTokenizer)
   if (named === undefined && !existsSync(beside))
@@ -148,11 +161,11 @@ function findTokenizer(path: string, weights: Weights, named?: string): Tokenize
     )
   const file = named ?? beside
   using opened = openWeights(file)
-  const key = dictionaryOf(opened, mark, 'trainer.vae_local')
+  const key = dictionaryOf(opened, marks.tokenizer, usualKeys.tokenizer)
   if (key === undefined)
     throw new StarError(
       'ERR_FILE',
-      `${file} is no tokenizer: it holds no ${mark}. Name a file such as ${publishedTokenizer}`,
+      `${file} is no tokenizer: it holds no ${marks.tokenizer}. Name a file such as ${publishedTokenizer}`,
     )
   return { path: file, key }
 }
@@ -181,7 +194,7 @@ function tokenizerSource(path: string, weights: Weights, options: SourceOptions)
 
 function checkpointSource(path: string, options: SourceOptions): ModelSource {
   using weights = openWeights(path)
-  const key = dictionaryOf(weights, 'blocks.0.attn.mat_qkv.weight', 'trainer.var_wo_ddp')
+  const key = dictionaryOf(weights, marks.transformer, usualKeys.transformer)
   if (key === undefined) return tokenizerSource(path, weights, options)
   using transformer = openBelow(path, key)
   const shapes = shapesOf(transformer)
@@ -234,18 +247,12 @@ export interface PartWeights {
   averages: { open(): Weights; state: { step: number } } | null
 }
 
-/** A tensor that every module of the kind has. */
-const marks: Readonly<Record<'transformer' | 'sampler-head', string>> = {
-  transformer: 'blocks.0.attn.mat_qkv.weight',
-  'sampler-head': 'word_embed_head.weight',
-}
-
 /**
  * Finds the weights of a part in a model folder, in a published checkpoint (or one made from it, the tokenizer need not be
  * beside it), or in the checkpoint of a training run.
  * @throws ERR_FILE when there are none
  */
-export function openPart(nameOrPath: string, part: 'transformer' | 'sampler-head'): PartWeights {
+export function openPart(nameOrPath: string, part: ModelPart): PartWeights {
   const takes = (name: string): boolean => !ignored[part].test(name)
   const isFile = statSync(nameOrPath, { throwIfNoEntry: false })?.isFile() ?? false
   if (!isFile || existsSync(join(dirname(nameOrPath), 'model.json'))) {
@@ -261,7 +268,7 @@ export function openPart(nameOrPath: string, part: 'transformer' | 'sampler-head
       'ERR_FILE',
       `${nameOrPath} holds a part of its weights, as those of every sharded run: make a model of it first (star ckpt export)`,
     )
-  const key = ofRun ? 'model' : dictionaryOf(whole, marks[part], 'trainer.var_wo_ddp')
+  const key = ofRun ? 'model' : dictionaryOf(whole, marks[part], usualKeys[part])
   if (key === undefined || !whole.names.includes(key === '' ? marks[part] : `${key}.${marks[part]}`))
     throw new StarError('ERR_FILE', `${nameOrPath} holds no weights of a ${part}: it has no ${marks[part]}`)
   const weights = openBelow(nameOrPath, key)

@@ -3,7 +3,7 @@
  * peak over the warm-up, then follows the schedule's curve of the part p ∈ [0, 1] that is done since; the weight decay
  * goes from its first to its last value on half a cosine over all steps.
  */
-import { StarError } from '../native/index.js'
+import { StarError } from '../native/error.js'
 
 export interface ScheduleOptions {
   /** From 0. */

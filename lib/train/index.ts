@@ -1,10 +1,5 @@
-export {
-  type RunConfig,
-  runSchema,
-  type SamplerRunConfig,
-  type TokenizerRunConfig,
-  type TransformerRunConfig,
-} from './config/run.js'
+export { type RunConfig, runSchema, runSpecs } from './kinds/index.js'
 export type { Metrics } from './kinds/task.js'
+export type { TransformerRunConfig } from './kinds/transformer/config.js'
 export { RunFolder } from './run-folder/run-folder.js'
 export { Trainer, type TrainerOptions, type TrainStep } from './trainer.js'

@@ -2,20 +2,19 @@
 import { existsSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ProcessGroup } from '../distributed/index.js'
-import type { SamplerHead, StarTransformer } from '../models/star/index.js'
 import { StarError } from '../native/index.js'
-import { keep, resolveDevice, scope, tellFallback } from '../tensor/index.js'
+import { resolveDevice, scope, tellFallback } from '../tensor/index.js'
+import type { NamedTensors } from '../weights/index.js'
 import { type CheckpointParts, checkpointContent, checkpointWeights, loadCheckpoint } from './checkpoint/checkpoint.js'
 import { Checkpointer, type CheckpointFile } from './checkpoint/checkpointer.js'
 import { startRun } from './checkpoint/start.js'
-import { inSteps, type OptimizerInSteps } from './config/optimizer.js'
-import type { RunConfig } from './config/run.js'
+import type { Resolved } from './config/resolve.js'
 import { readRunConfig, resolveRunConfig } from './config/run-config.js'
-import { type WorkInSteps, workInSteps } from './config/work.js'
-import { openSamplerTask } from './kinds/sampler-task.js'
+import { exportModel } from './kinds/export.js'
+import { type RunConfig, specOf } from './kinds/index.js'
+import { openTask } from './kinds/open-task.js'
+import type { CommonConfig, RunSpec } from './kinds/run-spec.js'
 import type { Metrics, Task, TaskContext } from './kinds/task.js'
-import { openTokenizerTask } from './kinds/tokenizer-task.js'
-import { openTransformerTask } from './kinds/transformer-task.js'
 import { Replicas } from './loop/replicas.js'
 import { Stepper, type StepResult } from './loop/stepper.js'
 import { Validator } from './loop/validator.js'
@@ -43,6 +42,7 @@ export interface TrainStep extends StepResult {
 }
 
 export class Trainer implements AsyncIterable<TrainStep> {
+  readonly #spec: RunSpec<RunConfig>
   readonly #task: Task
   readonly #stepper: Stepper
   readonly #checkpointer: Checkpointer
@@ -54,7 +54,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
 
   private constructor(
     /** The configuration, with lengths and intervals in steps. */
-    readonly config: RunConfig & { optimizer: OptimizerInSteps; work: WorkInSteps },
+    readonly config: Resolved<RunConfig>,
     readonly run: RunFolder,
     /** Device it trains on. */
     readonly device: string,
@@ -62,11 +62,12 @@ export class Trainer implements AsyncIterable<TrainStep> {
     readonly signal: AbortSignal | undefined,
     group: ProcessGroup,
   ) {
+    this.#spec = specOf(config)
     this.#task = task
     this.#replicas = new Replicas(group, device)
     this.#stepper = new Stepper(task, config.optimizer, config.precision, this.#replicas)
     this.#checkpointer = new Checkpointer(run.path, config.work.keep, group, this.#stepper.weights.sharded)
-    this.#validator = new Validator(config.kind, config.work.validateEvery)
+    this.#validator = new Validator(this.#spec.deciding, config.work.validateEvery)
   }
 
   /**
@@ -86,28 +87,18 @@ export class Trainer implements AsyncIterable<TrainStep> {
       device,
       onProgress: options.onProgress ?? (() => {}),
       signal: options.signal,
-      rank: group.rank,
-      ranks: group.size,
       group,
     }
-    const task = await openTask(parsed, run, context)
+    const { task, config: resolved } = await openTask(parsed, run, context)
     let trainer: Trainer | null = null
     try {
-      const resolved = {
-        ...parsed,
-        optimizer: inSteps(parsed.optimizer, task.sampleCount),
-        work: workInSteps(
-          parsed.work,
-          task.sampleCount === null ? null : task.sampleCount / parsed.optimizer.batchSize,
-        ),
-      }
       trainer = new Trainer(resolved, run, device, task, options.signal, group)
       await trainer.#begin(context)
     } catch (error) {
       ;(trainer ?? task).dispose()
       throw error
     }
-    run.writeJson('config.json', parsed)
+    run.writeJson('config.json', trainer.config)
     run.writeJson('run.json', runFacts(parsed.data, device, group.size))
     for (const notice of notices) run.log(notice)
     if (group.rank === 0) tellFallback(asked, device)
@@ -149,11 +140,9 @@ export class Trainer implements AsyncIterable<TrainStep> {
 
   /** Takes the weights that the run is to begin with. */
   async #start(context: TaskContext): Promise<void> {
-    const { config } = this
-    if (config.kind === 'tokenizer' || !config.start) return
-    const model = this.#task.model as StarTransformer | SamplerHead
-    const part = config.kind === 'sampler' ? 'sampler-head' : 'transformer'
-    this.run.log(await startRun(config.start, part, model.config, this.#parts(), context))
+    const { start }: CommonConfig = this.config
+    if (!start) return
+    this.run.log(await startRun(start, this.#spec.part, this.#task.modelConfig(), this.#parts(), context))
   }
 
   /** Takes up the newest checkpoint that is whole, the same in all processes. @returns whether there was one */
@@ -238,19 +227,22 @@ export class Trainer implements AsyncIterable<TrainStep> {
     const folder = this.run.file('model')
     if (this.#stepper.weights.sharded) {
       const file = await this.save()
-      if (this.#replicas.first) await this.#exportFrom(file, folder)
-    } else if (this.#replicas.first) await this.#task.exportTo(folder, this.#stepper)
+      if (this.#replicas.first) this.#exportFrom(file, folder)
+    } else if (this.#replicas.first) this.#exportModel(folder, this.#stepper)
     return folder
   }
 
   /** No process has all weights of a sharded run, so they come from a checkpoint. */
-  async #exportFrom(file: string, folder: string): Promise<void> {
-    const weights = scope(() => checkpointWeights(file).map(({ name, tensor }) => ({ name, tensor: keep(tensor) })))
-    try {
-      await this.#task.exportTo(folder, { namedTensors: () => weights })
-    } finally {
-      for (const { tensor } of weights) tensor.dispose()
-    }
+  #exportFrom(file: string, folder: string): void {
+    scope(() => {
+      const weights = checkpointWeights(file)
+      this.#exportModel(folder, { namedTensors: () => weights })
+    })
+  }
+
+  #exportModel(folder: string, trained: NamedTensors): void {
+    const { frozen, source } = this.#task
+    exportModel(folder, this.#spec, { config: this.#task.modelConfig(), trained, frozen, source })
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TrainStep> {
@@ -328,17 +320,6 @@ export class Trainer implements AsyncIterable<TrainStep> {
 
   [Symbol.dispose](): void {
     this.dispose()
-  }
-}
-
-function openTask(config: RunConfig, run: RunFolder, context: TaskContext): Promise<Task> {
-  switch (config.kind) {
-    case 'tokenizer':
-      return openTokenizerTask(config, run, context)
-    case 'transformer':
-      return openTransformerTask(config, run, context)
-    case 'sampler':
-      return openSamplerTask(config, run, context)
   }
 }
 

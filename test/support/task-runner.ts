@@ -1,20 +1,25 @@
 /** Tasks opened as one of several processes, and what they are given: to compare numbers of processes. */
 import { ProcessGroup } from '../../lib/distributed/index.js'
 import { backward, full, scope, type Tensor } from '../../lib/tensor/index.js'
-import { type RunConfig, runSchema } from '../../lib/train/index.js'
-import { openSamplerTask } from '../../lib/train/kinds/sampler-task.js'
-import type { Metrics, Task, TaskContext } from '../../lib/train/kinds/task.js'
-import { openTokenizerTask } from '../../lib/train/kinds/tokenizer-task.js'
-import { openTransformerTask } from '../../lib/train/kinds/transformer-task.js'
+import { runSchema } from '../../lib/train/index.js'
+import { type OpenedTask, openTask } from '../../lib/train/kinds/open-task.js'
+import type { Metrics, TaskContext } from '../../lib/train/kinds/task.js'
 import { RunFolder } from '../../lib/train/run-folder/run-folder.js'
 import { type Owner, type RankFunction, runRanks } from './ranks.js'
 
-export async function openTask(config: object, context: Partial<TaskContext> = {}): Promise<Task> {
-  const parsed = runSchema.parse(config) as RunConfig
-  const run = new RunFolder(parsed.runFolder)
-  const whole = { device: 'cpu', onProgress: () => {}, signal: undefined, ...context }
-  if (parsed.kind === 'tokenizer') return openTokenizerTask(parsed, run, whole)
-  return parsed.kind === 'transformer' ? openTransformerTask(parsed, run, whole) : openSamplerTask(parsed, run, whole)
+/** The task of a configuration in a run folder of its own. */
+export function openRun(config: object, group: TaskContext['group'] = ProcessGroup.single()): Promise<OpenedTask> {
+  const parsed = runSchema.parse(config)
+  const context = { device: 'cpu', onProgress: () => {}, signal: undefined, group }
+  return openTask(parsed, new RunFolder(parsed.runFolder), context)
+}
+
+/** A process of a group, for what needs no other process: it has no collectives. */
+export function placeOf(rank: number, size: number): TaskContext['group'] {
+  const alone = (): never => {
+    throw new Error(`rank ${rank} of ${size} is alone in this test`)
+  }
+  return { rank, size, allReduce: alone, broadcast: alone, allGather: alone }
 }
 
 export interface GroupRun {
@@ -57,9 +62,8 @@ export const trainGroup: RankFunction<GroupRun, GroupResult> = async (env, run) 
 }
 
 async function train({ config, steps, from }: GroupRun, group: ProcessGroup): Promise<GroupResult> {
-  const { rank, size: ranks } = group
-  const { optimizer } = runSchema.parse(config) as RunConfig
-  const task = await openTask(config, { rank, ranks, group })
+  const { optimizer } = runSchema.parse(config)
+  const { task } = await openRun(config, group)
   if (from !== undefined) task.restore(from)
   const parameters = task.model.parameters()
   const { accumulate } = optimizer
@@ -67,7 +71,7 @@ async function train({ config, steps, from }: GroupRun, group: ProcessGroup): Pr
   for (let step = 0; step < steps; step++) {
     const batch = await task.next(optimizer.batchSize)
     result.ids.push([...batch.ids])
-    const seeded = (loss: Tensor): void => backward(loss, full(loss.shape, 1 / (accumulate * ranks)))
+    const seeded = (loss: Tensor): void => backward(loss, full(loss.shape, 1 / (accumulate * group.size)))
     for (const part of task.split(batch, accumulate, step))
       result.metrics.push(scope(() => task.forwardBackward(part, step, seeded)))
     for (const parameter of parameters) {

@@ -1,6 +1,6 @@
 /** Sizes and options of the transformer, and the geometry that follows from its scales. */
 import { z } from 'zod'
-import { StarError } from '../../native/index.js'
+import { parseConfig } from '../../config/parse-config.js'
 
 /** Whose text a sample attends to. `first-sample` reproduces the released program, which adds sample 0's output to the whole batch. */
 export const crossAttentionModes = ['per-sample', 'first-sample'] as const
@@ -52,16 +52,22 @@ export const starConfigSchema = starOptionsSchema.superRefine((c, context) => {
 export type StarConfig = z.output<typeof starConfigSchema>
 export type StarConfigInput = z.input<typeof starConfigSchema>
 
-/**
- * Fills in defaults and checks a configuration.
- * @throws ERR_CONFIG with every problem in one line
- */
-export function starConfig(input: StarConfigInput): StarConfig {
-  const result = starConfigSchema.safeParse(input)
-  if (result.success) return result.data
-  const problems = result.error.issues.map((i) => `${i.path.join('.') || 'model'}: ${i.message}`).join('; ')
-  throw new StarError('ERR_CONFIG', `the transformer configuration is not valid: ${problems}`)
-}
+/** Fills in defaults and checks a configuration. @throws ERR_CONFIG with every problem in one line */
+export const starConfig = (input: StarConfigInput): StarConfig =>
+  parseConfig(starConfigSchema, input, 'the configuration of the transformer')
+
+/** How large first values are. The defaults are those of the published runs. */
+export const initScalesSchema = z.strictObject({
+  std: z.number().positive().optional().describe('standard deviation of linears and embeddings; default: √(1/3C)'),
+  head: z.number().positive().default(0.02).describe('factor on the weight of the head'),
+  modulation: z.number().min(0).default(0.5).describe('factor on the scales and shifts of shared AdaLN'),
+  gain: z.number().min(0).default(5e-5).describe('factor on the branch gains γ of shared AdaLN, which start near zero'),
+})
+
+export type InitScales = z.output<typeof initScalesSchema>
+
+/** Scale index from which on tokens are sampled in steps where there is a sampler head. */
+export const firstStableScale = 9
 
 /** Where a scale's tokens lie in the sequence. */
 export interface Level {

@@ -1,7 +1,6 @@
 export * from './config.js'
 export * from './decoder.js'
 export { type DropPath, drawDropPath, sliceDropPath } from './drop-path.js'
-export { type InitScales, initScalesSchema } from './init.js'
 export * from './objective.js'
 export * from './released.js'
 export * from './rope.js'

@@ -1,18 +1,8 @@
 /** First values of the transformer's parameters: truncated normals of std √(1/3C), with the exceptions listed here. */
 
-import { z } from 'zod'
 import type { Shape } from '../../tensor/index.js'
 import { full, type Random, Tensor, zeros } from '../../tensor/index.js'
-
-/** How large first values are. The defaults are those of the published runs. */
-export const initScalesSchema = z.strictObject({
-  std: z.number().positive().optional().describe('standard deviation of linears and embeddings; default: √(1/3C)'),
-  head: z.number().positive().default(0.02).describe('factor on the weight of the head'),
-  modulation: z.number().min(0).default(0.5).describe('factor on the scales and shifts of shared AdaLN'),
-  gain: z.number().min(0).default(5e-5).describe('factor on the branch gains γ of shared AdaLN, which start near zero'),
-})
-
-export type InitScales = z.output<typeof initScalesSchema>
+import { type InitScales, initScalesSchema } from './config.js'
 
 const asPublished = initScalesSchema.parse({})
 

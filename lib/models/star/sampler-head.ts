@@ -10,8 +10,6 @@ import { type Level, levels, type StarConfig, type StarConfigInput, starConfig }
 import { baseStd, headStd, type ModelInit, normalParameter } from './init.js'
 import { ropeTable } from './rope.js'
 
-/** Scale index from which on tokens are sampled in steps. */
-export const firstStableScale = 9
 const blockCount = 3
 
 export interface SamplerHeadInput {

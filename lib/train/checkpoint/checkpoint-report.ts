@@ -1,16 +1,13 @@
 /** What `star ckpt` tells and does: the checkpoints of a run, the content of one, and the model for use made from it. */
 import { existsSync, statSync } from 'node:fs'
-import { loadPart, type ModelSource } from '../../models/source.js'
-import { StarTransformer, starConfigSchema } from '../../models/star/index.js'
-import { Tokenizer, tokenizerSchema } from '../../models/tokenizer/index.js'
 import { StarError } from '../../native/index.js'
 import type { LossScaleState } from '../../optim/index.js'
 import { parsePieceName } from '../../optim/index.js'
 import { scope } from '../../tensor/index.js'
-import { type ModelFolderContent, readSafetensorsHeader, writeModelFolder } from '../../weights/index.js'
-import type { RunConfig } from '../config/run.js'
-import { openSource } from '../data/token-data.js'
-import type { TaskContext } from '../kinds/task.js'
+import { type ModelFolderContent, readSafetensorsHeader } from '../../weights/index.js'
+import { type DownloadContext, openSource } from '../data/token-data.js'
+import { exportModel } from '../kinds/export.js'
+import { type RunConfig, specOf } from '../kinds/index.js'
 import type { Best } from '../loop/validator.js'
 import { type CheckpointState, readCheckpoint, weightsOf } from './checkpoint.js'
 import { listCheckpoints, shardFile } from './checkpointer.js'
@@ -191,42 +188,13 @@ export function describeCheckpoint(file: string): CheckpointDescription {
  * What the run did not train comes from where it came from then.
  * @throws ERR_FILE where the checkpoint is damaged, or that is not there any more
  */
-export async function exportCheckpoint(file: string, folder: string, context: TaskContext): Promise<void> {
+export async function exportCheckpoint(file: string, folder: string, context: DownloadContext): Promise<void> {
   const { config, model } = describeCheckpoint(file)
-  const source = await sourceOf(config, context)
+  const spec = specOf(config)
+  const reference = spec.source?.(config)
+  const source = reference ? await openSource(reference, context) : null
   scope(() => {
     const weights = weightsOf(file, readCheckpoint(file))
-    const trained = { namedTensors: () => weights }
-    if (!source) return writeModelFolder(folder, { config: model, tokenizer: trained })
-    const tokenizer = new Tokenizer(tokenizerSchema.parse(model.tokenizer), { init: null })
-    const base = config.kind === 'sampler' ? new StarTransformer(starConfigSchema.parse(model.transformer)) : null
-    try {
-      loadPart(source, 'tokenizer', tokenizer)
-      if (base) loadPart(source, 'transformer', base)
-      writeModelFolder(folder, {
-        config: model,
-        tokenizer,
-        transformer: base ?? trained,
-        samplerHead: base ? trained : undefined,
-        dtype: 'f16',
-      })
-    } finally {
-      tokenizer.dispose()
-      base?.dispose()
-    }
+    exportModel(folder, spec, { config: model, trained: { namedTensors: () => weights }, frozen: {}, source })
   })
-}
-
-/** The model that a run did not train itself. */
-async function sourceOf(config: RunConfig, context: TaskContext): Promise<ModelSource | null> {
-  switch (config.kind) {
-    case 'tokenizer':
-      return null
-    case 'transformer':
-      return openSource(config.tokenizer, {}, context)
-    case 'sampler': {
-      const { base, tokenizer, patchNums, textEncoder } = config
-      return openSource(base, { tokenizer, patchNums, textEncoder }, context)
-    }
-  }
 }

@@ -5,12 +5,11 @@
  */
 import { localModel } from '../../models/local.js'
 import { openPart, type PartWeights } from '../../models/source.js'
-import type { StarConfig } from '../../models/star/index.js'
 import { StarError } from '../../native/index.js'
 import { cast, concat, noGrad, scope, slice, Tensor, zeros } from '../../tensor/index.js'
+import type { ModelFolderContent, ModelPart } from '../../weights/index.js'
 import type { StartConfig } from '../config/start.js'
-import { downloads } from '../data/token-data.js'
-import type { TaskContext } from '../kinds/task.js'
+import { type DownloadContext, downloads } from '../data/token-data.js'
 import type { CheckpointParts } from './checkpoint.js'
 
 /** Tables with a row a scale or a token, and the axis of their rows. */
@@ -82,7 +81,7 @@ function takeOptimizer(source: PartWeights, { optimizer }: CheckpointParts): voi
 }
 
 /** Options of the model that its weights do not show, where they differ from those of the run. */
-function differences(told: Readonly<Record<string, unknown>>, model: StarConfig): string[] {
+function differences(told: Readonly<Record<string, unknown>>, model: Readonly<Record<string, unknown>>): string[] {
   const keys = ['heads', 'ropeTheta', 'ropeNorm', 'logitNorm', 'levelEmbedding', 'crossAttention'] as const
   return keys.flatMap((key) =>
     told[key] !== undefined && told[key] !== model[key] ? [`${key} ${told[key]} there, ${model[key]} here`] : [],
@@ -92,17 +91,17 @@ function differences(told: Readonly<Record<string, unknown>>, model: StarConfig)
 /**
  * Begins a run with the weights that its configuration names.
  * @param part what is trained
- * @param model the configuration of the transformer that is trained, or that the sampler head stands on
+ * @param model what the model for use says of itself
  * @returns a line for the log
  * @throws ERR_FILE when there are no such weights, ERR_SHAPE with a readable list of what does not fit, ERR_CONFIG where the
  * optimizer's state is to be kept and there is none
  */
 export async function startRun(
   { weights: name, optimizer }: StartConfig,
-  part: 'transformer' | 'sampler-head',
-  model: StarConfig,
+  part: ModelPart,
+  model: ModelFolderContent['config'],
   parts: CheckpointParts,
-  context: TaskContext,
+  context: DownloadContext,
 ): Promise<string> {
   const { path } = await localModel(name, {}, downloads(context))
   const source = openPart(path, part)
@@ -120,7 +119,7 @@ export async function startRun(
       return [
         `started from ${weights.path}, optimizer ${optimizer === 'keep' ? 'kept' : 'reset'}`,
         ...(grown.length > 0 ? [`grown: ${grown.join(', ')}`] : []),
-        ...differences(source.told, model),
+        ...differences(source.told, model.transformer ?? {}),
       ].join('; ')
     }),
   )

@@ -1,7 +1,7 @@
 /** The JSON Schema of run configurations, made from the schemas that check them. */
 import { z } from 'zod'
+import { runSpecs } from '../kinds/index.js'
 import { publishedSchema } from '../published/keys.js'
-import { samplerRunSchema, tokenizerRunSchema, transformerRunSchema } from './run.js'
 
 /** The words of JSON Schema that ours is made of. */
 export interface JsonSchema {
@@ -44,13 +44,7 @@ export function runJsonSchema(): RunJsonSchema {
     title: 'star-t2i run configuration',
     if: { required: ['kind'] },
     // biome-ignore lint/suspicious/noThenProperty: a key word of JSON Schema
-    then: {
-      oneOf: [
-        asFile(transformerRunSchema, 'transformer'),
-        asFile(samplerRunSchema, 'sampler head'),
-        asFile(tokenizerRunSchema, 'tokenizer'),
-      ],
-    },
+    then: { oneOf: Object.values(runSpecs).map(({ schema, title }) => asFile(schema, title)) },
     else: asFile(publishedSchema, 'configuration of the published program'),
   }
 }

@@ -1,7 +1,7 @@
 /** Run configuration, component `optimizer`: batches, their number, and how a step is taken. */
 import { z } from 'zod'
-import { StarError } from '../../native/index.js'
-import { schedulePattern } from '../../optim/index.js'
+import { StarError } from '../../native/error.js'
+import { schedulePattern } from '../../optim/schedule.js'
 
 const keys = z.strictObject({
   batchSize: z.int().min(1).describe('images a step, over all processes'),
@@ -63,7 +63,7 @@ export const optimizerSchema = keys
   .meta({ oneOf: [{ required: ['steps'] }, { required: ['epochs'] }] })
 
 /** @throws ERR_CONFIG when so many processes cannot share a batch in equal micro-batches */
-export function checkShares({ batchSize, accumulate }: OptimizerConfig, ranks = 1): void {
+export function checkShares({ batchSize, accumulate }: OptimizerConfig, ranks: number): void {
   if (batchSize % (ranks * accumulate) === 0) return
   throw new StarError(
     'ERR_CONFIG',
@@ -72,34 +72,3 @@ export function checkShares({ batchSize, accumulate }: OptimizerConfig, ranks = 
 }
 
 export type OptimizerConfig = z.output<typeof optimizerSchema>
-
-/** The same with both lengths in steps. */
-export type OptimizerInSteps = OptimizerConfig & { steps: number; warmupSteps: number }
-
-/**
- * The steps that an epoch of n images takes in batches of b, n/b.
- * @param images null where nobody knows
- * @throws ERR_CONFIG where they are not known
- */
-export function stepsPerEpoch({ batchSize }: Pick<OptimizerConfig, 'batchSize'>, images: number | null): number {
-  if (images !== null) return images / batchSize
-  throw new StarError(
-    'ERR_CONFIG',
-    'the length of the training is given in epochs, but tars do not tell how many images they hold: set "data.tarSamples", or give "steps" and "warmupSteps"',
-  )
-}
-
-/**
- * Turns epochs into steps once the number of images is known: e epochs of n images in batches of b are ⌈e·n/b⌉ steps, a
- * warm-up of w epochs is w·n/b steps, rounded.
- */
-export function inSteps(optimizer: OptimizerConfig, images: number | null): OptimizerInSteps {
-  const { epochs, steps, warmupEpochs, warmupSteps } = optimizer
-  const count = (length = 0): number => (length === 0 ? 0 : length * stepsPerEpoch(optimizer, images))
-  return {
-    ...optimizer,
-    // A product such as 0.1·30 may exceed the whole number it stands for by a rounding error.
-    steps: steps ?? Math.max(1, Math.ceil(count(epochs) - 1e-9)),
-    warmupSteps: warmupSteps ?? Math.round(count(warmupEpochs)),
-  }
-}

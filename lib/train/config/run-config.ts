@@ -7,16 +7,15 @@ import type { z } from 'zod'
 import { nearest } from '../../config/nearest.js'
 import { expectationOf, parseConfig, readJson, shown } from '../../config/parse-config.js'
 import { StarError } from '../../native/error.js'
+import { type RunConfig, type RunKind, runSchema, runSpecs } from '../kinds/index.js'
 import { type PublishedKey, publishedFlags, publishedSchema } from '../published/keys.js'
 import { type PublishedKind, translate } from '../published/translate.js'
-import { type RunConfig, runSchema, samplerRunSchema, transformerRunSchema } from './run.js'
 
-type Kind = RunConfig['kind']
 type Json = Record<string, unknown>
 
 export interface ReadOptions {
   /** The kind of training that was asked for. A file of the published program does not say its own. */
-  kind?: Kind
+  kind?: RunKind
   /** Flags of the published program: key → text. */
   flags?: ReadonlyMap<string, string>
   /** Dotted keys of the file → text, which is JSON or taken as it is. */
@@ -29,14 +28,12 @@ export interface ReadRun {
   notices: string[]
 }
 
-const commands: Record<Kind, string> = { tokenizer: 'train-tokenizer', transformer: 'train', sampler: 'train-sampler' }
-
 const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** Keys that only files of this program have. */
 const ownKeys = new Set(
-  runSchema.options
-    .flatMap((option) => Object.keys(option.shape))
+  Object.values(runSpecs)
+    .flatMap(({ schema }) => Object.keys(schema.shape))
     .filter((key) => !Object.hasOwn(publishedSchema.shape, key)),
 )
 
@@ -108,7 +105,7 @@ function readOwn(json: Json, source: string, { kind, flags }: ReadOptions): Read
   if (kind && config.kind !== kind)
     throw new StarError(
       'ERR_CONFIG',
-      `${source} describes the training of a ${config.kind}: run "star ${commands[config.kind]} ${source}"`,
+      `${source} describes the training of a ${config.kind}: run "star ${runSpecs[config.kind].command.name} ${source}"`,
     )
   return { config, notices: [] }
 }
@@ -132,10 +129,9 @@ function readPublished(json: Json, source: string, { kind, flags = new Map() }: 
     source,
   }
   const { run, notices } = translate(given, asked)
-  const schema = asked === 'transformer' ? transformerRunSchema : samplerRunSchema
   if (kind === 'transformer' && kindByName(source) === 'sampler')
     notices.push(`${basename(source)} is, by its name, for "star train-sampler", but the whole transformer is trained`)
-  return { config: parseConfig(schema, run, `${source}, translated`), notices }
+  return { config: parseConfig<z.ZodType<RunConfig>>(runSpecs[asked].schema, run, `${source}, translated`), notices }
 }
 
 /**

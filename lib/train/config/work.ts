@@ -1,6 +1,5 @@
 /** Run configuration, component `work`: what the loop does beside training, and how often. */
 import { z } from 'zod'
-import { StarError } from '../../native/index.js'
 
 const keys = z.strictObject({
   logEvery: z.int().min(1).optional().describe('steps between lines in metrics.jsonl and TensorBoard; default: 10'),
@@ -9,7 +8,7 @@ const keys = z.strictObject({
   keep: z.int().min(1).default(2).describe('checkpoints kept, the newest'),
   keepBest: z.boolean().default(true).describe('keep the checkpoint with the best figure on held-out images as well'),
   validateEvery: z
-    .int()
+    .number()
     .min(0)
     .optional()
     .describe('steps between validations; 0: at the end only; default: after each epoch'),
@@ -32,28 +31,3 @@ export const workSchema = keys.superRefine(({ logEvery, logsPerEpoch, validateEv
 })
 
 export type WorkConfig = z.output<typeof workSchema>
-
-/**
- * The same with all intervals in steps; `validateEvery` is not whole where it comes from epochs, and not there where
- * validation waits for an epoch to end, whenever that is.
- */
-export type WorkInSteps = WorkConfig & { logEvery: number }
-
-/** Turns epochs into steps once the steps of an epoch are known (null: they never are, as with tars that nobody counted). */
-export function workInSteps(work: WorkConfig, stepsPerEpoch: number | null): WorkInSteps {
-  const { logsPerEpoch, validateEpochs } = work
-  const perEpoch = (key: string): number => {
-    if (stepsPerEpoch !== null) return stepsPerEpoch
-    throw new StarError(
-      'ERR_CONFIG',
-      `"work.${key}" counts epochs, but tars do not tell how many images they hold: set "data.tarSamples", or give steps`,
-    )
-  }
-  return {
-    ...work,
-    logEvery: logsPerEpoch ? Math.max(1, Math.floor(perEpoch('logsPerEpoch') / logsPerEpoch)) : (work.logEvery ?? 10),
-    validateEvery: validateEpochs
-      ? perEpoch('validateEpochs') * validateEpochs
-      : (work.validateEvery ?? stepsPerEpoch ?? undefined),
-  }
-}

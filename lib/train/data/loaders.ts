@@ -7,11 +7,26 @@ import { StarError } from '../../native/index.js'
 import type { DataConfig } from '../config/data.js'
 import type { TaskContext } from '../kinds/task.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
+import { DataPlace } from './place.js'
 
-export interface Loaders {
-  train: Loader
-  /** Null where the data names none. */
-  heldOut: Loader | null
+export class Loaders {
+  constructor(
+    readonly train: Loader,
+    /** Null where the data names none. */
+    readonly heldOut: Loader | null,
+    /** In the training images. */
+    readonly place: DataPlace,
+  ) {}
+
+  /** Training samples of an epoch over all processes; null for tars that nobody counted. */
+  get sampleCount(): number | null {
+    return this.train.length
+  }
+
+  dispose(): void {
+    this.train.close()
+    this.heldOut?.close()
+  }
 }
 
 /**
@@ -21,9 +36,10 @@ export interface Loaders {
 export async function openLoaders(
   config: { data: DataConfig; seed: number },
   run: RunFolder,
-  { rank = 0, ranks = 1, signal }: TaskContext,
+  context: TaskContext,
   cacheFolder: string | null = null,
 ): Promise<Loaders> {
+  const { rank, size: ranks } = context.group
   const { packs, tars, heldOutPacks, heldOutTars, tarSamples, resolution, captionKeys, filters } = config.data
   const { workers, badShare, flip } = config.data
   const common: LoaderOptions = {
@@ -34,13 +50,13 @@ export async function openLoaders(
     badShare,
     cacheFolder,
     seed: config.seed,
-    signal,
+    signal: context.signal,
     onBad: (message) => run.log(`left out: ${message}`),
   }
   const split = packs && !heldOutPacks ? 'train' : undefined
   const train = await Loader.open({ ...common, packs, tars, tarSamples, split, flip, rank, ranks })
   try {
-    return { train, heldOut: await openHeldOut() }
+    return new Loaders(train, await openHeldOut(), new DataPlace(train, run, context))
   } catch (error) {
     train.close()
     throw error
@@ -57,11 +73,6 @@ export async function openLoaders(
       throw error
     }
   }
-}
-
-export function closeLoaders({ train, heldOut }: Loaders): void {
-  train.close()
-  heldOut?.close()
 }
 
 /** Where results of costly work on the data are kept: beside the data, or in the run folder where one may not write there. */

@@ -1,6 +1,5 @@
 /** The place of a training in its data, as checkpoints keep it and any number of processes goes on from it. */
 import type { Loader } from '../../data/index.js'
-import { StarError } from '../../native/index.js'
 import type { TaskContext } from '../kinds/task.js'
 import { gatherJson } from '../loop/gather.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
@@ -25,21 +24,16 @@ export class DataPlace {
     this.#context = context
   }
 
-  /** All processes call it together. @throws ERR_ARGUMENT when they have orders of their own and no group */
+  /** All processes call it together. */
   state(): unknown {
-    const { ranks = 1, group, device } = this.#context
+    const { group, device } = this.#context
     const own = this.#train.state()
-    if (!this.#train.ownOrder || ranks === 1) return own
-    if (!group)
-      throw new StarError(
-        'ERR_ARGUMENT',
-        `${ranks} processes read tars, each at a place of its own: open the task with their group`,
-      )
+    if (!this.#train.ownOrder || group.size === 1) return own
     return { places: gatherJson(group, own, device) }
   }
 
   restore(state: unknown): void {
-    const { rank = 0, ranks = 1 } = this.#context
+    const { rank, size: ranks } = this.#context.group
     const places = (state as Partial<Places>).places ?? [state as { epoch: number }]
     if (!this.#train.ownOrder || places.length === ranks) {
       this.#train.restore(this.#train.ownOrder ? places[rank] : state)

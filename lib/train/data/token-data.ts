@@ -1,16 +1,16 @@
 /** A data set as transformers train on it: captions with their text states, and the token maps of a frozen tokenizer. */
 import { type LoadedSample, shareOf } from '../../data/index.js'
 import { type HubOptions, localModel, localTextEncoder } from '../../models/local.js'
-import { findModel, loadPart, type ModelSource, type SourceOptions } from '../../models/source.js'
+import { findModel, loadPart, type ModelSource } from '../../models/source.js'
 import { loadTextEncoder } from '../../models/text/load.js'
 import { imageSide, scaleSides, Tokenizer } from '../../models/tokenizer/index.js'
 import { StarError } from '../../native/index.js'
 import { noGrad, type Random, type Share, scope, Tensor } from '../../tensor/index.js'
 import type { DataConfig } from '../config/data.js'
+import type { SourceReference } from '../kinds/run-spec.js'
 import type { Batch, TaskContext } from '../kinds/task.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
-import { cacheRoot, closeLoaders, type Loaders, openLoaders } from './loaders.js'
-import { DataPlace } from './place.js'
+import { cacheRoot, type Loaders, openLoaders } from './loaders.js'
 import { type TextBatch, TextStates } from './text-states.js'
 import { TokenMaps } from './token-maps.js'
 
@@ -69,21 +69,25 @@ export interface TokenDataOptions {
   textEncoder: string
 }
 
+/** What downloads report to and are aborted by. */
+export type DownloadContext = Pick<TaskContext, 'signal' | 'onProgress'>
+
 /** Finds a model by its name, folder, file or name on Hugging Face. @throws ERR_FILE when it is nowhere */
-export async function openSource(name: string, options: SourceOptions, context: TaskContext): Promise<ModelSource> {
+export async function openSource({ name, options }: SourceReference, context: DownloadContext): Promise<ModelSource> {
   const local = await localModel(name, options, downloads(context))
   return findModel(local.path, local.options)
 }
 
 export class TokenData {
   private constructor(
+    /** The model that the tokenizer comes from. */
+    readonly source: ModelSource,
     readonly tokenizer: Tokenizer,
     readonly text: TextStates,
     readonly device: string,
     readonly maps: TokenMaps,
     readonly loaders: Loaders,
-    private readonly place: DataPlace,
-    private readonly processes: Pick<TaskContext, 'rank' | 'ranks'>,
+    private readonly group: TaskContext['group'],
   ) {}
 
   /** Opens images, token maps and text states; what takes long is done when it is needed, and cached beside the data. */
@@ -108,11 +112,10 @@ export class TokenData {
       loaders = await openLoaders(options, run, context, maps.folder)
       const encoder = await localTextEncoder(options.textEncoder, downloads(context))
       text = new TextStates(() => loadTextEncoder(encoder, device), root)
-      const place = new DataPlace(loaders.train, run, context)
-      return new TokenData(tokenizer, text, device, maps, loaders, place, context)
+      return new TokenData(source, tokenizer, text, device, maps, loaders, context.group)
     } catch (error) {
       text?.dispose()
-      if (loaders) closeLoaders(loaders)
+      loaders?.dispose()
       maps?.dispose()
       tokenizer.dispose()
       throw error
@@ -126,12 +129,13 @@ export class TokenData {
 
   /** Training samples of an epoch over all processes. */
   get sampleCount(): number | null {
-    return this.loaders.train.length
+    return this.loaders.sampleCount
   }
 
   /** This process's share of a batch of which it was given `own` samples. */
   share(own: number): Share {
-    return shareOf(own * (this.processes.ranks ?? 1), this.processes)
+    const { rank, size } = this.group
+    return shareOf(own * size, { rank, ranks: size })
   }
 
   /**
@@ -157,11 +161,11 @@ export class TokenData {
 
   /** The place in the training samples, see `DataPlace`. */
   state(): unknown {
-    return this.place.state()
+    return this.loaders.place.state()
   }
 
   restore(state: unknown): void {
-    this.place.restore(state)
+    this.loaders.place.restore(state)
   }
 
   /** Samples as tensors of the current scope. */
@@ -213,12 +217,11 @@ export class TokenData {
     this.tokenizer.dispose()
     this.text.dispose()
     this.maps.dispose()
-    closeLoaders(this.loaders)
+    this.loaders.dispose()
   }
 }
 
-/** What a task's downloads report to and are aborted by. */
-export const downloads = ({ signal, onProgress }: TaskContext): HubOptions => ({
+export const downloads = ({ signal, onProgress }: DownloadContext): HubOptions => ({
   signal,
   onProgress: ({ done, total }) => onProgress('downloading', done, total),
 })

@@ -1,13 +1,17 @@
-/** What the training loop asks of a kind of training; tokenizer and transformer implement it. */
+/** What the training loop asks of a kind of training. */
 
+import type { ModelSource } from '../../models/source.js'
 import type { Module } from '../../nn/index.js'
 import type { Tensor } from '../../tensor/index.js'
-import type { ModelFolderContent, NamedTensors } from '../../weights/index.js'
+import type { ModelFolderContent, ModelPart, NamedTensors } from '../../weights/index.js'
 import type { TaskGroup } from '../loop/gather.js'
 import type { RecordedSample } from '../run-folder/recorder.js'
 
 /** Numbers of one step by name (loss, accuracy, …), as logged. */
 export type Metrics = Record<string, number>
+
+/** Weights in f32 of parts that a run does not train. */
+export type FrozenParts = Partial<Record<ModelPart, NamedTensors>>
 
 /** What a task is opened with. */
 export interface TaskContext {
@@ -15,11 +19,8 @@ export interface TaskContext {
   /** Told what is being prepared and how far it is. */
   onProgress: (what: string, done: number, total: number) => void
   signal: AbortSignal | undefined
-  /** This process among those that train together, and how many they are. Default 0 of 1. */
-  rank?: number
-  ranks?: number
-  /** What they talk through; needed where a task has several processes and depends on the data of all. */
-  group?: TaskGroup
+  /** The processes that train together, this one among them. */
+  group: TaskGroup
 }
 
 /** Training samples made ready, and which they are. */
@@ -35,8 +36,6 @@ export interface Task<B extends Batch = Batch, Part = unknown> {
   readonly model: Module
   /** Side in pixels of each scale of token maps. */
   readonly sides: readonly number[]
-  /** Training samples of an epoch over all processes; null where only reading all of them tells. */
-  readonly sampleCount: number | null
   /**
    * This process's share of the next `count` samples of all processes: of N the r-th takes [r·count/N, (r + 1)·count/N).
    * They are loaded beside training, so this waits only where loading is slower. To be called right before `split`: what
@@ -69,7 +68,9 @@ export interface Task<B extends Batch = Batch, Part = unknown> {
   restore(state: unknown): void
   /** What the model for use says of itself (its model.json). */
   modelConfig(): ModelFolderContent['config']
-  /** Writes the trained model for use. `weights`: those of `model` in f32, by its names. */
-  exportTo(folder: string, weights: NamedTensors): void | Promise<void>
+  /** The parts of that model which are not trained, as far as they are at hand in f32. */
+  readonly frozen: FrozenParts
+  /** Where they come from; null where everything is trained. */
+  readonly source: ModelSource | null
   dispose(): void
 }

@@ -1,22 +1,9 @@
 /** What the processes of a training tell each other beside gradients. */
+import type { ProcessGroup } from '../../distributed/index.js'
 import { scope, Tensor } from '../../tensor/index.js'
 
-/** A collective that is under way. */
-interface Pending {
-  wait(): void
-}
-
 /** Of a process group, what a task needs. All processes call the same functions in the same order. */
-export interface TaskGroup {
-  readonly rank: number
-  readonly size: number
-  /** Combines the tensors of all processes, in place. */
-  allReduce(tensor: Tensor, op?: 'sum' | 'max' | 'min'): Pending
-  /** Gives all processes the tensor of one, in place. */
-  broadcast(tensor: Tensor, root?: number): Pending
-  /** Puts the inputs (n) of all processes one after the other into `out` (size·n). */
-  allGather(out: Tensor, input: Tensor): Pending
-}
+export type TaskGroup = Pick<ProcessGroup, 'rank' | 'size' | 'allReduce' | 'broadcast' | 'allGather'>
 
 /** One JSON value of each process, by rank, on all of them. */
 export function gatherJson(group: TaskGroup, value: unknown, device: string): unknown[] {

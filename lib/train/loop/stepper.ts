@@ -7,7 +7,7 @@ import { StarError } from '../../native/index.js'
 import { AdamW, Ema, LossScaler, noWeightDecay, scheduled } from '../../optim/index.js'
 import { backward, clearTape, full, scope, type Tensor } from '../../tensor/index.js'
 import { type Precision, TrainedWeights } from '../checkpoint/trained-weights.js'
-import type { OptimizerInSteps } from '../config/optimizer.js'
+import type { ResolvedOptimizer } from '../config/resolve.js'
 import type { Batch, Metrics, Task } from '../kinds/task.js'
 import type { Replicas } from './replicas.js'
 
@@ -38,7 +38,7 @@ export class Stepper {
 
   constructor(
     private readonly task: Task,
-    private readonly config: OptimizerInSteps,
+    private readonly config: ResolvedOptimizer,
     precision: Precision,
     private readonly replicas: Replicas,
   ) {

@@ -1,7 +1,7 @@
 /** Validation: when it is due, and which result is the best so far. */
 
-import type { RunConfig } from '../config/run.js'
-import type { WorkInSteps } from '../config/work.js'
+import type { ResolvedWork } from '../config/resolve.js'
+import type { RunSpec } from '../kinds/run-spec.js'
 import type { Metrics } from '../kinds/task.js'
 
 /** The best result of a run. */
@@ -10,20 +10,13 @@ export interface Best {
   value: number
 }
 
-/** The figure that decides, and whether more of it is better. */
-const deciding: Record<RunConfig['kind'], { metric: string; more: boolean }> = {
-  tokenizer: { metric: 'psnr', more: true },
-  transformer: { metric: 'Lm', more: false },
-  sampler: { metric: 'Lopen', more: false },
-}
-
 export class Validator {
   best: Best | null = null
   #epoch: number | null = null
 
   constructor(
-    private readonly kind: RunConfig['kind'],
-    private readonly every: WorkInSteps['validateEvery'],
+    private readonly deciding: RunSpec['deciding'],
+    private readonly every: ResolvedWork['validateEvery'],
   ) {}
 
   /** @param epoch of the last sample of the step; @param last whether the run ends with the step */
@@ -37,7 +30,7 @@ export class Validator {
 
   /** Takes a result up; true when it is better than all before. */
   take(step: number, metrics: Metrics): boolean {
-    const { metric, more } = deciding[this.kind]
+    const { metric, more } = this.deciding
     const value = metrics[metric]
     if (value === undefined || !Number.isFinite(value)) return false
     if (this.best && (more ? value <= this.best.value : value >= this.best.value)) return false

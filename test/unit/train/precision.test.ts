@@ -5,13 +5,9 @@ import t from 'tap'
 import { native } from '../../../lib/native/index.js'
 import { backward, full, scope, type Tensor } from '../../../lib/tensor/index.js'
 import { checksums } from '../../../lib/train/checkpoint/checksums.js'
-import { type RunConfig, runSchema, Trainer, type TrainStep } from '../../../lib/train/index.js'
-import { openSamplerTask } from '../../../lib/train/kinds/sampler-task.js'
-import type { Task } from '../../../lib/train/kinds/task.js'
-import { openTokenizerTask } from '../../../lib/train/kinds/tokenizer-task.js'
-import { openTransformerTask } from '../../../lib/train/kinds/transformer-task.js'
-import { RunFolder } from '../../../lib/train/run-folder/run-folder.js'
+import { Trainer, type TrainStep } from '../../../lib/train/index.js'
 import { readSafetensors } from '../../../lib/weights/index.js'
+import { openRun } from '../../support/task-runner.js'
 import {
   runSteps,
   tinySamplerRun,
@@ -50,22 +46,12 @@ function tensorBytes(name: string, step: number): Buffer {
   return bytes.subarray(8 + Number(bytes.readBigUInt64LE(0)))
 }
 
-async function openTask(config: Config): Promise<Task> {
-  const parsed = runSchema.parse(config) as RunConfig
-  const runFolder = new RunFolder(parsed.runFolder)
-  const context = { device: 'cpu', onProgress: () => {}, signal: undefined }
-  if (parsed.kind === 'tokenizer') return openTokenizerTask(parsed, runFolder, context)
-  return parsed.kind === 'transformer'
-    ? openTransformerTask(parsed, runFolder, context)
-    : openSamplerTask(parsed, runFolder, context)
-}
-
 /** Loss and gradients by name of the first batch in `count` micro-batches. */
 async function firstGradients(
   config: Config,
   count: number,
 ): Promise<{ loss: number; grads: Map<string, Float32Array> }> {
-  const task = await openTask(config)
+  const { task } = await openRun(config)
   const batch = await task.next(4)
   let loss = 0
   const seeded = (x: Tensor): void => backward(x, full(x.shape, 1 / count))

@@ -4,12 +4,11 @@ import { join } from 'node:path'
 import t from 'tap'
 import { writePack } from '../../../lib/data/index.js'
 import { planBuckets } from '../../../lib/distributed/buckets.js'
-import { ProcessGroup } from '../../../lib/distributed/index.js'
 import type { DropPath, TokenSubset } from '../../../lib/models/star/index.js'
 import { backward, full, scope, type Tensor } from '../../../lib/tensor/index.js'
 import type { TokenSamples } from '../../../lib/train/data/token-data.js'
 import type { Task } from '../../../lib/train/kinds/task.js'
-import { type GroupResult, openTask, runGroup } from '../../support/task-runner.js'
+import { type GroupResult, openRun, placeOf, runGroup } from '../../support/task-runner.js'
 import { numberedEntry, numberedTar } from '../../support/tiny-images.js'
 import { runSteps, tinySamplerRun, tinyTokenizerRun, tinyTransformerRun } from '../../support/tiny-run.js'
 
@@ -98,7 +97,11 @@ async function given(
   // Token maps and text states are made anew, in other company.
   rmSync(join(folder, '.star-cache'), { recursive: true, force: true })
   const tasks: Task[] = []
-  for (let rank = 0; rank < ranks; rank++) tasks.push(await openTask(config, { rank, ranks }))
+  for (let rank = 0; rank < ranks; rank++) {
+    const { task, sampleCount } = await openRun(config, placeOf(rank, ranks))
+    t.equal(sampleCount, epoch)
+    tasks.push(task)
+  }
   if (from !== undefined) for (const task of tasks) task.restore(from)
   const steps: object[] = []
   for (let step = begin; step < end; step++) {
@@ -112,7 +115,6 @@ async function given(
     steps.push(joined(parts, ids))
   }
   const states = tasks.map((task) => task.state())
-  t.ok(tasks.every(({ sampleCount }) => sampleCount === epoch))
   for (const task of tasks) task.dispose()
   return { steps, states }
 }
@@ -146,7 +148,7 @@ async function gradients(config: Config, ranks: number): Promise<{ loss: number;
   const grads = new Map<string, Float64Array>()
   let loss = 0
   for (let rank = 0; rank < ranks; rank++) {
-    const task = await openTask(config, { rank, ranks })
+    const { task } = await openRun(config, placeOf(rank, ranks))
     const seeded = (x: Tensor): void => backward(x, full(x.shape, 1 / ranks))
     const [part] = task.split(await task.next(batchSize), 1, 0)
     loss += scope(() => task.forwardBackward(part, 0, seeded)).loss / ranks
@@ -182,8 +184,7 @@ t.test('the mean gradient of the processes is that of one', async (t) => {
 
 t.test('backward fills the buckets in the order in which they are exchanged', async (t) => {
   for (const config of [transformer(), sampler(), tokenizerRun()]) {
-    const group = ProcessGroup.single()
-    const task = await openTask(config, { rank: 0, ranks: 1, group })
+    const { task } = await openRun(config)
     const ready: Tensor[] = []
     const [part] = task.split(await task.next(batchSize), 1, 0)
     scope(() => task.forwardBackward(part, 0, (loss) => backward(loss, undefined, (leaf) => ready.push(leaf))))
@@ -261,10 +262,9 @@ t.test('places in tars are kept of each process', async (t) => {
 
 t.test('what cannot be shared is refused', async (t) => {
   for (const config of [transformer({ accumulate: 2 }), tokenizerRun({ accumulate: 2 })])
-    await t.rejects(openTask(config, { rank: 0, ranks: 8 }), {
+    await t.rejects(openRun(config, placeOf(0, 8)), {
       code: 'ERR_CONFIG',
       message: /"optimizer.batchSize" is 8, .* 8 processes with 2 micro-batches each need a multiple of 16/,
     })
-  await t.rejects(openTask(sampler(), { rank: 1, ranks: 3 }), { code: 'ERR_CONFIG', message: /3 processes/ })
-  await t.rejects(openTask(tokenizerRun(), { rank: 0, ranks: 2 }), { code: 'ERR_ARGUMENT', message: /their group/ })
+  await t.rejects(openRun(sampler(), placeOf(1, 3)), { code: 'ERR_CONFIG', message: /3 processes/ })
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type ProgressiveOptions, type Stage, stageAt } from '../../../lib/train/kinds/progressive.js'
+import { type ProgressiveOptions, type Stage, stageAt } from '../../../lib/train/kinds/transformer/progressive.js'
 
 const base: ProgressiveOptions = {
   share: 0.6,

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../../lib/native/index.js'
 import { scheduled } from '../../../lib/optim/index.js'
-import type { RunConfig } from '../../../lib/train/config/run.js'
 import { type ReadOptions, readRunConfig, resolveRunConfig } from '../../../lib/train/config/run-config.js'
+import type { RunConfig } from '../../../lib/train/index.js'
 import { publishedFlags, publishedSchema } from '../../../lib/train/published/keys.js'
 
 /** The keys that the published program's files and documented commands use. */

@@ -1,13 +1,16 @@
 import t from 'tap'
 import { parseConfig } from '../../../lib/config/parse-config.js'
-import { inSteps, optimizerSchema } from '../../../lib/train/config/optimizer.js'
-import { workInSteps, workSchema } from '../../../lib/train/config/work.js'
+import { optimizerSchema } from '../../../lib/train/config/optimizer.js'
+import { resolveOptimizer, resolveWork } from '../../../lib/train/config/resolve.js'
+import { workSchema } from '../../../lib/train/config/work.js'
 
 const given = (keys: object) =>
   parseConfig(optimizerSchema, { batchSize: 4, learningRate: 1, ...keys }, 'the configuration')
 const lengths = (keys: object, images: number): [number, number] => {
-  const { steps, warmupSteps } = inSteps(given(keys), images)
-  return [steps, warmupSteps]
+  const optimizer = given(keys)
+  const resolved = resolveOptimizer(optimizer, images / optimizer.batchSize)
+  t.strictSame(parseConfig(optimizerSchema, resolved, 'the resolved configuration'), resolved, 'the schema accepts it')
+  return [resolved.steps, resolved.warmupSteps]
 }
 
 t.test('epochs become steps', async (t) => {
@@ -35,8 +38,9 @@ t.test('each length is given in one unit', async (t) => {
 t.test('intervals in epochs become steps', async (t) => {
   const work = (keys: object) => parseConfig(workSchema, keys, 'the configuration')
   const intervals = (keys: object, perEpoch: number | null = 50.5) => {
-    const { logEvery, validateEvery } = workInSteps(work(keys), perEpoch)
-    return [logEvery, validateEvery]
+    const resolved = resolveWork(work(keys), perEpoch)
+    t.strictSame(work(resolved), resolved, 'the schema accepts it')
+    return [resolved.logEvery, resolved.validateEvery]
   }
   t.same(intervals({}), [10, 50.5], 'validation after each epoch')
   t.same(intervals({}, null), [10, undefined], 'as soon as an epoch ends')

@@ -1,18 +1,18 @@
 /** Training of a sampler head on the features of a frozen transformer, as a masked model of each scale's tokens. */
 
-import { loadPart, type ModelSource } from '../../models/source.js'
-import { SamplerHead, type StarConfig, StarTransformer, samplerLoss } from '../../models/star/index.js'
-import { textEncoderReference } from '../../models/text/load.js'
-import { StarError } from '../../native/index.js'
-import { concat, crossEntropy, mul, noGrad, Random, reshape, type Share, slice, Tensor } from '../../tensor/index.js'
-import { type ModelFolderContent, type NamedTensors, writeModelFolder } from '../../weights/index.js'
-import { checkShares } from '../config/optimizer.js'
-import type { SamplerRunConfig } from '../config/run.js'
-import { openSource, splitSamples, type TokenBatch, TokenData, type TokenSamples } from '../data/token-data.js'
-import type { RecordedSample } from '../run-folder/recorder.js'
-import type { RunFolder } from '../run-folder/run-folder.js'
-import { drawPrompts } from './sample-pictures.js'
-import type { Metrics, Task, TaskContext } from './task.js'
+import { loadPart, type ModelSource } from '../../../models/source.js'
+import { SamplerHead, type StarConfig, StarTransformer, samplerLoss } from '../../../models/star/index.js'
+import { textEncoderReference } from '../../../models/text/load.js'
+import { StarError } from '../../../native/index.js'
+import { concat, crossEntropy, mul, noGrad, Random, reshape, type Share, slice, Tensor } from '../../../tensor/index.js'
+import type { ModelFolderContent } from '../../../weights/index.js'
+import type { Resolved } from '../../config/resolve.js'
+import { openSource, splitSamples, type TokenBatch, TokenData, type TokenSamples } from '../../data/token-data.js'
+import type { RecordedSample } from '../../run-folder/recorder.js'
+import type { RunFolder } from '../../run-folder/run-folder.js'
+import { drawPrompts } from '../sample-pictures.js'
+import type { FrozenParts, Metrics, Task, TaskContext } from '../task.js'
+import { type SamplerRunConfig, sourceOf } from './config.js'
 
 /** A micro-batch: samples, and 1 for each of their tokens that is known, (B·n). */
 interface Part {
@@ -26,29 +26,30 @@ class SamplerTask implements Task<TokenSamples, Part> {
   #random: Random
 
   constructor(
-    private readonly config: SamplerRunConfig,
+    private readonly config: Resolved<SamplerRunConfig>,
     private readonly data: TokenData,
-    base: StarConfig,
-    private readonly source: ModelSource,
-    private readonly textEncoder: string,
   ) {
+    const base = baseOf(data.source).transformer
     this.#random = new Random(config.seed)
     this.#base = new StarTransformer(base, { init: null, device: data.device })
     this.#base.setTrainable(false)
     this.model = new SamplerHead(base, { init: this.#random, device: data.device, scales: config.init })
+    try {
+      loadPart(data.source, 'transformer', this.#base)
+    } catch (error) {
+      this.#base.dispose()
+      this.model.dispose()
+      throw error
+    }
+    if (config.precision !== 'f32') for (const tensor of this.#base.toHalf(config.precision).values()) tensor.dispose()
   }
 
-  /** The frozen transformer, to load its weights. */
-  get base(): StarTransformer {
-    return this.#base
+  get source(): ModelSource {
+    return this.data.source
   }
 
   get sides(): readonly number[] {
     return this.data.sides
-  }
-
-  get sampleCount(): number | null {
-    return this.data.sampleCount
   }
 
   next(count: number): Promise<TokenSamples> {
@@ -86,7 +87,7 @@ class SamplerTask implements Task<TokenSamples, Part> {
   async pictures(given: readonly string[]): Promise<RecordedSample[]> {
     const { tokenizer, text, device } = this.data
     const prompts = given.length > 0 ? given : await this.data.heldOutCaptions()
-    const settings = { ...this.source.sampling, stableFrom: this.config.stableFrom }
+    const settings = { ...this.data.source.sampling, stableFrom: this.config.stableFrom }
     return drawPrompts({ tokenizer, transformer: this.#base, samplerHead: this.model, text, device, prompts, settings })
   }
 
@@ -105,28 +106,16 @@ class SamplerTask implements Task<TokenSamples, Part> {
       name: this.config.name,
       tokenizer: this.data.tokenizer.config,
       transformer: this.#base.config,
-      textEncoder: textEncoderReference(this.textEncoder),
-      sampling: { ...this.source.sampling, stableFrom: this.config.stableFrom },
+      textEncoder: textEncoderReference(baseOf(this.data.source).textEncoder),
+      sampling: { ...this.data.source.sampling, stableFrom: this.config.stableFrom },
       startedFrom: this.config.start?.weights,
     }
   }
 
-  exportTo(folder: string, weights: NamedTensors): void {
-    // A base that was rounded to compute with is read again.
-    const base =
-      this.#base.dtype === 'f32' ? this.#base : new StarTransformer(this.#base.config, { init: null, device: 'cpu' })
-    try {
-      if (base !== this.#base) loadPart(this.source, 'transformer', base)
-      writeModelFolder(folder, {
-        config: this.modelConfig(),
-        tokenizer: this.data.tokenizer,
-        transformer: base,
-        samplerHead: weights,
-        dtype: 'f16',
-      })
-    } finally {
-      if (base !== this.#base) base.dispose()
-    }
+  /** A base that was rounded to compute with is read again. */
+  get frozen(): FrozenParts {
+    const { tokenizer } = this.data
+    return this.#base.dtype === 'f32' ? { tokenizer, transformer: this.#base } : { tokenizer }
   }
 
   dispose(): void {
@@ -184,32 +173,26 @@ function openMetrics(logits: Tensor, targets: Tensor, known: Float32Array): { Lo
   return { Lopen: mean((i) => loss[i]), Accopen: 100 * mean((i) => (predicted[i] === right[i] ? 1 : 0)) }
 }
 
-export async function openSamplerTask(config: SamplerRunConfig, run: RunFolder, context: TaskContext): Promise<Task> {
-  const { base, tokenizer, patchNums } = config
-  checkShares(config.optimizer, context.ranks)
-  const source = await openSource(base, { tokenizer, patchNums, textEncoder: config.textEncoder }, context)
-  const { transformer, textEncoder, path } = source
-  if (!transformer || !textEncoder)
-    throw new StarError(
-      'ERR_CONFIG',
-      transformer
-        ? `base: ${path} does not say its text encoder: name the one it was trained with (textEncoder)`
-        : `base: ${path} holds no transformer: train one first`,
-    )
+/** @throws ERR_CONFIG for a model that a sampler head cannot stand on */
+function baseOf({ transformer, textEncoder, path }: ModelSource): { transformer: StarConfig; textEncoder: string } {
+  if (transformer && textEncoder) return { transformer, textEncoder }
+  throw new StarError(
+    'ERR_CONFIG',
+    transformer
+      ? `base: ${path} does not say its text encoder: name the one it was trained with (textEncoder)`
+      : `base: ${path} holds no transformer: train one first`,
+  )
+}
+
+export async function openData(config: SamplerRunConfig, run: RunFolder, context: TaskContext): Promise<TokenData> {
+  const source = await openSource(sourceOf(config), context)
+  const { transformer, textEncoder } = baseOf(source)
   if (config.stableFrom >= transformer.patchNums.length)
     throw new StarError(
       'ERR_CONFIG',
       `stableFrom is ${config.stableFrom}, expected the index of one of the model's ${transformer.patchNums.length} scales, the first being 0`,
     )
-  const data = await TokenData.open({ data: config.data, source, textEncoder, seed: config.seed }, run, context)
-  let task: SamplerTask | null = null
-  try {
-    task = new SamplerTask(config, data, transformer, source, textEncoder)
-    loadPart(source, 'transformer', task.base)
-    if (config.precision !== 'f32') for (const tensor of task.base.toHalf(config.precision).values()) tensor.dispose()
-    return task
-  } catch (error) {
-    ;(task ?? data).dispose()
-    throw error
-  }
+  return TokenData.open({ data: config.data, source, textEncoder, seed: config.seed }, run, context)
 }
+
+export const createTask = (config: Resolved<SamplerRunConfig>, data: TokenData): Task => new SamplerTask(config, data)

@@ -1,5 +1,6 @@
 /** Training of the transformer on token maps that a frozen tokenizer made, by teacher forcing. */
 
+import type { ModelSource } from '../../../models/source.js'
 import {
   chooseTokens,
   type DropPath,
@@ -15,20 +16,20 @@ import {
   tokenLoss,
   tokenMetrics,
   tokenWeights,
-} from '../../models/star/index.js'
-import { textEncoderReference } from '../../models/text/load.js'
-import { StarError } from '../../native/index.js'
-import { Random, type Tensor } from '../../tensor/index.js'
-import { type ModelFolderContent, type NamedTensors, writeModelFolder } from '../../weights/index.js'
-import { checkShares, inSteps, stepsPerEpoch } from '../config/optimizer.js'
-import type { TransformerRunConfig } from '../config/run.js'
-import { checkTransformerRun, hostMemory, planTransformerRun } from '../config/run-plan.js'
-import { openSource, splitSamples, TokenData, type TokenSamples } from '../data/token-data.js'
-import type { RecordedSample } from '../run-folder/recorder.js'
-import type { RunFolder } from '../run-folder/run-folder.js'
+} from '../../../models/star/index.js'
+import { textEncoderReference } from '../../../models/text/load.js'
+import { StarError } from '../../../native/index.js'
+import { Random, type Tensor } from '../../../tensor/index.js'
+import type { ModelFolderContent } from '../../../weights/index.js'
+import type { Resolved } from '../../config/resolve.js'
+import { openSource, splitSamples, TokenData, type TokenSamples } from '../../data/token-data.js'
+import type { RecordedSample } from '../../run-folder/recorder.js'
+import type { RunFolder } from '../../run-folder/run-folder.js'
+import { drawPrompts } from '../sample-pictures.js'
+import type { FrozenParts, Metrics, Task, TaskContext } from '../task.js'
+import type { TransformerRunConfig } from './config.js'
+import { checkTransformerRun, hostMemory, planTransformerRun } from './plan.js'
 import { type Stage, stageAt } from './progressive.js'
-import { drawPrompts } from './sample-pictures.js'
-import type { Metrics, Task, TaskContext } from './task.js'
 
 /** A micro-batch: samples, the branches they leave out, and the tokens that are computed of each (null: all). */
 interface Part {
@@ -42,7 +43,7 @@ class TransformerTask implements Task<TokenSamples, Part> {
   #random: Random
 
   constructor(
-    private readonly config: TransformerRunConfig,
+    private readonly config: Resolved<TransformerRunConfig>,
     private readonly data: TokenData,
   ) {
     this.#random = new Random(config.seed)
@@ -55,12 +56,12 @@ class TransformerTask implements Task<TokenSamples, Part> {
     )
   }
 
-  get sides(): readonly number[] {
-    return this.data.sides
+  get source(): ModelSource {
+    return this.data.source
   }
 
-  get sampleCount(): number | null {
-    return this.data.sampleCount
+  get sides(): readonly number[] {
+    return this.data.sides
   }
 
   next(count: number): Promise<TokenSamples> {
@@ -112,11 +113,8 @@ class TransformerTask implements Task<TokenSamples, Part> {
     const { progressive, optimizer } = this.config
     const scales = this.model.levels.length
     if (!progressive) return { finest: scales - 1, weight: 1 }
-    const { steps, warmupSteps: learningRateWarmup } = inSteps(optimizer, this.sampleCount)
-    const { warmupEpochs } = progressive
-    const warmupSteps =
-      warmupEpochs === undefined ? progressive.warmupSteps : warmupEpochs * stepsPerEpoch(optimizer, this.sampleCount)
-    return stageAt(step, { ...progressive, warmupSteps, scales, steps, learningRateWarmup })
+    const { steps, warmupSteps: learningRateWarmup } = optimizer
+    return stageAt(step, { ...progressive, scales, steps, learningRateWarmup })
   }
 
   /**
@@ -164,13 +162,8 @@ class TransformerTask implements Task<TokenSamples, Part> {
     }
   }
 
-  exportTo(folder: string, weights: NamedTensors): void {
-    writeModelFolder(folder, {
-      config: this.modelConfig(),
-      tokenizer: this.data.tokenizer,
-      transformer: weights,
-      dtype: 'f16',
-    })
+  get frozen(): FrozenParts {
+    return { tokenizer: this.data.tokenizer }
   }
 
   dispose(): void {
@@ -225,7 +218,7 @@ function flatMetrics({ loss, accuracy, perScale }: TokenMetrics): Metrics {
 }
 
 /** @throws ERR_MEMORY when a step cannot fit this machine; a GPU's memory is not known here */
-function checkMemory(run: TransformerRunConfig, { tokenizer, text, device }: TokenData, processes?: number): void {
+function checkMemory(run: TransformerRunConfig, { tokenizer, text, device }: TokenData, processes: number): void {
   if (device !== 'cpu') return
   const { patchNums, vocabSize, latentChannels } = tokenizer.config
   const config = starConfig({ ...run.model, patchNums, vocabSize, latentChannels, textWidth: text.width })
@@ -234,19 +227,17 @@ function checkMemory(run: TransformerRunConfig, { tokenizer, text, device }: Tok
   checkTransformerRun(run, plan, hostMemory(), 'this machine', processes)
 }
 
-export async function openTransformerTask(
-  config: TransformerRunConfig,
-  run: RunFolder,
-  context: TaskContext,
-): Promise<Task> {
-  checkShares(config.optimizer, context.ranks)
-  const source = await openSource(config.tokenizer, {}, context)
+export async function openData(config: TransformerRunConfig, run: RunFolder, context: TaskContext): Promise<TokenData> {
+  const source = await openSource({ name: config.tokenizer, options: {} }, context)
   const data = await TokenData.open({ ...config, source }, run, context)
   try {
-    checkMemory(config, data, context.ranks)
-    return new TransformerTask(config, data)
+    checkMemory(config, data, context.group.size)
+    return data
   } catch (error) {
     data.dispose()
     throw error
   }
 }
+
+export const createTask = (config: Resolved<TransformerRunConfig>, data: TokenData): Task =>
+  new TransformerTask(config, data)

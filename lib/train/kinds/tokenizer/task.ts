@@ -1,19 +1,24 @@
 /** Training of the image tokenizer: reconstruction and quantizer loss, a codebook kept alive. */
 
-import { type LoadedSample, toTensor } from '../../data/index.js'
-import { pixelsOf as bytesOf, psnr, scaleSides, Tokenizer, tokenizerObjective } from '../../models/tokenizer/index.js'
-import { StarError } from '../../native/index.js'
-import { noGrad, Random, scope, Tensor } from '../../tensor/index.js'
-import { type ModelFolderContent, type NamedTensors, writeModelFolder } from '../../weights/index.js'
-import { checkShares, inSteps } from '../config/optimizer.js'
-import type { TokenizerRunConfig } from '../config/run.js'
-import { closeLoaders, type Loaders, openLoaders } from '../data/loaders.js'
-import { DataPlace } from '../data/place.js'
-import { StepVectors } from '../loop/step-vectors.js'
-import type { RecordedSample } from '../run-folder/recorder.js'
-import type { RunFolder } from '../run-folder/run-folder.js'
-import { sideBySide } from './sample-pictures.js'
-import type { Batch, Metrics, Task, TaskContext } from './task.js'
+import { type LoadedSample, toTensor } from '../../../data/index.js'
+import {
+  pixelsOf as bytesOf,
+  psnr,
+  scaleSides,
+  Tokenizer,
+  tokenizerObjective,
+} from '../../../models/tokenizer/index.js'
+import { StarError } from '../../../native/index.js'
+import { noGrad, Random, scope, Tensor } from '../../../tensor/index.js'
+import type { ModelFolderContent } from '../../../weights/index.js'
+import type { Resolved } from '../../config/resolve.js'
+import { type Loaders, openLoaders } from '../../data/loaders.js'
+import type { RecordedSample } from '../../run-folder/recorder.js'
+import type { RunFolder } from '../../run-folder/run-folder.js'
+import { sideBySide } from '../sample-pictures.js'
+import type { Batch, FrozenParts, Metrics, Task, TaskContext } from '../task.js'
+import type { TokenizerRunConfig } from './config.js'
+import { StepVectors } from './step-vectors.js'
 
 /** Images whose features make the first codebook. */
 const initialImages = 128
@@ -35,33 +40,29 @@ interface Part extends Omit<ImageBatch, keyof Batch> {
 }
 
 class TokenizerTask implements Task<ImageBatch, Part> {
+  readonly frozen: FrozenParts = {}
+  readonly source = null
   readonly model: Tokenizer
-  readonly #config: TokenizerRunConfig
+  readonly #config: Resolved<TokenizerRunConfig>
   readonly #loaders: Loaders
   readonly #context: TaskContext
-  readonly #place: DataPlace
   #random: Random
   /** Of the step at hand: uses of the codebook's rows, summed over this process's micro-batches, and the vectors for a revival. */
   #counts: Float32Array | null = null
   #vectors: StepVectors | null = null
   #initialized = false
 
-  constructor(config: TokenizerRunConfig, loaders: Loaders, run: RunFolder, context: TaskContext) {
+  constructor(config: Resolved<TokenizerRunConfig>, loaders: Loaders, context: TaskContext) {
     const { device } = context
     this.#config = config
     this.#loaders = loaders
     this.#context = context
-    this.#place = new DataPlace(loaders.train, run, context)
     this.#random = new Random(config.seed)
     this.model = new Tokenizer(config.model, { init: this.#random, device })
   }
 
   get sides(): readonly number[] {
     return scaleSides(this.#config.model)
-  }
-
-  get sampleCount(): number | null {
-    return this.#loaders.train.length
   }
 
   async next(count: number): Promise<ImageBatch> {
@@ -130,13 +131,13 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   /** The first codebook, from the same images on all processes; where each has its own (tars), from those of the first. */
   #initialize(images: readonly Uint8Array[]): void {
     scope(() => this.model.initializeCodebook(this.#tensor(images), this.#random))
-    this.#context.group?.broadcast(this.model.quantizer.codebook.weight, 0).wait()
+    this.#context.group.broadcast(this.model.quantizer.codebook.weight, 0).wait()
   }
 
   /** Begins to sum counts over all processes. @returns waits for the sums, exact up to 2^24 */
   #overAll(counts: Float32Array): () => Float32Array {
     const { group, device } = this.#context
-    if (!group) return () => counts
+    if (group.size === 1) return () => counts
     const sums = Tensor.from(counts, [counts.length], { device })
     const work = group.allReduce(sums)
     return () => {
@@ -177,13 +178,13 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   }
 
   state(): unknown {
-    return { random: this.#random.state(), data: this.#place.state() }
+    return { random: this.#random.state(), data: this.#loaders.place.state() }
   }
 
   restore(state: unknown): void {
     const { random, data } = state as { random: ReturnType<Random['state']>; data: unknown }
     this.#random = Random.restore(random)
-    this.#place.restore(data)
+    this.#loaders.place.restore(data)
     this.#initialized = true
   }
 
@@ -191,20 +192,15 @@ class TokenizerTask implements Task<ImageBatch, Part> {
     return { name: 'tokenizer', tokenizer: this.#config.model }
   }
 
-  exportTo(folder: string, weights: NamedTensors): void {
-    writeModelFolder(folder, { config: this.modelConfig(), tokenizer: weights })
-  }
-
   dispose(): void {
     this.model.dispose()
     this.#forget()
-    closeLoaders(this.#loaders)
+    this.#loaders.dispose()
   }
 
   #revives(step: number): boolean {
     const { reviveEvery, reviveUntil, optimizer } = this.#config
-    const { steps } = inSteps(optimizer, this.sampleCount)
-    return reviveEvery > 0 && step % reviveEvery === 0 && step <= reviveUntil * steps
+    return reviveEvery > 0 && step % reviveEvery === 0 && step <= reviveUntil * optimizer.steps
   }
 
   /** The first images of the order over all processes, which the training will meet again. */
@@ -222,18 +218,7 @@ class TokenizerTask implements Task<ImageBatch, Part> {
 /** A loader without a cache gives the pixels of all samples. */
 const pixelsOf = (samples: readonly LoadedSample[]): Uint8Array[] => samples.map(({ pixels }) => pixels!)
 
-export async function openTokenizerTask(
-  config: TokenizerRunConfig,
-  run: RunFolder,
-  context: TaskContext,
-): Promise<Task> {
-  const { ranks = 1, group } = context
-  checkShares(config.optimizer, ranks)
-  if (ranks > 1 && !group)
-    throw new StarError(
-      'ERR_ARGUMENT',
-      `${ranks} processes train a tokenizer, and the care of its codebook needs the data of all: open the task with their group`,
-    )
+export async function openData(config: TokenizerRunConfig, run: RunFolder, context: TaskContext): Promise<Loaders> {
   const { resolution } = config.data
   const side =
     config.model.patchNums[config.model.patchNums.length - 1] * 2 ** (config.model.channelMultipliers.length - 1)
@@ -242,11 +227,8 @@ export async function openTokenizerTask(
       'ERR_CONFIG',
       `"data.resolution" is ${resolution}, but the model takes ${side} pixels (last of patchNums times 2 per level): set one by the other`,
     )
-  const loaders = await openLoaders(config, run, context)
-  try {
-    return new TokenizerTask(config, loaders, run, context)
-  } catch (error) {
-    closeLoaders(loaders)
-    throw error
-  }
+  return openLoaders(config, run, context)
 }
+
+export const createTask = (config: Resolved<TokenizerRunConfig>, loaders: Loaders, context: TaskContext): Task =>
+  new TokenizerTask(config, loaders, context)

@@ -7,7 +7,7 @@
  * with a the first stage's. The loss of a stage's finest scale is weighted min(n/warmupSteps, 1), at least 0.01, at the n-th
  * step of the stage; in the first stage and in the last one, which is as if training were not progressive, it counts fully.
  */
-import type { ProgressiveConfig } from '../config/tokens.js'
+import type { ProgressiveConfig } from './tokens.js'
 
 export interface ProgressiveOptions extends Pick<ProgressiveConfig, 'share' | 'firstScale' | 'warmupSteps'> {
   /** K */

@@ -1,7 +1,7 @@
 /** Vectors of a step of tokenizer training, over all its micro-batches and processes, in the order of one whole batch. */
-import type { Candidates } from '../../models/tokenizer/index.js'
-import { keep, scope, Tensor } from '../../tensor/index.js'
-import type { TaskContext } from '../kinds/task.js'
+import type { Candidates } from '../../../models/tokenizer/index.js'
+import { keep, scope, Tensor } from '../../../tensor/index.js'
+import type { TaskContext } from '../task.js'
 
 /**
  * The vectors that were matched against the codebook: all of scale 1, sample by sample, then all of scale 2, and so on, as if
@@ -31,14 +31,14 @@ export class StepVectors implements Candidates {
 
   /** Vectors of all processes. */
   get count(): number {
-    return (this.#context.ranks ?? 1) * this.#parts.reduce((sum, part) => sum + part.dim(0), 0)
+    return this.#context.group.size * this.#parts.reduce((sum, part) => sum + part.dim(0), 0)
   }
 
   /** Where vector n lies: process, micro-batch of that process, row of that. */
   #find(n: number): { rank: number; part: number; row: number } {
     const size = this.#parts[0].dim(0) / this.#length
     const own = size * this.#parts.length
-    const total = own * (this.#context.ranks ?? 1)
+    const total = own * this.#context.group.size
     let [k, rest, before] = [0, n, 0]
     for (; rest >= total * this.#tokens[k]; k++) {
       rest -= total * this.#tokens[k]
@@ -54,15 +54,15 @@ export class StepVectors implements Candidates {
 
   /** The vectors of these numbers. All processes ask for the same ones together. */
   values(numbers: readonly number[]): Float32Array {
-    const { rank: self = 0, group, device } = this.#context
+    const { group, device } = this.#context
     const z = this.#parts[0].dim(1)
     const sources = this.#parts.map((part) => part.floats())
     const values = new Float32Array(numbers.length * z)
     numbers.forEach((n, i) => {
       const { rank, part, row } = this.#find(n)
-      if (rank === self) values.set(sources[part].subarray(row * z, (row + 1) * z), i * z)
+      if (rank === group.rank) values.set(sources[part].subarray(row * z, (row + 1) * z), i * z)
     })
-    if (!group || numbers.length === 0) return values
+    if (group.size === 1 || numbers.length === 0) return values
     // Each vector is on one process, all others have zeros: the sum is exact.
     return scope(() => {
       const all = Tensor.from(values, [numbers.length, z], { device })

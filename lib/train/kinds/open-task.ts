@@ -1,0 +1,30 @@
+/** From a configuration to the task it describes: first the data, then lengths in steps, then the task. */
+import { checkShares } from '../config/optimizer.js'
+import { type Resolved, resolve } from '../config/resolve.js'
+import type { RunFolder } from '../run-folder/run-folder.js'
+import { type RunConfig, specOf } from './index.js'
+import type { Task, TaskContext } from './task.js'
+
+export interface OpenedTask {
+  task: Task
+  /** With lengths and intervals in steps. */
+  config: Resolved<RunConfig>
+  /** Training samples of an epoch over all processes; null where nobody knows. */
+  sampleCount: number | null
+}
+
+/** @throws ERR_CONFIG for a batch that the processes cannot share, and as the kind's own `openData` and `createTask` */
+export async function openTask(config: RunConfig, run: RunFolder, context: TaskContext): Promise<OpenedTask> {
+  checkShares(config.optimizer, context.group.size)
+  const spec = specOf(config)
+  const { openData, createTask } = await spec.load()
+  const data = await openData(config, run, context)
+  const { sampleCount } = data
+  try {
+    const resolved = resolve(config, spec, sampleCount)
+    return { task: createTask(resolved, data, context), config: resolved, sampleCount }
+  } catch (error) {
+    data.dispose()
+    throw error
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * What the rest of the program knows of a kind of training: configuration, command, part of a model. It loads neither models
+ * nor the native addon; what opens the data and trains is loaded when a run begins.
+ */
+import type { z } from 'zod'
+import type { SourceOptions } from '../../models/source.js'
+import type { ModelPart } from '../../weights/index.js'
+import type { commonKeys } from '../config/common.js'
+import type { Resolved } from '../config/resolve.js'
+import type { StartConfig } from '../config/start.js'
+import type { RunFolder } from '../run-folder/run-folder.js'
+import type { Task, TaskContext } from './task.js'
+
+/** What every configuration of a run has. */
+export type CommonConfig = z.output<z.ZodObject<typeof commonKeys>> & { start?: StartConfig }
+
+/** The opened data of a run. */
+export interface RunData {
+  /** Training samples of an epoch over all processes; null where only reading all of them tells. */
+  readonly sampleCount: number | null
+  dispose(): void
+}
+
+/** The module of a kind that does the work: data first, then, once lengths are in steps, the task. */
+export interface RunModule<Config extends CommonConfig = CommonConfig, Data extends RunData = RunData> {
+  /** @throws ERR_CONFIG and ERR_FILE for what the data or the models that the run stands on lack */
+  openData(config: Config, run: RunFolder, context: TaskContext): Promise<Data>
+  /** The data is the task's from then on. */
+  createTask(config: Resolved<Config>, data: Data, context: TaskContext): Task
+}
+
+/** A model, by its name and what it does not say itself. */
+export interface SourceReference {
+  name: string
+  options: SourceOptions
+}
+
+export interface RunSpec<Config extends CommonConfig = CommonConfig, Data extends RunData = RunData> {
+  /** What is trained, in words. */
+  readonly title: string
+  readonly command: { readonly name: string; readonly description: string; readonly example: string }
+  /** Of its configurations, which name the kind as `kind`. */
+  readonly schema: z.ZodObject & z.ZodType<Config>
+  /** The part of a model that is trained. */
+  readonly part: ModelPart
+  /** The parts that are taken from `source` as they are. */
+  readonly frozen: readonly ModelPart[]
+  /** The model that the run stands on. */
+  source?(config: Config): SourceReference
+  /** The figure on held-out images by which the best checkpoint is chosen, and whether more of it is better. */
+  readonly deciding: { readonly metric: string; readonly more: boolean }
+  /** Turns its own lengths from epochs into steps. */
+  resolve?(config: Resolved<Config>, stepsPerEpoch: number | null): Resolved<Config>
+  load(): Promise<RunModule<Config, Data>>
+}
