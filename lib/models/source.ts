@@ -6,7 +6,6 @@ import { StarError } from '../native/index.js'
 import type { Module } from '../nn/index.js'
 import { countOf, scope } from '../tensor/index.js'
 import {
-  checkpointFormat,
   elementSizes,
   findModelFolder,
   type ModelPart,
@@ -243,13 +242,11 @@ export interface PartWeights {
   takes(name: string): boolean
   /** Options of the transformer, as far as the file says them. */
   told: Readonly<Record<string, unknown>>
-  /** AdamW's averages and their step, which the checkpoint of a run holds; null elsewhere. */
-  averages: { open(): Weights; state: { step: number } } | null
 }
 
 /**
- * Finds the weights of a part in a model folder, in a published checkpoint (or one made from it, the tokenizer need not be
- * beside it), or in the checkpoint of a training run.
+ * Finds the weights of a part in a model folder or in a published checkpoint (or one made from it); the tokenizer need not be
+ * beside it.
  * @throws ERR_FILE when there are none
  */
 export function openPart(nameOrPath: string, part: ModelPart): PartWeights {
@@ -258,25 +255,14 @@ export function openPart(nameOrPath: string, part: ModelPart): PartWeights {
   if (!isFile || existsSync(join(dirname(nameOrPath), 'model.json'))) {
     const folder = isFile ? resolve(dirname(nameOrPath)) : findModelFolder(nameOrPath)
     const told = readModelConfig(folder).transformer ?? {}
-    return { weights: openWeights(join(folder, `${part}.safetensors`)), takes, told, averages: null }
+    return { weights: openWeights(join(folder, `${part}.safetensors`)), takes, told }
   }
   using whole = openWeights(nameOrPath)
-  const { metadata } = whole
-  const ofRun = metadata.format === checkpointFormat
-  if (ofRun && metadata.shards !== undefined)
-    throw new StarError(
-      'ERR_FILE',
-      `${nameOrPath} holds a part of its weights, as those of every sharded run: make a model of it first (star ckpt export)`,
-    )
-  const key = ofRun ? 'model' : dictionaryOf(whole, marks[part], usualKeys[part])
-  if (key === undefined || !whole.names.includes(key === '' ? marks[part] : `${key}.${marks[part]}`))
+  const key = dictionaryOf(whole, marks[part], usualKeys[part])
+  if (key === undefined)
     throw new StarError('ERR_FILE', `${nameOrPath} holds no weights of a ${part}: it has no ${marks[part]}`)
-  const weights = openBelow(nameOrPath, key)
-  if (!ofRun)
-    return { weights, takes, told: { crossAttention: metadata.crossAttention ?? 'first-sample' }, averages: null }
-  const { model = {} } = JSON.parse(metadata.config) as { model?: Record<string, unknown> }
-  const state = JSON.parse(metadata.optimizer) as { step: number }
-  return { weights, takes, told: model, averages: { open: () => openBelow(nameOrPath, 'optimizer'), state } }
+  const told = { crossAttention: whole.metadata.crossAttention ?? 'first-sample' }
+  return { weights: openBelow(nameOrPath, key), takes, told }
 }
 
 /**

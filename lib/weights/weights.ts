@@ -26,9 +26,6 @@ interface Opened {
   values: ReadonlyMap<string, PickleKey>
 }
 
-/** `format` in the metadata of a checkpoint of a training run (lib/train/checkpoint/checkpoint.ts). */
-export const checkpointFormat = 'star-checkpoint-2'
-
 export type WeightsFormat = 'safetensors' | 'pytorch'
 
 /** An open file of weights. Tensors are read when they are asked for; dispose closes the file, not the tensors. */

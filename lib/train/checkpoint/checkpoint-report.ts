@@ -9,8 +9,9 @@ import { type DownloadContext, openSource } from '../data/token-data.js'
 import { exportModel } from '../kinds/export.js'
 import { type RunConfig, specOf } from '../kinds/index.js'
 import type { Best } from '../loop/validator.js'
-import { type CheckpointState, readCheckpoint, weightsOf } from './checkpoint.js'
+import { checkpointWeights, readCheckpoint } from './checkpoint.js'
 import { listCheckpoints, shardFile } from './checkpointer.js'
+import { describedMetadata, parseMetadata } from './format.js'
 
 export interface CheckpointEntry {
   step: number
@@ -32,9 +33,8 @@ export function checkpointEntries(runFolder: string): CheckpointEntry[] {
     const entry = { step, file, bytes: bytesOf(file), written: mtime.toISOString() }
     return scope((): CheckpointEntry => {
       try {
-        const { metadata } = readCheckpoint(file)
-        const { validation } = JSON.parse(metadata.state) as CheckpointState
-        return { ...entry, best: validation.best?.step === step, fault: null }
+        const { best } = readCheckpoint(file).metadata.state.validation
+        return { ...entry, best: best?.step === step, fault: null }
       } catch (error) {
         if (!(error instanceof StarError)) throw error
         return { ...entry, best: false, fault: error.message }
@@ -50,8 +50,7 @@ function filesOf(runFolder: string): { step: number; file: string }[] {
 }
 
 function filesOfCheckpoint(file: string): string[] {
-  const { metadata } = readSafetensorsHeader(file)
-  const shards = Number(metadata.shards ?? 1)
+  const { shards = 1 } = parseMetadata(file, readSafetensorsHeader(file).metadata)
   return [file, ...Array.from({ length: shards - 1 }, (_, i) => shardFile(file, i + 1))]
 }
 
@@ -110,8 +109,7 @@ export function chooseCheckpoint(path: string, { step, best }: Choice = {}): str
 }
 
 function bestOf(file: string): Best | null {
-  const { metadata } = readSafetensorsHeader(file)
-  return (JSON.parse(metadata.state) as CheckpointState).validation.best
+  return parseMetadata(file, readSafetensorsHeader(file).metadata).state.validation.best
 }
 
 /** Tensors of one kind in a checkpoint. */
@@ -158,14 +156,7 @@ export function describeCheckpoint(file: string): CheckpointDescription {
       to.elements += shape.reduce((n, d) => n * d, 1)
       to.bytes += end - begin
     }
-  const { metadata } = readSafetensorsHeader(file)
-  if (metadata.model === undefined)
-    throw new StarError(
-      'ERR_FILE',
-      `${file} is no checkpoint of a run, or of an older version: go on with the run to renew it`,
-    )
-  const state = JSON.parse(metadata.state) as CheckpointState
-  const config = JSON.parse(metadata.config) as RunConfig
+  const { state, config, model, optimizer } = describedMetadata(file, readSafetensorsHeader(file).metadata)
   return {
     file,
     kind: config.kind,
@@ -173,9 +164,9 @@ export function describeCheckpoint(file: string): CheckpointDescription {
     files: files.length,
     bytes: bytesOf(file),
     config,
-    model: JSON.parse(metadata.model) as ModelFolderContent['config'],
+    model,
     groups,
-    optimizerStep: (JSON.parse(metadata.optimizer) as { step: number }).step,
+    optimizerStep: optimizer.step,
     lossScale: state.lossScale ?? null,
     best: state.validation.best,
     task: state.task,
@@ -194,7 +185,7 @@ export async function exportCheckpoint(file: string, folder: string, context: Do
   const reference = spec.source?.(config)
   const source = reference ? await openSource(reference, context) : null
   scope(() => {
-    const weights = weightsOf(file, readCheckpoint(file))
+    const weights = checkpointWeights(file)
     exportModel(folder, spec, { config: model, trained: { namedTensors: () => weights }, frozen: {}, source })
   })
 }

@@ -3,14 +3,17 @@
  * the rows that exist are copied, new ones keep their first values, drawn at random with the run's seed. As in the published
  * program, under shared AdaLN new rows of lvl_embed repeat the last one, because it conditions every scale.
  */
+import { statSync } from 'node:fs'
 import { localModel } from '../../models/local.js'
 import { openPart, type PartWeights } from '../../models/source.js'
 import { StarError } from '../../native/index.js'
 import { cast, concat, noGrad, scope, slice, Tensor, zeros } from '../../tensor/index.js'
-import type { ModelFolderContent, ModelPart } from '../../weights/index.js'
+import { type ModelFolderContent, type ModelPart, openWeights } from '../../weights/index.js'
 import type { StartConfig } from '../config/start.js'
 import { type DownloadContext, downloads } from '../data/token-data.js'
+import { specOf } from '../kinds/index.js'
 import type { CheckpointParts } from './checkpoint.js'
+import { describedMetadata, isCheckpoint } from './format.js'
 
 /** Tables with a row a scale or a token, and the axis of their rows. */
 const growing: Readonly<Record<string, number>> = { 'lvl_embed.weight': 0, 'lvl_embed_2.weight': 0, pos_1LC: 1 }
@@ -61,15 +64,39 @@ function takeWeights(given: Map<string, Tensor>, { model, ema }: CheckpointParts
   return grown
 }
 
+/** Weights to begin with, and of the checkpoint of a run the step of its optimizer. */
+interface Start extends PartWeights {
+  optimizerStep: number | null
+}
+
+function openStart(path: string, part: ModelPart): Start {
+  const texts = statSync(path, { throwIfNoEntry: false })?.isFile() ? metadataOf(path) : {}
+  if (!isCheckpoint(texts)) return { ...openPart(path, part), optimizerStep: null }
+  const { config, model, optimizer, shards = 1 } = describedMetadata(path, texts)
+  if (shards > 1)
+    throw new StarError(
+      'ERR_FILE',
+      `${path} holds a part of its weights, as those of every sharded run: make a model of it first (star ckpt export)`,
+    )
+  if (specOf(config).part !== part)
+    throw new StarError('ERR_FILE', `${path} holds no weights of a ${part}: it is of a run of kind "${config.kind}"`)
+  const weights = openWeights(path, { key: 'model' })
+  return { weights, takes: () => true, told: model.transformer ?? {}, optimizerStep: optimizer.step }
+}
+
+function metadataOf(path: string): Readonly<Record<string, string>> {
+  using weights = openWeights(path)
+  return weights.metadata
+}
+
 /** AdamW's averages of the checkpoint; new rows begin with 0. */
-function takeOptimizer(source: PartWeights, { optimizer }: CheckpointParts): void {
-  const { averages } = source
-  if (!averages)
+function takeOptimizer({ weights, optimizerStep }: Start, { optimizer }: CheckpointParts): void {
+  if (optimizerStep === null)
     throw new StarError(
       'ERR_CONFIG',
-      `start.optimizer is "keep", but ${source.weights.path} holds no optimizer state: name a checkpoint of a run, or set it to "reset"`,
+      `start.optimizer is "keep", but ${weights.path} holds no optimizer state: name a checkpoint of a run, or set it to "reset"`,
     )
-  using opened = averages.open()
+  using opened = openWeights(weights.path, { key: 'optimizer' })
   const given = opened.tensors()
   for (const [name, moment] of optimizer.tensors()) {
     const own = given.get(name)
@@ -77,7 +104,7 @@ function takeOptimizer(source: PartWeights, { optimizer }: CheckpointParts): voi
     if (own && missingRows(parameter, own.shape, moment.shape) > 0)
       given.set(name, extended(parameter, own, zeros(moment.shape, onHost), false))
   }
-  optimizer.load(given, averages.state)
+  optimizer.load(given, { step: optimizerStep })
 }
 
 /** Options of the model that its weights do not show, where they differ from those of the run. */
@@ -104,7 +131,7 @@ export async function startRun(
   context: DownloadContext,
 ): Promise<string> {
   const { path } = await localModel(name, {}, downloads(context))
-  const source = openPart(path, part)
+  const source = openStart(path, part)
   using weights = source.weights
   return noGrad(() =>
     scope(() => {

@@ -1,14 +1,12 @@
 /** Validation: when it is due, and which result is the best so far. */
 
+import type { CheckpointState } from '../checkpoint/format.js'
 import type { ResolvedWork } from '../config/resolve.js'
 import type { RunSpec } from '../kinds/run-spec.js'
 import type { Metrics } from '../kinds/task.js'
 
 /** The best result of a run. */
-export interface Best {
-  step: number
-  value: number
-}
+export type Best = NonNullable<CheckpointState['validation']['best']>
 
 export class Validator {
   best: Best | null = null
@@ -38,11 +36,11 @@ export class Validator {
     return true
   }
 
-  state(): { best: Best | null; epoch: number | null } {
+  state(): CheckpointState['validation'] {
     return { best: this.best, epoch: this.#epoch }
   }
 
-  restore({ best, epoch }: { best: Best | null; epoch: number | null }): void {
+  restore({ best, epoch }: CheckpointState['validation']): void {
     this.best = best
     this.#epoch = epoch
   }
