@@ -4,7 +4,7 @@ import { Tokenizer } from '../lib/models/tokenizer/index.js'
 import { native } from '../lib/native/index.js'
 import { AdamW, noWeightDecay } from '../lib/optim/index.js'
 import { generate } from '../lib/sampling/index.js'
-import { backward, clearTape, keep, noGrad, scope, Tensor } from '../lib/tensor/index.js'
+import { backward, clearTape, noGrad, scope, Tensor } from '../lib/tensor/index.js'
 import type { BenchCase, StarCase } from './cases.js'
 import { OurTextCase } from './our-text.js'
 import { fillByRule, signedTensor, uniform } from './rule.js'
@@ -47,7 +47,7 @@ class OurStarCase implements OurCase {
   readonly #star: StarTransformer
   readonly #tokenizer: Tokenizer | null = null
   readonly #input: Tensor | null = null
-  readonly #texts: Text[]
+  readonly #text: Text
   readonly #head: SamplerHead | null = null
   /** Of draws and of random orders, in the order of their use. */
   readonly #noise: { draws: Tensor[]; orders: Tensor[] } = { draws: [], orders: [] }
@@ -60,8 +60,7 @@ class OurStarCase implements OurCase {
     const config = { depth, width, heads: width / 64, patchNums, vocabSize, latentChannels, textWidth, dropPath: 0 }
     this.#star = new StarTransformer(config)
     for (const { name, tensor } of this.#star.namedTensors()) fillByRule(name, tensor)
-    const groups = kind === 'generate' ? 2 : 1
-    this.#texts = texts(bench, groups)
+    this.#text = text(bench, kind === 'generate' ? 2 : 1)
     if (kind === 'generate') {
       const { baseChannels, channelMultipliers } = bench
       this.#tokenizer = new Tokenizer(
@@ -113,7 +112,7 @@ class OurStarCase implements OurCase {
       this.#train?.targets,
       ...this.#noise.draws,
       ...this.#noise.orders,
-      ...this.#texts.flatMap((t) => Object.values(t)),
+      ...Object.values(this.#text),
     ]
     for (const tensor of owned) tensor?.dispose()
     native.trimMemory('cpu')
@@ -124,7 +123,7 @@ class OurStarCase implements OurCase {
   }
 
   #logits(): Tensor {
-    return this.#star.forward({ input: this.#input!, text: this.#texts[0] })
+    return this.#star.forward({ input: this.#input!, text: this.#text })
   }
 
   #step(): Outputs {
@@ -139,7 +138,8 @@ class OurStarCase implements OurCase {
   }
 
   async #generate(): Promise<Outputs> {
-    const [text, empty] = this.#texts
+    const { batch } = this.#case
+    const images = Array.from({ length: batch }, (_, i) => i)
     const tokens: number[] = []
     const calls = { draw: 0, order: 0 }
     const { draws, orders } = this.#noise
@@ -151,7 +151,10 @@ class OurStarCase implements OurCase {
       transformer: this.#star,
       quantizer: this.#tokenizer!.quantizer,
       samplerHead: this.#head,
-      ...{ text, empty, settings: { ...sampling, ...(stableFrom !== undefined && { stableFrom }) } },
+      text: this.#text,
+      prompts: images,
+      empty: images.map((i) => batch + i),
+      settings: { ...sampling, ...(stableFrom !== undefined && { stableFrom }) },
       noise: {
         draw: () => draws[calls.draw++].detach(),
         order: () => orders[calls.order++].detach(),
@@ -167,24 +170,17 @@ class OurStarCase implements OurCase {
   }
 }
 
-/** The batch's texts in `groups` equal parts: one, or the prompts and the empty prompts of a generation. */
-function texts(bench: StarCase, groups: number): Text[] {
-  const { batch, textTokens, textWidth, textLengths } = bench
+/** The batch's texts, and for a generation behind them those of the empty prompts. */
+function text({ batch, textTokens, textWidth, textLengths }: StarCase, groups: number): Text {
   const rows = batch * groups
-  return scope(() => {
-    const states = signedTensor('text', [rows, textTokens, textWidth])
-    const pooled = signedTensor('pooled', [rows, textWidth])
-    const mask = Tensor.from(
-      Uint8Array.from({ length: rows * textTokens }, (_, i) =>
-        i % textTokens < textLengths[Math.floor(i / textTokens)] ? 1 : 0,
-      ),
-      [rows, textTokens],
-    )
-    const part = (x: Tensor, g: number): Tensor => keep(new Tensor(x.handle.slice(g * batch, (g + 1) * batch)))
-    return Array.from({ length: groups }, (_, g) => ({
-      ...{ states: part(states, g), pooled: part(pooled, g), mask: part(mask, g) },
-    }))
-  })
+  const real = Uint8Array.from({ length: rows * textTokens }, (_, i) =>
+    i % textTokens < textLengths[Math.floor(i / textTokens)] ? 1 : 0,
+  )
+  return {
+    states: signedTensor('text', [rows, textTokens, textWidth]),
+    pooled: signedTensor('pooled', [rows, textWidth]),
+    mask: Tensor.from(real, [rows, textTokens]),
+  }
 }
 
 function trainState(star: StarTransformer, { batch, vocabSize }: StarCase, length: number): TrainState {

@@ -5,25 +5,20 @@ import { type ImageSettings, StarImage } from './image.js'
 import { describeSource, type ModelInfo } from './model-info.js'
 import { type HubOptions, localModel, localTextEncoder } from './models/local.js'
 import { findModel, loadPart, type ModelSource, type SourceOptions } from './models/source.js'
-import { SamplerHead, StarTransformer, type TextInput } from './models/star/index.js'
+import { SamplerHead, StarTransformer } from './models/star/index.js'
 import type { TextEncoder } from './models/text/index.js'
 import { loadTextEncoder } from './models/text/load.js'
-import { imageSide, pixelsOf, Tokenizer } from './models/tokenizer/index.js'
+import { imageSide, Tokenizer } from './models/tokenizer/index.js'
 import { StarError } from './native/index.js'
 import { buildIn, type WeightType, weightTypes } from './nn/index.js'
-import { imageNoise } from './sampling/image-noise.js'
-import { GraphPool, generate, type SamplingOptions, type SamplingSettings, samplingSchema } from './sampling/index.js'
 import {
-  concat,
-  type DType,
-  keep,
-  noGrad,
-  resolveDevice,
-  scope,
-  slice,
-  type Tensor,
-  tellFallback,
-} from './tensor/index.js'
+  drawPictures,
+  GraphPool,
+  type SamplingOptions,
+  type SamplingSettings,
+  samplingSchema,
+} from './sampling/index.js'
+import { type DType, keep, resolveDevice, scope, tellFallback } from './tensor/index.js'
 
 /** Longest prompt that is taken, in characters. The text encoder reads its first tokens only. */
 export const maxPromptLength = 4096
@@ -232,78 +227,42 @@ export class Star {
     { onScale, signal }: Pick<StarGenerateOptions, 'onScale' | 'signal'>,
   ): Promise<StarImage[]> {
     const distinct = [...new Set(jobs.map((job) => job.prompt))]
-    const { text, empty } = this.#encode(distinct)
-    const toImages = (pixels: Tensor): StarImage[] => {
-      const side = imageSide(this.tokenizer.config)
-      return pixelsOf(pixels).map((data, i) => {
+    const { lengths: _, ...text } = scope(() => {
+      const encoded = this.textEncoder.encode([...distinct, ''], { trim: true })
+      for (const tensor of [encoded.states, encoded.pooled, encoded.mask]) keep(tensor)
+      return encoded
+    })
+    const side = imageSide(this.tokenizer.config)
+    const toImages = (pixels: readonly Uint8Array[]): StarImage[] =>
+      pixels.map((data, i) => {
         const own: ImageSettings = { prompt: jobs[i].prompt, model: this.model.name, ...settings, seed: jobs[i].seed }
         return new StarImage(side, side, data, own)
       })
-    }
-    let fHat: Tensor | null = null
     try {
-      fHat = await generate({
+      const pixels = await drawPictures({
+        tokenizer: this.tokenizer,
         transformer: this.transformer,
-        quantizer: this.tokenizer.quantizer,
         samplerHead: this.samplerHead,
         graphs: this.#graphs,
         text,
-        empty,
-        prompts: jobs.map((job) => distinct.indexOf(job.prompt)),
+        empty: distinct.length,
+        pictures: jobs.map(({ prompt, seed }) => ({ prompt: distinct.indexOf(prompt), seed })),
         settings,
-        noise: imageNoise(
-          jobs.map((job) => job.seed),
-          this.device,
-        ),
-        decode: (latent) => this.#decode(latent),
         signal,
         onScale:
           onScale &&
-          (({ scaleIndex, scales, preview }) =>
+          (({ preview, ...event }) =>
             onScale({
-              scaleIndex,
-              scales,
+              ...event,
               images: jobs.map((job) => job.index),
               total,
-              preview: () => disposing(preview(), toImages),
+              preview: () => toImages(preview()),
             })),
       })
-      return disposing(this.#decode(fHat), toImages)
+      return toImages(pixels)
     } finally {
-      fHat?.dispose()
-      for (const part of [text, empty]) for (const tensor of [part.states, part.pooled, part.mask]) tensor?.dispose()
+      for (const tensor of Object.values(text)) tensor.dispose()
     }
-  }
-
-  /** Prompts and the empty prompt, padded alike. */
-  #encode(prompts: readonly string[]): { text: TextInput; empty: TextInput } {
-    const count = prompts.length
-    return noGrad(() =>
-      scope(() => {
-        const { states, pooled, mask } = this.textEncoder.encode([...prompts, ''], { trim: true })
-        const part = (begin: number, end: number): TextInput => ({
-          states: keep(slice(states, 0, begin, end)),
-          pooled: keep(slice(pooled, 0, begin, end)),
-          mask: keep(slice(mask, 0, begin, end)),
-        })
-        return { text: part(0, count), empty: part(count, count + 1) }
-      }),
-    )
-  }
-
-  /** Images of f̂, some at a time so that the decoder's maps of large pictures stay small. */
-  #decode(fHat: Tensor): Tensor {
-    const side = imageSide(this.tokenizer.config)
-    const together = Math.max(1, Math.floor((8 * 256 * 256) / (side * side)))
-    const batch = fHat.dim(0)
-    return noGrad(() =>
-      scope(() => {
-        const parts: Tensor[] = []
-        for (let begin = 0; begin < batch; begin += together)
-          parts.push(scope(() => this.tokenizer.decode(slice(fHat, 0, begin, Math.min(batch, begin + together)))))
-        return parts.length === 1 ? parts[0] : concat(parts, 0)
-      }),
-    )
   }
 
   /** Frees the weights. */
@@ -332,12 +291,4 @@ function checkWeightType(dtype: WeightType | undefined): WeightType | undefined 
 function gpuType(source: ModelSource): WeightType {
   using weights = source.open('transformer')
   return Array.from(weights.entries).some(({ dtype }) => dtype === 'F16') ? 'f16' : 'bf16'
-}
-
-function disposing<T>(tensor: Tensor, use: (tensor: Tensor) => T): T {
-  try {
-    return use(tensor)
-  } finally {
-    tensor.dispose()
-  }
 }

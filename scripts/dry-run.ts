@@ -15,7 +15,7 @@ import { Tokenizer } from '../lib/models/tokenizer/index.js'
 import { native } from '../lib/native/index.js'
 import { buildIn, type WeightType, weightTypes } from '../lib/nn/index.js'
 import { generate } from '../lib/sampling/index.js'
-import { keep, noGrad, Random, scope, slice, Tensor } from '../lib/tensor/index.js'
+import { keep, noGrad, Random, scope, Tensor } from '../lib/tensor/index.js'
 
 const { values } = parseArgs({
   options: {
@@ -56,7 +56,7 @@ const textWidth = 1024
 const tokens = 77
 
 /** States of a prompt and of the empty one. */
-function encode(): { text: TextInput; empty: TextInput } {
+function encode(): TextInput {
   const states = noGrad(() =>
     scope(() => {
       if (!values.clip) return random.normal([2, tokens, textWidth])
@@ -86,15 +86,10 @@ function encode(): { text: TextInput; empty: TextInput } {
       )
     }),
   )
-  const part = (i: number): TextInput => ({
-    states: keep(slice(states, 0, i, i + 1)),
-    pooled: keep(random.normal([1, textWidth])),
-    mask: null,
-  })
-  return { text: part(0), empty: part(1) }
+  return { states: keep(states), pooled: keep(random.normal([2, textWidth])), mask: null }
 }
 
-const { text, empty } = encode()
+const text = encode()
 native.trimMemory('cpu')
 tell('prompts encoded')
 using tokenizer = scope(() => new Tokenizer({ patchNums: [...patchNums] }, { init: random })).setTrainable(false)
@@ -119,7 +114,7 @@ try {
     transformer,
     quantizer: tokenizer.quantizer,
     text,
-    empty,
+    empty: 1,
     settings: { cfg: Number(values.cfg) },
     signal: abort.signal,
     onScale: ({ scaleIndex }) => {

@@ -9,7 +9,8 @@ import {
 } from '../models/star/index.js'
 import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
-import { concat, keep, noGrad, releaseIdleMemory, scope, Tensor } from '../tensor/index.js'
+import { releaseIdleMemory, type Tensor } from '../tensor/index.js'
+import { checkConditions, type ScaleConditions } from './conditions.js'
 import type { GraphPool } from './graphs.js'
 import { type NoiseSource, seededNoise } from './noise.js'
 import { EagerRunner, type ScaleRunner } from './runner.js'
@@ -24,10 +25,8 @@ export interface ScaleEvent {
   scales: number
   /** f̂ so far: (B, h, w, Z). */
   fHat: Tensor
-  /** The scale's tokens, i32 (B, p²); null with moreSmooth, which draws none. */
+  /** The tokens drawn at the scale, i32 (B, p²), given ones not put in; null with moreSmooth, which draws none. */
   tokens: Tensor | null
-  /** Decodes f̂ to images when asked: (B, H, W, 3) in [−1, 1], owned by the caller. @throws ERR_ARGUMENT without `decode` */
-  preview(): Tensor
 }
 
 export interface GenerateOptions {
@@ -35,19 +34,19 @@ export interface GenerateOptions {
   quantizer: MultiScaleQuantizer
   /** Makes stable sampling possible from scale `settings.stableFrom` on. */
   samplerHead?: SamplerHead | null
-  /** Encoded prompts, one image each. */
+  /** Encoded texts, each once, in one batch: the prompts, and for guidance the prompt "". */
   text: TextInput
-  /** The encoded prompt "": one for all images, or one for each. Not needed with cfg 0. */
-  empty?: TextInput
-  /** Prompt of each image, an index into `text`; default: one image a prompt. Repeat an index for several images of one prompt. */
+  /** Text of each image, a row of `text`; a row may come several times. Default: one image for each text but `empty`. */
   prompts?: readonly number[]
+  /** Row of the prompt "" for all images, or a row for each. Not needed with cfg 0. */
+  empty?: number | readonly number[]
+  /** What is given of each scale before it is drawn; null or missing: nothing. */
+  conditions?: readonly (ScaleConditions | null)[]
   settings?: SamplingOptions
   /** Random numbers; default: made from settings.seed. */
   noise?: NoiseSource
   /** Recorded scales of earlier generations of the same shape, used and added to on devices that can record. */
   graphs?: GraphPool
-  /** Makes images of f̂ for previews. */
-  decode?: (fHat: Tensor) => Tensor
   onScale?: (event: ScaleEvent) => void | Promise<void>
   /** Told of each step of stable sampling. */
   onStep?: (event: StableStepEvent) => void
@@ -60,13 +59,16 @@ export interface GenerateOptions {
  * @throws ERR_ABORTED when `signal` fires, ERR_SHAPE or ERR_ARGUMENT for texts that do not fit, ERR_CONFIG for wrong settings
  */
 export async function generate(options: GenerateOptions): Promise<Tensor> {
-  const { transformer, quantizer, samplerHead = null, onScale, onStep, signal, decode } = options
+  const { transformer, quantizer, samplerHead = null, onScale, onStep, signal } = options
   const settings = samplingSettings(options.settings)
   checkModels(transformer, quantizer)
   const scales = transformer.levels.length
   const noise = options.noise ?? seededNoise(settings.seed, transformer.device)
   const models = { transformer, quantizer, samplerHead, settings, onStep }
-  const runner = openRunner(options, settings)
+  const texts = samplesOf(options, settings.cfg > 0)
+  const images = texts.rows!.length / (settings.cfg > 0 ? 2 : 1)
+  const conditions = checkConditions(options.conditions, images, transformer.levels)
+  const runner = openRunner(options, texts, settings)
   try {
     for (let k = 0; k < scales; k++) {
       if (k > 0) {
@@ -77,8 +79,9 @@ export async function generate(options: GenerateOptions): Promise<Tensor> {
         throw new StarError('ERR_ABORTED', `the generation was aborted before scale ${k + 1} of ${scales}`, {
           cause: signal.reason,
         })
-      const { fHat, tokens } = runner.run(k, noise, (input) => sampleScale(models, input))
-      await onScale?.({ scaleIndex: k, scales, fHat, tokens, preview: () => preview(fHat, decode) })
+      const given = conditions[k] ?? null
+      const { fHat, tokens } = runner.run(k, { noise, given }, (input) => sampleScale(models, input))
+      await onScale?.({ scaleIndex: k, scales, fHat, tokens })
     }
     return runner.result()
   } finally {
@@ -88,63 +91,36 @@ export async function generate(options: GenerateOptions): Promise<Tensor> {
 }
 
 /** A runner of recorded scales where that is possible; steps of stable sampling cannot be watched in a recording. */
-function openRunner(options: GenerateOptions, settings: SamplingSettings): ScaleRunner {
-  const { transformer, graphs, onStep } = options
-  return withTexts(options, settings.cfg > 0, (texts) => {
-    const recorded = onStep ? null : graphs?.borrow(transformer, texts, settings)
-    return recorded ?? new EagerRunner(new ScaleDecoder(transformer, texts))
-  })
+function openRunner(options: GenerateOptions, texts: DecoderOptions, settings: SamplingSettings): ScaleRunner {
+  const { transformer, graphs, onStep, conditions } = options
+  const recorded = onStep ? null : graphs?.borrow({ transformer, texts, settings, conditions })
+  return recorded ?? new EagerRunner(new ScaleDecoder(transformer, texts))
 }
 
-/** The batch is [prompts…, ""…] under guidance. */
-function withTexts<T>(
-  { text, empty, prompts }: GenerateOptions,
-  guided: boolean,
-  use: (texts: DecoderOptions) => T,
-): T {
+/** The texts of the batch [images…] or, under guidance, [images…, ""…]. */
+function samplesOf({ text, prompts, empty }: GenerateOptions, guided: boolean): DecoderOptions {
   const count = text.pooled.dim(0)
-  const images = prompts ?? Array.from({ length: count }, (_, i) => i)
-  const outside = images.find((i) => !Number.isInteger(i) || i < 0 || i >= count)
-  if (outside !== undefined || images.length === 0)
+  const all = Array.from({ length: count }, (_, i) => i)
+  const images = prompts ?? all.filter((i) => i !== empty && !(Array.isArray(empty) && empty.includes(i)))
+  checkRows('prompts', images, count)
+  if (!guided) return { text, rows: images }
+  const empties = typeof empty === 'number' ? images.map(() => empty) : (empty ?? [])
+  if (empties.length !== images.length)
     throw new StarError(
       'ERR_ARGUMENT',
-      `generate: prompts are [${images.join(', ')}], expected at least one index of the ${count} prompts`,
+      `generate: guidance needs the row of the empty prompt, once or once per image (${images.length}); ` +
+        `given ${empty === undefined ? 'none' : empties.length}; encode "" with the prompts and pass its row as "empty", or set cfg to 0`,
     )
-  if (!guided) return use({ text, rows: images })
-  const empties = empty?.pooled.dim(0)
-  if (!empty || (empties !== 1 && empties !== images.length) || empty.states.dim(1) !== text.states.dim(1))
-    throw new StarError(
-      'ERR_ARGUMENT',
-      `generate: guidance needs the empty prompt encoded to ${text.states.dim(1)} tokens, once or once per image (${images.length}); ` +
-        `given ${empty ? `${empties} of ${empty.states.dim(1)} tokens` : 'none'}; pass it as "empty", or set cfg to 0`,
-    )
-  return noGrad(() =>
-    scope(() => {
-      const all = {
-        states: concat([text.states, empty.states], 0),
-        pooled: concat([text.pooled, empty.pooled], 0),
-        mask: concatMasks(text, empty),
-      }
-      return use({
-        text: all,
-        rows: [...images, ...images.map((_, i) => count + (empties === 1 ? 0 : i))],
-      })
-    }),
+  checkRows('empty', empties, count)
+  return { text, rows: [...images, ...empties] }
+}
+
+function checkRows(name: string, rows: readonly number[], count: number): void {
+  if (rows.length > 0 && rows.every((i) => Number.isInteger(i) && i >= 0 && i < count)) return
+  throw new StarError(
+    'ERR_ARGUMENT',
+    `generate: ${name} is [${rows.join(', ')}], expected at least one row of the ${count} texts`,
   )
-}
-
-function concatMasks(...texts: TextInput[]): Tensor | null {
-  if (texts.every((t) => t.mask === null)) return null
-  const masks = texts.map(({ mask, states }) => {
-    const [count, length] = states.shape
-    return mask ?? Tensor.from(new Uint8Array(count * length).fill(1), [count, length], { device: states.device })
-  })
-  return concat(masks, 0)
-}
-
-function preview(fHat: Tensor, decode: GenerateOptions['decode']): Tensor {
-  if (!decode) throw new StarError('ERR_ARGUMENT', 'generate: a preview was asked for without a decoder; pass "decode"')
-  return keep(noGrad(() => scope(() => decode(fHat))))
 }
 
 function checkModels(transformer: StarTransformer, quantizer: MultiScaleQuantizer): void {

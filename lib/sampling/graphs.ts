@@ -4,13 +4,28 @@
  */
 import { type DecoderOptions, ScaleDecoder, type StarTransformer } from '../models/star/index.js'
 import { canCapture, capture, type Graph, keep, Tensor } from '../tensor/index.js'
+import {
+  bufferedConditions,
+  conditionsKey,
+  copyConditions,
+  disposeConditions,
+  type ScaleConditions,
+} from './conditions.js'
 import type { NoiseSource } from './noise.js'
-import { disposeStep, type ScaleRunner } from './runner.js'
+import { disposeStep, type ScaleRunner, type ScaleSources } from './runner.js'
 import type { ScaleInput, ScaleStep } from './scale.js'
 import type { SamplingSettings } from './settings.js'
 
 /** Shapes whose buffers are kept; the one used longest ago goes first. */
 const shapesKept = 4
+
+/** What decides whether a recording can be used again: shapes and settings, not values. */
+export interface Recordable {
+  transformer: StarTransformer
+  texts: DecoderOptions
+  settings: SamplingSettings
+  conditions?: readonly (ScaleConditions | null)[]
+}
 
 /** Recorded scales by shape and settings; for one pair of models. */
 export class GraphPool {
@@ -20,11 +35,13 @@ export class GraphPool {
    * A runner for this shape and these settings, or null where the device records no graphs or the runner of that shape is at
    * work.
    */
-  borrow(transformer: StarTransformer, texts: DecoderOptions, settings: SamplingSettings): ScaleRunner | null {
+  borrow({ transformer, texts, settings, conditions = [] }: Recordable): ScaleRunner | null {
     if (!canCapture(texts.text.pooled.device)) return null
     const { seed: _, ...kept } = settings
     const { states, mask } = texts.text
-    const key = JSON.stringify([texts.rows?.length, states.shape, mask !== null, kept])
+    const { rows } = texts
+    const given = conditions.map(conditionsKey)
+    const key = JSON.stringify([rows?.length, states.shape, mask !== null, kept, given])
     const known = this.#sessions.get(key)
     if (known?.busy) return null
     const session = known ?? new GraphSession(new ScaleDecoder(transformer, texts))
@@ -60,6 +77,8 @@ interface Draw {
 
 interface Recording {
   draws: Draw[]
+  /** The buffers that what is given is copied to. */
+  given: ScaleConditions | null
   /** Where the scale's results lie. */
   out: ScaleStep
   graph: Graph | null
@@ -81,30 +100,33 @@ class GraphSession implements ScaleRunner {
     this.busy = true
   }
 
-  run(k: number, noise: NoiseSource, sample: (input: ScaleInput) => ScaleStep): ScaleStep {
+  run(k: number, sources: ScaleSources, sample: (input: ScaleInput) => ScaleStep): ScaleStep {
     const before = k > 0 ? this.#scales[k - 1].out : null
     const input = { k, decoder: this.#decoder, fHat: before?.fHat ?? null, input: before?.next ?? null }
     // Launches of earlier scales filled the caches without a step of the decoder.
     this.#decoder.seek(k)
     const known = this.#scales[k]
-    if (known) this.#replay(known, noise, () => sample({ ...input, noise: playback(known.draws) }))
+    if (known)
+      this.#replay(known, sources, () => sample({ ...input, noise: playback(known.draws), given: known.given }))
     else {
       const draws: Draw[] = []
-      const { fHat, next, tokens } = sample({ ...input, noise: remembering(noise, draws) })
+      const given = sources.given && bufferedConditions(sources.given)
+      const { fHat, next, tokens } = sample({ ...input, noise: remembering(sources.noise, draws), given })
       const out = { fHat: keep(fHat), next: next && keep(next), tokens: tokens && keep(tokens) }
-      this.#scales.push({ draws, out, graph: null })
+      this.#scales.push({ draws, given, out, graph: null })
     }
     const { out } = this.#scales[k]
     this.#last = out.fHat
     return out
   }
 
-  #replay(recording: Recording, noise: NoiseSource, sample: () => ScaleStep): void {
-    const { draws, out } = recording
+  #replay(recording: Recording, sources: ScaleSources, sample: () => ScaleStep): void {
+    const { draws, given, out } = recording
     for (const { kind, sizes, buffer } of draws) {
-      using fresh = make(noise, kind, sizes)
+      using fresh = make(sources.noise, kind, sizes)
       buffer.copyFrom(fresh)
     }
+    if (given && sources.given) copyConditions(given, sources.given)
     recording.graph ??= capture(out.fHat.device, () => {
       const step = sample()
       out.fHat.copyFrom(step.fHat)
@@ -126,9 +148,10 @@ class GraphSession implements ScaleRunner {
 
   dispose(): void {
     this.#decoder.dispose()
-    for (const { draws, out, graph } of this.#scales) {
+    for (const { draws, given, out, graph } of this.#scales) {
       graph?.dispose()
       disposeStep(out)
+      if (given) disposeConditions(given)
       for (const { buffer } of draws) buffer.dispose()
     }
   }

@@ -1,6 +1,8 @@
+export type { ScaleConditions } from './conditions.js'
 export * from './generate.js'
 export { GraphPool } from './graphs.js'
 export * from './guidance.js'
 export * from './noise.js'
+export * from './pictures.js'
 export * from './settings.js'
 export type { StableStepEvent } from './stable.js'

@@ -1,12 +1,19 @@
 /** Running the scales of one generation in order. */
 import type { ScaleDecoder } from '../models/star/index.js'
 import { keep, type Tensor } from '../tensor/index.js'
+import type { ScaleConditions } from './conditions.js'
 import type { NoiseSource } from './noise.js'
 import type { ScaleInput, ScaleStep } from './scale.js'
 
+/** What a scale takes from outside of the models: fresh values each time it runs, recorded or not. */
+export interface ScaleSources {
+  noise: NoiseSource
+  given: ScaleConditions | null
+}
+
 export interface ScaleRunner {
   /** Runs scale k through `sample`. The result is valid until the next scale. */
-  run(k: number, noise: NoiseSource, sample: (input: ScaleInput) => ScaleStep): Pick<ScaleStep, 'fHat' | 'tokens'>
+  run(k: number, sources: ScaleSources, sample: (input: ScaleInput) => ScaleStep): Pick<ScaleStep, 'fHat' | 'tokens'>
   /** The last scale's f̂, owned by the caller. */
   result(): Tensor
   /** Ends the generation, whole or not. */
@@ -19,9 +26,10 @@ export class EagerRunner implements ScaleRunner {
 
   constructor(private readonly decoder: ScaleDecoder) {}
 
-  run(k: number, noise: NoiseSource, sample: (input: ScaleInput) => ScaleStep): ScaleStep {
+  run(k: number, sources: ScaleSources, sample: (input: ScaleInput) => ScaleStep): ScaleStep {
     const before = this.#step
-    const step = sample({ k, decoder: this.decoder, noise, fHat: before?.fHat ?? null, input: before?.next ?? null })
+    const [fHat, input] = [before?.fHat ?? null, before?.next ?? null]
+    const step = sample({ k, decoder: this.decoder, ...sources, fHat, input })
     this.#step = { fHat: keep(step.fHat), next: step.next && keep(step.next), tokens: step.tokens && keep(step.tokens) }
     disposeStep(before)
     return this.#step

@@ -2,8 +2,9 @@
 import type { SamplerHead, ScaleDecoder, StarTransformer } from '../models/star/index.js'
 import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
 import { concat, draw, gumbelMix, noGrad, reshape, scope, slice, type Tensor } from '../tensor/index.js'
+import { putGiven } from './conditions.js'
 import { guidanceStrength, guide } from './guidance.js'
-import type { NoiseSource } from './noise.js'
+import type { ScaleSources } from './runner.js'
 import { progress, type SamplingSettings, smoothing, tokenFilter } from './settings.js'
 import { type StableStepEvent, stableTokens } from './stable.js'
 
@@ -24,11 +25,10 @@ export interface ScaleModels {
 }
 
 /** What a scale is made of. */
-export interface ScaleInput {
+export interface ScaleInput extends ScaleSources {
   /** Scale index; the decoder takes scales in order. */
   k: number
   decoder: ScaleDecoder
-  noise: NoiseSource
   /** f̂ before this scale, null at the first. */
   fHat: Tensor | null
   /** (B, p², Z): f̂ at the size of this scale, null at the first. */
@@ -36,13 +36,14 @@ export interface ScaleInput {
 }
 
 /** One scale: features, guided logits, tokens or a soft mix, f̂ and the next input. */
-export function sampleScale(models: ScaleModels, { k, decoder, noise, fHat, input }: ScaleInput): ScaleStep {
+export function sampleScale(models: ScaleModels, { k, decoder, noise, given, fHat, input }: ScaleInput): ScaleStep {
   const { transformer, quantizer, samplerHead, settings, onStep } = models
   return noGrad(() =>
     scope(() => {
       const scales = transformer.levels.length
       const guided = settings.cfg > 0
       const features = decoder.step(k, input && guided ? concat([input, input], 0) : input)
+      const next = (codes: Tensor) => quantizer.nextInput(k, fHat, given ? putGiven(quantizer, codes, given) : codes)
       const transformerLogits = () =>
         guidedLogits(transformer, features, guided ? guidanceStrength(settings.cfg, k, scales) : null)
       if (samplerHead && k >= settings.stableFrom && !settings.moreSmooth && settings.version !== 'old') {
@@ -59,7 +60,7 @@ export function sampleScale(models: ScaleModels, { k, decoder, noise, fHat, inpu
           transformerLogits,
           onStep,
         })
-        return { ...quantizer.nextInput(k, fHat, quantizer.embedIndices(tokens)), tokens }
+        return { ...next(quantizer.embedIndices(tokens)), tokens }
       }
       const logits = transformerLogits()
       const [batch, length, vocab] = logits.shape
@@ -69,10 +70,10 @@ export function sampleScale(models: ScaleModels, { k, decoder, noise, fHat, inpu
         const gumbel = noise.gumbel(batch * length, vocab)
         // As in the published program, the soft mix is of all tokens: top-k and top-p concern drawn tokens only.
         const mix = gumbelMix(rows, gumbel, codebook, { topK: 0, topP: 0, ...smoothing(progress(k, scales)) })
-        return { ...quantizer.nextInput(k, fHat, reshape(mix, [batch, length, codebook.dim(1)])), tokens: null }
+        return { ...next(reshape(mix, [batch, length, codebook.dim(1)])), tokens: null }
       }
       const tokens = reshape(draw(rows, noise.draw(batch * length), tokenFilter(settings, k)).ids, [batch, length])
-      return { ...quantizer.nextInput(k, fHat, quantizer.embedIndices(tokens)), tokens }
+      return { ...next(quantizer.embedIndices(tokens)), tokens }
     }),
   )
 }

@@ -115,13 +115,11 @@ function ruleNoise(salt: number): NoiseSource {
   }
 }
 
-/** Samples of `prefix`s_text and s_pooled from row `begin` on. */
-function texts(begin: number, end: number) {
-  const rows = end - begin
-  const part = (name: string, size: number): Float32Array =>
-    ruleSigned(prefix + name, end * size).subarray(begin * size)
+/** Rows of `prefix`s_text and s_pooled: those of the prompts, then those of the empty prompts. */
+function texts(rows: number) {
+  const part = (name: string, size: number): Float32Array => ruleSigned(prefix + name, rows * size)
   const mask = Uint8Array.from({ length: rows * tlen }, (_, i) =>
-    i % tlen < textLengths[begin + Math.floor(i / tlen)] ? 1 : 0,
+    i % tlen < textLengths[Math.floor(i / tlen)] ? 1 : 0,
   )
   return {
     states: Tensor.from(part('s_text', tlen * xdim), [rows, tlen, xdim], { device }),
@@ -147,15 +145,16 @@ export async function runCase(name: string): Promise<CaseRun> {
   using transformer = buildTransformer(mode)
   using quantizer = buildQuantizer()
   using samplerHead = buildSamplerHead()
-  const text = texts(0, settings.batch)
-  const empty = texts(settings.batch, 2 * settings.batch)
+  const { batch } = settings
+  const text = texts(2 * batch)
   const draws: number[] = []
   using fHat = await generate({
     transformer,
     quantizer,
     samplerHead: stable ? samplerHead : null,
     text,
-    empty,
+    prompts: Array.from({ length: batch }, (_, i) => i),
+    empty: Array.from({ length: batch }, (_, i) => batch + i),
     settings: {
       cfg: settings.cfg,
       topK: settings.top_k,
@@ -172,7 +171,7 @@ export async function runCase(name: string): Promise<CaseRun> {
       draws.push(...drawn.ints())
     },
   })
-  for (const tensor of [...Object.values(text), ...Object.values(empty)]) tensor.dispose()
+  for (const tensor of Object.values(text)) tensor.dispose()
   return { draws, fHat: scope(() => permute(fHat, [0, 3, 1, 2]).floats()) }
 }
 

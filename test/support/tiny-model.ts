@@ -1,6 +1,6 @@
 /** A complete model folder of a few hundred kilobytes with random weights, for tests of everything around a model. */
 
-import { StarTransformer } from '../../lib/models/star/index.js'
+import { type StarConfigInput, StarTransformer } from '../../lib/models/star/index.js'
 import { Tokenizer } from '../../lib/models/tokenizer/index.js'
 import { Random } from '../../lib/tensor/index.js'
 import { writeModelFolder } from '../../lib/weights/index.js'
@@ -28,19 +28,21 @@ const transformerConfig = {
   textWidth: 384,
 }
 
-export function tinyParts(): { tokenizer: Tokenizer; transformer: StarTransformer } {
+type Changes = Partial<StarConfigInput>
+
+export function tinyParts(changes: Changes = {}): { tokenizer: Tokenizer; transformer: StarTransformer } {
   const random = new Random(1)
   const tokenizer = new Tokenizer(tokenizerConfig, { init: random })
-  return { tokenizer, transformer: new StarTransformer(transformerConfig, { init: random }) }
+  return { tokenizer, transformer: new StarTransformer({ ...transformerConfig, ...changes }, { init: random }) }
 }
 
-export function writeTinyModel(folder: string, name = 'tiny'): void {
-  const { tokenizer, transformer } = tinyParts()
+export function writeTinyModel(folder: string, name = 'tiny', changes: Changes = {}): void {
+  const { tokenizer, transformer } = tinyParts(changes)
   writeModelFolder(folder, {
     config: {
       name,
       tokenizer: tokenizerConfig,
-      transformer: transformerConfig,
+      transformer: { ...transformerConfig, ...changes },
       textEncoder: 'minilm-l6',
       sampling: { cfg: 2, topK: 16, topP: 0.9 },
     },

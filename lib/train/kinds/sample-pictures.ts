@@ -1,17 +1,12 @@
 /** Sample pictures of a run: what the transformer draws of some prompts, or what the tokenizer makes of held-out images. */
 
-import type { SamplerHead, StarTransformer, TextInput } from '../../models/star/index.js'
-import { imageSide, pixelsOf, type Tokenizer } from '../../models/tokenizer/index.js'
-import { imageNoise } from '../../sampling/image-noise.js'
-import { generate, type SamplingOptions } from '../../sampling/index.js'
-import { keep, noGrad, scope, slice, type Tensor } from '../../tensor/index.js'
-import type { TextBatch, TextStates } from '../data/text-states.js'
+import { imageSide } from '../../models/tokenizer/index.js'
+import { drawPictures, type PictureModels, type SamplingOptions } from '../../sampling/index.js'
+import { keep, scope } from '../../tensor/index.js'
+import type { TextStates } from '../data/text-states.js'
 import type { RecordedPicture, RecordedSample } from '../run-folder/recorder.js'
 
-export interface DrawOptions {
-  tokenizer: Tokenizer
-  transformer: StarTransformer
-  samplerHead?: SamplerHead | null
+export interface DrawOptions extends PictureModels {
   text: TextStates
   device: string
   prompts: readonly string[]
@@ -29,49 +24,32 @@ export async function drawPrompts(options: DrawOptions): Promise<RecordedSample[
   return samples
 }
 
-async function drawBatch(options: DrawOptions): Promise<RecordedSample[]> {
-  const { tokenizer, transformer, samplerHead, text, device, prompts, settings } = options
-  const side = imageSide(tokenizer.config)
-  const decode = (fHat: Tensor): Tensor => noGrad(() => scope(() => tokenizer.decode(fHat)))
+async function drawBatch({
+  text: states,
+  device,
+  prompts,
+  settings,
+  ...models
+}: DrawOptions): Promise<RecordedSample[]> {
+  const side = imageSide(models.tokenizer.config)
   const previews: Uint8Array[][] = []
-  const owned: Tensor[] = []
-  const own = (tensor: Tensor): Tensor => {
-    owned.push(keep(tensor))
-    return tensor
-  }
-  const part = ({ states, pooled, mask }: TextBatch, begin: number, end: number): TextInput => ({
-    states: own(slice(states, 0, begin, end)),
-    pooled: own(slice(pooled, 0, begin, end)),
-    mask: own(slice(mask, 0, begin, end)),
+  const text = scope(() => {
+    const batch = states.batch([...prompts, ''], device)
+    for (const tensor of Object.values(batch)) keep(tensor)
+    return batch
   })
   try {
-    const count = prompts.length
-    const { conditional, empty } = scope(() => {
-      const batch = text.batch([...prompts, ''], device)
-      return { conditional: part(batch, 0, count), empty: part(batch, count, count + 1) }
-    })
-    const fHat = await generate({
-      transformer,
-      quantizer: tokenizer.quantizer,
-      samplerHead,
-      text: conditional,
-      empty,
+    const pixels = await drawPictures({
+      ...models,
+      text,
+      empty: prompts.length,
+      pictures: prompts.map((_, i) => ({ prompt: i, seed: i })),
       settings,
-      noise: imageNoise(
-        prompts.map((_, i) => i),
-        device,
-      ),
-      decode,
       onScale: ({ preview }) => {
-        const pixels = preview()
-        owned.push(pixels)
-        previews.push(pixelsOf(pixels))
+        previews.push(preview())
       },
     })
-    owned.push(fHat)
-    const last = decode(fHat)
-    owned.push(last)
-    return pixelsOf(last).map((data, i) => ({
+    return pixels.map((data, i) => ({
       prompt: prompts[i],
       picture: { width: side, height: side, data },
       scales: sideBySide(
@@ -80,7 +58,7 @@ async function drawBatch(options: DrawOptions): Promise<RecordedSample[]> {
       ),
     }))
   } finally {
-    for (const tensor of owned) tensor.dispose()
+    for (const tensor of Object.values(text)) tensor.dispose()
   }
 }
 

@@ -1,0 +1,105 @@
+/**
+ * Pictures of encoded prompts: the one way from texts and seeds to pixels, for `Star` and for the sample pictures of a training.
+ */
+import type { SamplerHead, StarTransformer, TextInput } from '../models/star/index.js'
+import { imageSide, pixelsOf, type Tokenizer } from '../models/tokenizer/index.js'
+import { noGrad, scope, slice, type Tensor } from '../tensor/index.js'
+import type { ScaleConditions } from './conditions.js'
+import { generate } from './generate.js'
+import type { GraphPool } from './graphs.js'
+import { imageNoise } from './image-noise.js'
+import type { SamplingOptions } from './settings.js'
+
+/** The networks that draw, and what they keep from one drawing to the next. */
+export interface PictureModels {
+  tokenizer: Tokenizer
+  transformer: StarTransformer
+  samplerHead?: SamplerHead | null
+  graphs?: GraphPool
+}
+
+export interface PictureRequest {
+  /** Row of its prompt in the text batch. */
+  prompt: number
+  /** Of its own random numbers, so that a picture does not depend on what else is drawn with it. */
+  seed: number
+}
+
+/** A scale of all pictures is drawn. */
+export interface PicturesEvent {
+  scaleIndex: number
+  /** Number of scales. */
+  scales: number
+  /** R, G, B bytes of the pictures as they look so far. To be called before `onScale` (or its promise) is done. */
+  preview(): Uint8Array[]
+}
+
+export interface DrawPicturesOptions extends PictureModels {
+  /** The prompts and the prompt "", each once, encoded in one batch. */
+  text: TextInput
+  /** Row of the prompt "". */
+  empty: number
+  /** What is drawn together. */
+  pictures: readonly PictureRequest[]
+  /** Their seed is not used: each picture has its own. */
+  settings: SamplingOptions
+  /** What is given of each scale, for all pictures: (B, p²) tensors. */
+  conditions?: readonly (ScaleConditions | null)[]
+  onScale?: (event: PicturesEvent) => void | Promise<void>
+  signal?: AbortSignal
+}
+
+/**
+ * Draws pictures together.
+ * @returns R, G, B bytes of each, row by row from the top
+ * @throws as `generate`
+ */
+export async function drawPictures(options: DrawPicturesOptions): Promise<Uint8Array[]> {
+  const { tokenizer, transformer, samplerHead, graphs, text, empty, pictures, settings, conditions } = options
+  const { onScale, signal } = options
+  const seeds = pictures.map(({ seed }) => seed)
+  // A preview of the last scale is the picture.
+  let last: Uint8Array[] | null = null
+  using fHat = await generate({
+    transformer,
+    quantizer: tokenizer.quantizer,
+    samplerHead,
+    graphs,
+    text,
+    empty,
+    prompts: pictures.map(({ prompt }) => prompt),
+    conditions,
+    settings,
+    noise: imageNoise(seeds, transformer.device),
+    signal,
+    onScale:
+      onScale &&
+      (({ scaleIndex, scales, fHat }) =>
+        onScale({
+          scaleIndex,
+          scales,
+          preview: () => {
+            const pixels = decodePictures(tokenizer, fHat)
+            if (scaleIndex === scales - 1) last = pixels
+            return pixels
+          },
+        })),
+  })
+  return last ?? decodePictures(tokenizer, fHat)
+}
+
+/** Pixels of f̂ (B, h, w, Z), some at a time so that the decoder's maps of large pictures stay small. */
+function decodePictures(tokenizer: Tokenizer, fHat: Tensor): Uint8Array[] {
+  const side = imageSide(tokenizer.config)
+  const together = Math.max(1, Math.floor((8 * 256 * 256) / (side * side)))
+  const batch = fHat.dim(0)
+  const pictures: Uint8Array[] = []
+  for (let begin = 0; begin < batch; begin += together)
+    noGrad(() =>
+      scope(() => {
+        const some = slice(fHat, 0, begin, Math.min(batch, begin + together))
+        pictures.push(...pixelsOf(tokenizer.decode(some)))
+      }),
+    )
+  return pictures
+}
