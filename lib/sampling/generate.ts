@@ -40,6 +40,8 @@ export interface GenerateOptions {
   prompts?: readonly number[]
   /** Row of the prompt "" for all images, or a row for each. Not needed with cfg 0. */
   empty?: number | readonly number[]
+  /** In the mode `first-sample`: each image is as it would be in a batch of its own. Default: as the reference implementation. */
+  independent?: boolean
   /** What is given of each scale before it is drawn; null or missing: nothing. */
   conditions?: readonly (ScaleConditions | null)[]
   settings?: SamplingOptions
@@ -98,12 +100,13 @@ function openRunner(options: GenerateOptions, texts: DecoderOptions, settings: S
 }
 
 /** The texts of the batch [images…] or, under guidance, [images…, ""…]. */
-function samplesOf({ text, prompts, empty }: GenerateOptions, guided: boolean): DecoderOptions {
+function samplesOf({ text, prompts, empty, independent }: GenerateOptions, guided: boolean): DecoderOptions {
   const count = text.pooled.dim(0)
   const all = Array.from({ length: count }, (_, i) => i)
   const images = prompts ?? all.filter((i) => i !== empty && !(Array.isArray(empty) && empty.includes(i)))
   checkRows('prompts', images, count)
-  if (!guided) return { text, rows: images }
+  const attending = independent ? images.length : 1
+  if (!guided) return { text, rows: images, attending }
   const empties = typeof empty === 'number' ? images.map(() => empty) : (empty ?? [])
   if (empties.length !== images.length)
     throw new StarError(
@@ -112,7 +115,7 @@ function samplesOf({ text, prompts, empty }: GenerateOptions, guided: boolean): 
         `given ${empty === undefined ? 'none' : empties.length}; encode "" with the prompts and pass its row as "empty", or set cfg to 0`,
     )
   checkRows('empty', empties, count)
-  return { text, rows: [...images, ...empties] }
+  return { text, rows: [...images, ...empties], attending }
 }
 
 function checkRows(name: string, rows: readonly number[], count: number): void {

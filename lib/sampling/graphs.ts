@@ -39,9 +39,9 @@ export class GraphPool {
     if (!canCapture(texts.text.pooled.device)) return null
     const { seed: _, ...kept } = settings
     const { states, mask } = texts.text
-    const { rows } = texts
+    const { rows, attending } = texts
     const given = conditions.map(conditionsKey)
-    const key = JSON.stringify([rows?.length, states.shape, mask !== null, kept, given])
+    const key = JSON.stringify([rows?.length, attending, states.shape, mask !== null, kept, given])
     const known = this.#sessions.get(key)
     if (known?.busy) return null
     const session = known ?? new GraphSession(new ScaleDecoder(transformer, texts))

@@ -50,7 +50,7 @@ export interface DrawPicturesOptions extends PictureModels {
 }
 
 /**
- * Draws pictures together.
+ * Draws pictures together. In the mode `first-sample` too each attends to its own prompt, as if it were drawn alone.
  * @returns R, G, B bytes of each, row by row from the top
  * @throws as `generate`
  */
@@ -68,6 +68,7 @@ export async function drawPictures(options: DrawPicturesOptions): Promise<Uint8A
     text,
     empty,
     prompts: pictures.map(({ prompt }) => prompt),
+    independent: true,
     conditions,
     settings,
     noise: imageNoise(seeds, transformer.device),

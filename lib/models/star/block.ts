@@ -32,7 +32,7 @@ interface Modulation {
 
 /** What a block needs beside its input. */
 export interface BlockContext extends SelfAttentionContext {
-  /** The text of each sample, or of sample 0 alone in the mode `first-sample`; null without cross-attention. */
+  /** The text of each sample, or of the first ones alone in the mode `first-sample`; null without cross-attention. */
   text: TextKeysValues | null
   /** Shared AdaLN: c(level), (rows, 6C), and the row of each token, i32 (length); no ids: all tokens use the only row. */
   condition: { table: Tensor; ids: Tensor | null } | null
@@ -100,11 +100,15 @@ function normalise(x: Tensor, m: Modulation | null, which: 0 | 1): Tensor {
 }
 
 /**
- * x + cross_attn(LN(x), text). The mode `first-sample` computes sample 0 alone and adds it to every sample, as the
- * released program does.
+ * x + cross_attn(LN(x), text). The mode `first-sample` computes the first samples alone, as many as there are texts g, and adds
+ * sample i mod g to sample i; the reference implementation has g = 1: sample 0 is added to every sample.
  */
 function addCross(x: Tensor, cross: CrossAttention, text: TextKeysValues, mode: CrossAttentionMode): Tensor {
   if (mode === 'per-sample') return add(x, cross.forward(layerNorm(x), text))
-  const first = cross.forward(layerNorm(slice(x, 0, 0, 1)), text)
-  return add(x, reshape(first, [x.dim(1), x.dim(2)]))
+  const [batch, length, width] = x.shape
+  const attending = text.k.dim(0)
+  const first = cross.forward(layerNorm(slice(x, 0, 0, attending)), text) // (g, n, C)
+  if (attending === batch) return add(x, first)
+  const rounds = reshape(x, [batch / attending, attending * length, width])
+  return reshape(add(rounds, reshape(first, [attending * length, width])), x.shape)
 }

@@ -9,6 +9,12 @@ export interface DecoderOptions {
   text: TextInput
   /** The prompt of each sample of the batch, an index into `text`; default: one sample a prompt, in order. */
   rows?: readonly number[]
+  /**
+   * In the mode `first-sample`: the first so many samples attend to the text of their own prompts, and sample i adds what
+   * sample i mod `attending` got. 1, the default, is the reference implementation's rule; the number of images of a batch
+   * [images…, ""…] makes each image what it is in a batch of its own.
+   */
+  attending?: number
 }
 
 interface PreparedText {
@@ -30,9 +36,10 @@ export class ScaleDecoder {
   readonly #caches: KeyValueCache[]
   readonly #texts: (TextKeysValues | null)[]
   readonly #start: Tensor
+  readonly #attending: number
   #next = 0
 
-  constructor(model: StarTransformer, { text, rows }: DecoderOptions) {
+  constructor(model: StarTransformer, { text, rows, attending = 1 }: DecoderOptions) {
     const prompts = text.pooled.dim(0)
     const samples = rows ?? Array.from({ length: prompts }, (_, i) => i)
     const outside = samples.find((r) => !Number.isInteger(r) || r < 0 || r >= prompts)
@@ -41,7 +48,13 @@ export class ScaleDecoder {
         'ERR_ARGUMENT',
         `decoder: rows are [${samples.join(', ')}], expected indices of the ${prompts} prompts`,
       )
+    if (!Number.isInteger(attending) || attending < 1 || samples.length % attending !== 0)
+      throw new StarError(
+        'ERR_ARGUMENT',
+        `decoder: ${attending} attending samples in a batch of ${samples.length}, expected a divisor of it`,
+      )
     this.batch = samples.length
+    this.#attending = attending
     this.#model = model
     const { heads, width } = model.config
     const made = this.#prepare(text, samples)
@@ -58,15 +71,18 @@ export class ScaleDecoder {
     const model = this.#model
     const made = noGrad(() =>
       scope(() => {
-        const attended = model.attendedText(text, samples[0])
-        const ids = model.config.crossAttention === 'first-sample' ? null : samples
+        const firstSample = model.config.crossAttention === 'first-sample'
+        const first = samples.slice(0, this.#attending)
+        const attendedRows = [...new Set(first)]
+        const attended = model.attendedText(text, attendedRows)
+        const ids = firstSample ? first.map((row) => attendedRows.indexOf(row)) : samples
         return {
           pooled: gatherRows(text.pooled, samples),
           start: gatherRows(model.startTokens(text.pooled), samples),
-          mask: attended?.mask ? (ids ? gatherMask(attended.mask, ids) : copyOf(attended.mask)) : null,
+          mask: attended?.mask ? gatherMask(attended.mask, ids) : null,
           texts: model.blocks.map((block) => {
             const own = attended && textKeysValues(block, attended)
-            return own && (ids ? { k: gatherRows(own.k, ids), v: gatherRows(own.v, ids) } : { k: own.k, v: own.v })
+            return own && { k: gatherRows(own.k, ids), v: gatherRows(own.v, ids) }
           }),
         }
       }),
@@ -163,13 +179,6 @@ function gatherRows(x: Tensor, ids: readonly number[]): Tensor {
     ids.length,
     ...rest,
   ])
-}
-
-/** The same values in memory of its own: what is rewound must not be the caller's. */
-function copyOf(x: Tensor): Tensor {
-  const copy = Tensor.empty(x.shape, { dtype: x.dtype, device: x.device })
-  copy.copyFrom(x)
-  return copy
 }
 
 /** mask[ids] of a u8 (rows, T) mask. */

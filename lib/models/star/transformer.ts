@@ -177,15 +177,18 @@ export class StarTransformer extends Module {
   }
 
   /**
-   * The text that cross-attention reads: of all samples, or in the mode `first-sample` of sample 0 alone, which is row
-   * `first`; null without cross-attention.
+   * The text that cross-attention reads: of all samples, or in the mode `first-sample` of the rows `first` alone; null without
+   * cross-attention.
    */
-  attendedText(text: TextInput, first = 0): Pick<TextInput, 'states' | 'mask'> | null {
+  attendedText(text: TextInput, first: readonly number[] = [0]): Pick<TextInput, 'states' | 'mask'> | null {
     if (!this.config.enableCross) return null
-    const { mask } = text
     const states = cast(text.states, this.dtype)
-    if (this.config.crossAttention === 'per-sample') return { states, mask }
-    return { states: slice(states, 0, first, first + 1), mask: mask && slice(mask, 0, first, first + 1) }
+    if (this.config.crossAttention === 'per-sample') return { states, mask: text.mask }
+    const chosen = (x: Tensor): Tensor => {
+      const rows = first.map((row) => slice(x, 0, row, row + 1))
+      return rows.length === 1 ? rows[0] : concat(rows, 0)
+    }
+    return { states: chosen(states), mask: text.mask && chosen(text.mask) }
   }
 
   /** Shared AdaLN: c(level) = adaln(proj(concat(level, last level))) of all scales, (K, 6C). */

@@ -35,7 +35,7 @@ async function withModels(
 const near = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((value, i) => Math.abs(value - b[i]) <= 1)
 
-for (const mode of ['per-sample'] as const) {
+for (const mode of ['per-sample', 'first-sample'] as const) {
   t.test(`a picture is the same drawn alone and with others: ${mode}`, async (t) => {
     await withModels(mode, async (models) => {
       const draw = (pictures: PictureRequest[]) => drawPictures({ ...models, empty, settings, pictures })
