@@ -1,4 +1,4 @@
-import { conv2d, type Tensor } from '../tensor/index.js'
+import { conv2d, type Padding, type Tensor } from '../tensor/index.js'
 import { initialBias, initialWeight, type LayerOptions } from './init.js'
 import { Module } from './module.js'
 
@@ -7,15 +7,21 @@ export interface Conv2dOptions extends LayerOptions {
   kernel: number
   stride?: number
   /** Zeros around the image: the same on all sides, or [top, left, bottom, right]. Default keeps the size at stride 1. */
-  padding?: number | readonly [number, number, number, number]
+  padding?: Padding
+  /** Groups of channels that do not see each other; `inputs` of them make it depthwise. Default 1. */
+  groups?: number
 }
 
-/** Square convolution over NHWC images: x (n, h, w, inputs) → (n, h′, w′, outputs), weight (outputs, inputs, k, k), bias (outputs). */
+/**
+ * Square convolution over NHWC images: x (n, h, w, inputs) → (n, h′, w′, outputs), weight (outputs, inputs/groups, k, k), bias
+ * (outputs).
+ */
 export class Conv2d extends Module {
   readonly weight: Tensor
   readonly bias: Tensor | null
   readonly stride: number
-  readonly padding: number | readonly [number, number, number, number]
+  readonly padding: Padding
+  readonly groups: number
 
   constructor(
     readonly inputs: number,
@@ -24,14 +30,20 @@ export class Conv2d extends Module {
   ) {
     super()
     const { kernel } = options
-    const fanIn = inputs * kernel * kernel
+    this.groups = options.groups ?? 1
+    const fanIn = (inputs / this.groups) * kernel * kernel
     this.stride = options.stride ?? 1
     this.padding = options.padding ?? (kernel - 1) / 2
-    this.weight = this.param('weight', initialWeight([outputs, inputs, kernel, kernel], fanIn, options))
+    this.weight = this.param('weight', initialWeight([outputs, inputs / this.groups, kernel, kernel], fanIn, options))
     this.bias = options.bias === false ? null : this.param('bias', initialBias(outputs, fanIn, options))
   }
 
   forward(x: Tensor): Tensor {
-    return conv2d(x, this.weight, this.bias, { stride: this.stride, padding: this.padding })
+    return this.convolve(x, this.padding)
+  }
+
+  /** For layers whose padding depends on the image. */
+  protected convolve(x: Tensor, padding: Padding): Tensor {
+    return conv2d(x, this.weight, this.bias, { stride: this.stride, padding, groups: this.groups })
   }
 }

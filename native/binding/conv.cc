@@ -5,14 +5,21 @@ namespace star {
 
 namespace {
 
-// Geometry from the image size and the weights' size; `first` is the position of stride and padding among the arguments.
+int64_t groups_of(const Call& call, size_t place) {
+  const int64_t groups = call.integer(place, "groups");
+  if (groups < 1) fail(ErrorCode::Argument, "%s: groups is %lld, expected at least 1", call.op, static_cast<long long>(groups));
+  return groups;
+}
+
+// Geometry from the image size and the weights' size; `first` is the position of stride, padding and groups among the arguments.
 ConvShape geometry(const Call& call, int64_t n, int64_t h, int64_t w, const Shape& weight, size_t first) {
   ConvShape s{};
   s.n = n;
   s.h = h;
   s.w = w;
+  s.groups = groups_of(call, first + 2);
   s.c_out = weight[0];
-  s.c_in = weight[1];
+  s.c_in = weight[1] * s.groups;
   s.kh = weight[2];
   s.kw = weight[3];
   s.stride = call.integer(first, "stride");
@@ -21,6 +28,9 @@ ConvShape geometry(const Call& call, int64_t n, int64_t h, int64_t w, const Shap
     fail(ErrorCode::Argument, "%s: stride is %lld, expected at least 1", call.op, static_cast<long long>(s.stride));
   if (padding.size() != 4)
     fail(ErrorCode::Argument, "%s: padding has %zu numbers, expected 4: top, left, bottom, right", call.op, padding.size());
+  if (s.c_out % s.groups != 0)
+    call.wrong_shape("weights %s have %lld outputs, expected a multiple of the %lld groups", weight.str().c_str(),
+                     static_cast<long long>(s.c_out), static_cast<long long>(s.groups));
   for (int64_t p : padding)
     if (p < 0) fail(ErrorCode::Argument, "%s: padding is %lld, expected 0 or more", call.op, static_cast<long long>(p));
   s.pad_top = padding[0];
@@ -38,15 +48,18 @@ ConvShape geometry(const Call& call, int64_t n, int64_t h, int64_t w, const Shap
   return s;
 }
 
-Napi::Value conv2d(const Call& call) {  // (x (n, h, w, i), weight (o, i, kh, kw), bias | null, stride, padding) → (n, oh, ow, o)
+Napi::Value conv2d(
+    const Call& call) {  // (x (n, h, w, i), weight (o, i/groups, kh, kw), bias | null, stride, padding, groups) → y
   const Tensor& x = call.tensor(0, "x");
   const Tensor& weight = call.tensor(1, "weight");
   const Tensor* bias = call.optional_tensor(2, "bias");
   call.expect_rank(x, "x", 4);
   call.expect_rank(weight, "weight", 4);
-  if (x.shape[3] != weight.shape[1])
-    call.wrong_shape("x has shape %s, expected (n, h, w, %lld) for weights %s", x.shape.str().c_str(),
-                     static_cast<long long>(weight.shape[1]), weight.shape.str().c_str());
+  const int64_t groups = groups_of(call, 5), channels = x.shape[3];
+  if (channels % groups != 0 || channels / groups != weight.shape[1])
+    call.wrong_shape("x has shape %s, expected (n, h, w, %lld) for weights %s in %lld groups", x.shape.str().c_str(),
+                     static_cast<long long>(weight.shape[1]) * groups, weight.shape.str().c_str(),
+                     static_cast<long long>(groups));
   if (bias) call.expect_shape(*bias, "bias", {weight.shape[0]});
   const ConvShape s = geometry(call, x.shape[0], x.shape[1], x.shape[2], weight.shape, 3);
   Tensor y = Tensor::empty(x.backend(), {s.n, s.oh, s.ow, s.c_out}, x.dtype);
@@ -54,7 +67,7 @@ Napi::Value conv2d(const Call& call) {  // (x (n, h, w, i), weight (o, i, kh, kw
   return call.wrap(y);
 }
 
-Napi::Value conv2d_backward_data(const Call& call) {  // (dy, weight, h, w, stride, padding) → dx (n, h, w, i)
+Napi::Value conv2d_backward_data(const Call& call) {  // (dy, weight, h, w, stride, padding, groups) → dx (n, h, w, i)
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& weight = call.tensor(1, "weight");
   call.expect_rank(dy, "dy", 4);
@@ -66,12 +79,16 @@ Napi::Value conv2d_backward_data(const Call& call) {  // (dy, weight, h, w, stri
   return call.wrap(dx);
 }
 
-Napi::Value conv2d_backward_weight(const Call& call) {  // (dy, x, kh, kw, bias, stride, padding) → [dweight, dbias | null]
+Napi::Value conv2d_backward_weight(
+    const Call& call) {  // (dy, x, kh, kw, bias, stride, padding, groups) → [dweight, dbias | null]
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& x = call.tensor(1, "x");
   call.expect_rank(dy, "dy", 4);
   call.expect_rank(x, "x", 4);
-  const Shape weight{dy.shape[3], x.shape[3], call.integer(2, "kh"), call.integer(3, "kw")};
+  const int64_t groups = groups_of(call, 7);
+  if (x.shape[3] % groups != 0)
+    call.wrong_shape("x has shape %s, expected channels for %lld groups", x.shape.str().c_str(), static_cast<long long>(groups));
+  const Shape weight{dy.shape[3], x.shape[3] / groups, call.integer(2, "kh"), call.integer(3, "kw")};
   const ConvShape s = geometry(call, x.shape[0], x.shape[1], x.shape[2], weight, 5);
   call.expect_shape(dy, "dy", {s.n, s.oh, s.ow, s.c_out});
   Tensor dweight = Tensor::empty(dy.backend(), weight, dy.dtype), dbias;

@@ -30,11 +30,16 @@ struct ConvDescs {
   dnnl::memory::dims strides, pad_before, pad_after;
 };
 
+dnnl::memory::dims weight_dims(const ConvShape& s) {
+  if (s.groups == 1) return {s.c_out, s.c_in, s.kh, s.kw};
+  return {s.groups, s.group_out(), s.group_in(), s.kh, s.kw};
+}
+
 ConvDescs describe(const ConvShape& s, bool with_bias) {
   ConvDescs d;
   d.x = dnnl::memory::desc({s.n, s.c_in, s.h, s.w}, kF32, Tag::nhwc);
   d.y = dnnl::memory::desc({s.n, s.c_out, s.oh, s.ow}, kF32, Tag::nhwc);
-  d.weight = dnnl::memory::desc({s.c_out, s.c_in, s.kh, s.kw}, kF32, Tag::any);
+  d.weight = dnnl::memory::desc(weight_dims(s), kF32, Tag::any);
   if (with_bias) d.bias = dnnl::memory::desc({s.c_out}, kF32, Tag::a);
   d.strides = {s.stride, s.stride};
   d.pad_before = {s.pad_top, s.pad_left};
@@ -54,7 +59,7 @@ dnnl::convolution_forward::primitive_desc describe_forward(const ConvShape& s, b
 }
 
 void finish(ConvPlan& plan, const ConvShape& s, bool to_plain) {
-  plan.plain_weight = dnnl::memory::desc({s.c_out, s.c_in, s.kh, s.kw}, kF32, Tag::oihw);
+  plan.plain_weight = dnnl::memory::desc(weight_dims(s), kF32, s.groups == 1 ? Tag::oihw : Tag::goihw);
   plan.same_layout = plan.weight == plan.plain_weight;
   if (plan.same_layout) return;
   const auto& from = to_plain ? plan.weight : plan.plain_weight;
@@ -132,6 +137,7 @@ std::shared_ptr<const ConvPlan> plan_for(Direction direction, const ConvShape& s
                                      s.pad_left,
                                      s.pad_bottom,
                                      s.pad_right,
+                                     s.groups,
                                      with_bias,
                                      omp_get_max_threads()};
   return cache.get(key, [&] {
@@ -204,7 +210,7 @@ void CpuBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs& args) {
   const float *x = args.x.f32(), *dy = args.dy.f32();
   const ConvShape& s = args.s;
   if (s.n == 0) {
-    std::memset(args.dweight.f32(), 0, static_cast<size_t>(s.c_out * s.c_in * s.kh * s.kw) * sizeof(float));
+    std::memset(args.dweight.f32(), 0, static_cast<size_t>(s.weight_count()) * sizeof(float));
     if (args.dbias) std::memset(args.dbias.f32(), 0, static_cast<size_t>(s.c_out) * sizeof(float));
     return;
   }

@@ -1,6 +1,7 @@
 // Convolution and its gradients by cuDNN on NHWC images, deterministic, f32 without TF32. Weights lie as OIHW and are brought
 // into cuDNN's KRSC at every call: they may have changed in place since the last one. Kernels of one pixel are matrix products
-// and go to matmul; gradients that cuDNN has no deterministic algorithm for become matrix products over patches.
+// and go to matmul; gradients that cuDNN has no deterministic algorithm for become matrix products over patches, and sums of
+// their own in grouped convolutions.
 #include <cudnn.h>
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include "cuda/conv_plan.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/dispatch.h"
+#include "cuda/grouped_conv.h"
 #include "cuda/patches.h"
 #include "cuda/place.h"
 
@@ -21,22 +23,23 @@ namespace star {
 namespace {
 
 bool is_matrix_product(const ConvShape& s) {
-  return s.kh == 1 && s.kw == 1 && s.stride == 1 && s.pad_top == 0 && s.pad_left == 0 && s.pad_bottom == 0 && s.pad_right == 0;
+  return s.groups == 1 && s.kh == 1 && s.kw == 1 && s.stride == 1 && s.pad_top == 0 && s.pad_left == 0 && s.pad_bottom == 0 &&
+         s.pad_right == 0;
 }
 
-// Weights in cuDNN's order (c_out, kh, kw, c_in), in scratch memory unless they lie so already.
+// Weights in cuDNN's order (c_out, kh, kw, c_in / groups), in scratch memory unless they lie so already.
 class Filter {
  public:
   Filter(CudaBackend& backend, const ConvShape& s, DType dtype, void* oihw)
-      : backend_(backend), s_(s), plain_{oihw, dtype}, same_(s.c_in == 1 || s.kh * s.kw == 1) {
-    if (!same_) scratch_.emplace(backend, static_cast<size_t>(s.c_out * s.c_in * s.kh * s.kw) * dtype_size(dtype));
+      : backend_(backend), s_(s), plain_{oihw, dtype}, same_(s.group_in() == 1 || s.kh * s.kw == 1) {
+    if (!same_) scratch_.emplace(backend, static_cast<size_t>(s.weight_count()) * dtype_size(dtype));
   }
   void* data() const { return same_ ? plain_.data : scratch_->as<void>(); }
   void bring() {  // OIHW to KRSC
-    if (!same_) backend_.permute({{data(), plain_.dtype}, plain_, Shape{s_.c_out, s_.c_in, s_.kh, s_.kw}, {0, 2, 3, 1}});
+    if (!same_) backend_.permute({{data(), plain_.dtype}, plain_, Shape{s_.c_out, s_.group_in(), s_.kh, s_.kw}, {0, 2, 3, 1}});
   }
   void take_back() {  // KRSC to OIHW
-    if (!same_) backend_.permute({plain_, {data(), plain_.dtype}, Shape{s_.c_out, s_.kh, s_.kw, s_.c_in}, {0, 3, 1, 2}});
+    if (!same_) backend_.permute({plain_, {data(), plain_.dtype}, Shape{s_.c_out, s_.kh, s_.kw, s_.group_in()}, {0, 3, 1, 2}});
   }
 
  private:
@@ -133,11 +136,11 @@ void CudaBackend::conv2d(const Conv2dArgs& args) {
   if (!done)
     fail(ErrorCode::Device,
          "%s: cuDNN has no deterministic algorithm for %lld images (%lld, %lld, %lld) and a kernel (%lld, %lld, %lld, %lld) in "
-         "%s: "
+         "%lld groups, %s: "
          "install a newer cuDNN 9",
          op, static_cast<long long>(s.n), static_cast<long long>(s.h), static_cast<long long>(s.w),
-         static_cast<long long>(s.c_in), static_cast<long long>(s.c_out), static_cast<long long>(s.c_in),
-         static_cast<long long>(s.kh), static_cast<long long>(s.kw), dtype_name(dtype));
+         static_cast<long long>(s.c_in), static_cast<long long>(s.c_out), static_cast<long long>(s.group_in()),
+         static_cast<long long>(s.kh), static_cast<long long>(s.kw), static_cast<long long>(s.groups), dtype_name(dtype));
   if (args.bias && !biased) bias_gelu(*this, op, {args.y, {}, args.y, args.bias, s.n * s.oh * s.ow, s.c_out, false});
 }
 
@@ -167,6 +170,7 @@ void CudaBackend::conv2d_backward_data(const Conv2dBackwardDataArgs& args) {
     });
     if (done) return image.take_back();
   }
+  if (s.groups > 1) return grouped_backward_data(*this, op, args.dx, args.dy, {filter.data(), dtype}, s);
   patches_backward_data(*this, op, args.dx, args.dy, {filter.data(), dtype}, s);
 }
 
@@ -180,7 +184,7 @@ void CudaBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs& args) {
   if (s.n == 0 || is_matrix_product(s)) {
     MatmulArgs product{};  // dweight (c_out, c_in·kh·kw) = dyᵀ·x
     product.c = args.dweight, product.a = args.dy, product.b = args.x;
-    product.batch = 1, product.m = s.c_out, product.n = s.c_in * s.kh * s.kw, product.k = s.n * s.h * s.w;
+    product.batch = 1, product.m = s.c_out, product.n = s.group_in() * s.kh * s.kw, product.k = s.n * s.h * s.w;
     product.trans_a = true;
     return matmul(product);
   }
@@ -199,7 +203,10 @@ void CudaBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs& args) {
                                                      chosen.workspace, &kZero, plan->w.get(), filter.data());
     });
   }
-  if (!done) patches_backward_weight(*this, op, {filter.data(), dtype}, args.dy, args.x, s);
+  if (!done) {
+    const auto gradient = s.groups > 1 ? grouped_backward_weight : patches_backward_weight;
+    gradient(*this, op, {filter.data(), dtype}, args.dy, args.x, s);
+  }
   filter.take_back();
 }
 

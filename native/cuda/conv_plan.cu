@@ -91,12 +91,13 @@ std::shared_ptr<const ConvPlan> CudaConv::make(ConvDirection direction, DType dt
   api.check(api.cudnnSetTensor4dDescriptor(y, CUDNN_TENSOR_NHWC, type, number(s.n), number(s.c_out), number(s.oh), number(s.ow)),
             op);
   api.check(api.cudnnSetTensor4dDescriptor(plan->bias.get(), CUDNN_TENSOR_NHWC, type, 1, number(s.c_out), 1, 1), op);
-  api.check(
-      api.cudnnSetFilter4dDescriptor(w, type, CUDNN_TENSOR_NHWC, number(s.c_out), number(s.c_in), number(s.kh), number(s.kw)),
-      op);
+  api.check(api.cudnnSetFilter4dDescriptor(w, type, CUDNN_TENSOR_NHWC, number(s.c_out), number(s.group_in()), number(s.kh),
+                                           number(s.kw)),
+            op);
   api.check(api.cudnnSetConvolution2dDescriptor(conv, number(pad.both_h), number(pad.both_w), number(s.stride), number(s.stride),
                                                 1, 1, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT),
             op);
+  api.check(api.cudnnSetConvolutionGroupCount(conv, number(s.groups)), op);
   api.check(api.cudnnSetConvolutionMathType(conv, dtype == DType::F32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH), op);
   switch (direction) {
     case ConvDirection::Forward:
@@ -131,7 +132,8 @@ std::shared_ptr<const ConvPlan> CudaConv::plan_for(ConvDirection direction, DTyp
                 s.kw,
                 s.stride,
                 pad.both_h,
-                pad.both_w};
+                pad.both_w,
+                s.groups};
   const std::lock_guard lock(mutex_);
   if (const auto it = plans_.find(key); it != plans_.end()) return it->second;
   const auto plan = make(direction, dtype, s, pad);

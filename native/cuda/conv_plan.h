@@ -53,6 +53,7 @@ struct CudnnApi {
   STAR_FUNCTION(cudnnDestroyConvolutionDescriptor);
   STAR_FUNCTION(cudnnSetConvolution2dDescriptor);
   STAR_FUNCTION(cudnnSetConvolutionMathType);
+  STAR_FUNCTION(cudnnSetConvolutionGroupCount);
   STAR_FUNCTION(cudnnGetConvolutionForwardAlgorithm_v7);
   STAR_FUNCTION(cudnnGetConvolutionBackwardDataAlgorithm_v7);
   STAR_FUNCTION(cudnnGetConvolutionBackwardFilterAlgorithm_v7);
@@ -113,7 +114,7 @@ struct CudaConv {
   CudnnOwned<cudnnActivationDescriptor_t> identity;  // what follows the bias
 
  private:
-  using Key = std::array<int64_t, 12>;
+  using Key = std::array<int64_t, 13>;
   std::shared_ptr<const ConvPlan> make(ConvDirection direction, DType dtype, const ConvShape& s, const ConvPadding& pad) const;
 
   std::mutex mutex_;  // guards `plans_`

@@ -49,15 +49,21 @@ void narrow(const Convolution& g, std::vector<float>& values, bool vary, void* t
 
 constexpr auto kF32 = memory::data_type::f32;
 memory::desc images(const memory::dims& dims) { return {dims, kF32, memory::format_tag::nhwc}; }
-memory::desc filters(const memory::dims& dims) { return {dims, kF32, memory::format_tag::ohwi}; }  // KRSC
-memory::desc any_filters(const memory::dims& dims) { return {dims, kF32, memory::format_tag::any}; }
+memory::dims filter_dims(const Convolution& g) {
+  if (g.groups == 1) return g.w;
+  return {g.groups, g.w[0] / g.groups, g.w[1], g.w[2], g.w[3]};
+}
+memory::desc filters(const Convolution& g) {  // KRSC
+  return {filter_dims(g), kF32, g.groups == 1 ? memory::format_tag::ohwi : memory::format_tag::gohwi};
+}
+memory::desc any_filters(const Convolution& g) { return {filter_dims(g), kF32, memory::format_tag::any}; }
 
 void reorder(const memory& from, const memory& to) {
   dnnl::reorder(from, to).execute(dnnl_stream(), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
 }
 
 dnnl::convolution_forward::primitive_desc forward_desc(const Convolution& g) {
-  return {{dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, images(g.x), any_filters(g.w), images(g.y),
+  return {{dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, images(g.x), any_filters(g), images(g.y),
            g.strides, g.pads, g.pads},
           dnnl_engine()};
 }
@@ -69,7 +75,7 @@ void convolve(const Convolution& g, const void* x, const void* w, const void* bi
   const std::vector<float> x32 = widen(g, g.x, x), w32 = widen(g, g.w, w);
   std::vector<float> y32(static_cast<size_t>(count_of(g.y)));
   memory blocked(desc.weights_desc(), dnnl_engine());
-  reorder(dnnl_view(filters(g.w), w32.data()), blocked);
+  reorder(dnnl_view(filters(g), w32.data()), blocked);
   dnnl::convolution_forward(desc).execute(dnnl_stream(), {{DNNL_ARG_SRC, dnnl_view(images(g.x), x32.data())},
                                                           {DNNL_ARG_WEIGHTS, blocked},
                                                           {DNNL_ARG_DST, dnnl_view(images(g.y), y32.data())}});
@@ -81,12 +87,12 @@ void convolve(const Convolution& g, const void* x, const void* w, const void* bi
 
 void convolve_backward_data(const Convolution& g, const void* w, const void* dy, bool vary, void* dx) {
   const dnnl::convolution_backward_data::primitive_desc desc(
-      {dnnl::algorithm::convolution_direct, images(g.x), any_filters(g.w), images(g.y), g.strides, g.pads, g.pads}, dnnl_engine(),
+      {dnnl::algorithm::convolution_direct, images(g.x), any_filters(g), images(g.y), g.strides, g.pads, g.pads}, dnnl_engine(),
       forward_desc(g));
   const std::vector<float> dy32 = widen(g, g.y, dy), w32 = widen(g, g.w, w);
   std::vector<float> dx32(static_cast<size_t>(count_of(g.x)));
   memory blocked(desc.weights_desc(), dnnl_engine());
-  reorder(dnnl_view(filters(g.w), w32.data()), blocked);
+  reorder(dnnl_view(filters(g), w32.data()), blocked);
   dnnl::convolution_backward_data(desc).execute(dnnl_stream(), {{DNNL_ARG_DIFF_DST, dnnl_view(images(g.y), dy32.data())},
                                                                 {DNNL_ARG_WEIGHTS, blocked},
                                                                 {DNNL_ARG_DIFF_SRC, dnnl_view(images(g.x), dx32.data())}});
@@ -95,7 +101,7 @@ void convolve_backward_data(const Convolution& g, const void* w, const void* dy,
 
 void convolve_backward_weight(const Convolution& g, const void* x, const void* dy, bool vary, void* dw) {
   const dnnl::convolution_backward_weights::primitive_desc desc(
-      {dnnl::algorithm::convolution_direct, images(g.x), any_filters(g.w), images(g.y), g.strides, g.pads, g.pads}, dnnl_engine(),
+      {dnnl::algorithm::convolution_direct, images(g.x), any_filters(g), images(g.y), g.strides, g.pads, g.pads}, dnnl_engine(),
       forward_desc(g));
   const std::vector<float> x32 = widen(g, g.x, x), dy32 = widen(g, g.y, dy);
   std::vector<float> dw32(static_cast<size_t>(count_of(g.w)));
@@ -103,7 +109,7 @@ void convolve_backward_weight(const Convolution& g, const void* x, const void* d
   dnnl::convolution_backward_weights(desc).execute(dnnl_stream(), {{DNNL_ARG_SRC, dnnl_view(images(g.x), x32.data())},
                                                                    {DNNL_ARG_DIFF_DST, dnnl_view(images(g.y), dy32.data())},
                                                                    {DNNL_ARG_DIFF_WEIGHTS, blocked}});
-  reorder(blocked, dnnl_view(filters(g.w), dw32.data()));
+  reorder(blocked, dnnl_view(filters(g), dw32.data()));
   narrow(g, dw32, vary, dw);
 }
 

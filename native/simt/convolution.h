@@ -10,7 +10,8 @@ namespace star::simt {
 struct Convolution {
   Element type;
   bool tf32;                                  // f32 operands are rounded to ten bits of mantissa
-  dnnl::memory::dims x, w, y, strides, pads;  // n c h w, o i h w
+  dnnl::memory::dims x, w, y, strides, pads;  // n c h w, o i/groups h w
+  int64_t groups = 1;
 };
 
 // y = conv(x, w) + bias (o), bias optional. Throws dnnl::error, and std::out_of_range where a GPU would fault: when an operand

@@ -42,6 +42,7 @@ struct cudnnConvolutionStruct {
   cudnnConvolutionMode_t mode;
   cudnnDataType_t compute;
   cudnnMathType_t math = CUDNN_DEFAULT_MATH;
+  int groups = 1;
 };
 
 namespace {
@@ -66,8 +67,8 @@ cudnnStatus_t describe(cudnnHandle_t handle, cudnnTensorDescriptor_t x, cudnnFil
     return CUDNN_STATUS_NOT_SUPPORTED_DATA_TYPE;
   if (conv->mode != CUDNN_CROSS_CORRELATION || conv->dilation_h != 1 || conv->dilation_w != 1) return CUDNN_STATUS_NOT_SUPPORTED;
   const int oh = (x->h + 2 * conv->pad_h - w->h) / conv->stride_h + 1, ow = (x->w + 2 * conv->pad_w - w->w) / conv->stride_w + 1;
-  if (x->c != w->c || y->c != w->k || y->n != x->n || x->h + 2 * conv->pad_h < w->h || x->w + 2 * conv->pad_w < w->w ||
-      y->h != oh || y->w != ow)
+  if (x->c != w->c * conv->groups || w->k % conv->groups != 0 || y->c != w->k || y->n != x->n || x->h + 2 * conv->pad_h < w->h ||
+      x->w + 2 * conv->pad_w < w->w || y->h != oh || y->w != ow)
     return CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH;
   g.tf32 = g.type == Element::F32 && conv->math != CUDNN_FMA_MATH;
   g.x = {x->n, x->c, x->h, x->w};
@@ -75,6 +76,7 @@ cudnnStatus_t describe(cudnnHandle_t handle, cudnnTensorDescriptor_t x, cudnnFil
   g.y = {y->n, y->c, y->h, y->w};
   g.strides = {conv->stride_h, conv->stride_w};
   g.pads = {conv->pad_h, conv->pad_w};
+  g.groups = conv->groups;
   return CUDNN_STATUS_SUCCESS;
 }
 
@@ -234,6 +236,12 @@ cudnnStatus_t cudnnSetConvolution2dDescriptor(cudnnConvolutionDescriptor_t convo
 cudnnStatus_t cudnnSetConvolutionMathType(cudnnConvolutionDescriptor_t convolution, cudnnMathType_t math) {
   if (!convolution) return CUDNN_STATUS_BAD_PARAM_NULL_POINTER;
   convolution->math = math;
+  return CUDNN_STATUS_SUCCESS;
+}
+cudnnStatus_t cudnnSetConvolutionGroupCount(cudnnConvolutionDescriptor_t convolution, int groups) {
+  if (!convolution) return CUDNN_STATUS_BAD_PARAM_NULL_POINTER;
+  if (groups < 1) return CUDNN_STATUS_BAD_PARAM;
+  convolution->groups = groups;
   return CUDNN_STATUS_SUCCESS;
 }
 

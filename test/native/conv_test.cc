@@ -9,35 +9,43 @@ namespace {
 struct Case {
   int64_t n, h, w, c_in, c_out, kernel, stride;
   int64_t top = 0, left = 0, bottom = 0, right = 0;
+  int64_t groups = 1;
 
   ConvShape shape() const {
     ConvShape s{};
     s.n = n, s.h = h, s.w = w, s.c_in = c_in, s.c_out = c_out, s.kh = s.kw = kernel, s.stride = stride;
-    s.pad_top = top, s.pad_left = left, s.pad_bottom = bottom, s.pad_right = right;
+    s.groups = groups, s.pad_top = top, s.pad_left = left, s.pad_bottom = bottom, s.pad_right = right;
     s.oh = (h + top + bottom - kernel) / stride + 1;
     s.ow = (w + left + right - kernel) / stride + 1;
     return s;
   }
   std::string name() const {
     std::string text;
-    for (int64_t number : {n, h, w, c_in, c_out, kernel, stride, top, left, bottom, right}) text += std::to_string(number) + " ";
+    for (int64_t number : {n, h, w, c_in, c_out, kernel, stride, top, left, bottom, right, groups})
+      text += std::to_string(number) + " ";
     return text;
   }
 };
 
 const std::vector<Case> kCases{
-    {2, 5, 7, 3, 4, 3, 1, 1, 1, 1, 1},    // the first layer of an encoder
-    {1, 8, 6, 16, 8, 3, 2, 0, 0, 1, 1},   // the published downsampling: padded below and on the right only
-    {2, 7, 5, 5, 3, 3, 2, 0, 0, 1, 1},    // the same with odd sizes and channels
-    {1, 6, 6, 8, 8, 3, 1, 2, 0, 1, 3},    // another padding on every side
-    {1, 4, 5, 8, 8, 3, 1, 1, 1, 1, 1},    // vectors of whole pixels
-    {3, 4, 3, 6, 10, 1, 1},               // a matrix product
-    {1, 5, 5, 4, 6, 1, 2},                // one pixel of four
-    {1, 3, 3, 2, 2, 1, 1, 1, 0, 0, 0},    // one pixel, padded
-    {1, 9, 9, 1, 1, 3, 2, 1, 1, 1, 1},    // one channel
-    {2, 3, 3, 33, 17, 3, 1, 1, 1, 1, 1},  // more channels than pixels
-    {1, 3, 3, 7, 5, 3, 1},                // one pixel left
-    {1, 12, 10, 4, 4, 4, 4},              // patches
+    {2, 5, 7, 3, 4, 3, 1, 1, 1, 1, 1},         // the first layer of an encoder
+    {1, 8, 6, 16, 8, 3, 2, 0, 0, 1, 1},        // the published downsampling: padded below and on the right only
+    {2, 7, 5, 5, 3, 3, 2, 0, 0, 1, 1},         // the same with odd sizes and channels
+    {1, 6, 6, 8, 8, 3, 1, 2, 0, 1, 3},         // another padding on every side
+    {1, 4, 5, 8, 8, 3, 1, 1, 1, 1, 1},         // vectors of whole pixels
+    {3, 4, 3, 6, 10, 1, 1},                    // a matrix product
+    {1, 5, 5, 4, 6, 1, 2},                     // one pixel of four
+    {1, 3, 3, 2, 2, 1, 1, 1, 0, 0, 0},         // one pixel, padded
+    {1, 9, 9, 1, 1, 3, 2, 1, 1, 1, 1},         // one channel
+    {2, 3, 3, 33, 17, 3, 1, 1, 1, 1, 1},       // more channels than pixels
+    {1, 3, 3, 7, 5, 3, 1},                     // one pixel left
+    {1, 12, 10, 4, 4, 4, 4},                   // patches
+    {2, 7, 5, 12, 12, 3, 1, 1, 1, 1, 1, 12},   // depthwise
+    {1, 8, 10, 16, 16, 5, 2, 1, 1, 2, 2, 16},  // depthwise, padded as for an image whose side halves
+    {2, 5, 6, 7, 7, 3, 2, 0, 0, 1, 1, 7},      // depthwise, an odd number of channels
+    {1, 6, 7, 3, 9, 3, 1, 1, 1, 1, 1, 3},      // three outputs of each input
+    {2, 6, 5, 12, 8, 3, 1, 1, 1, 1, 1, 4},     // groups of three inputs and two outputs
+    {1, 4, 5, 6, 10, 1, 1, 0, 0, 0, 0, 2},     // pixels in groups
 };
 
 // Calls f(x index, weight index, y index) for every product of the convolution.
@@ -51,9 +59,10 @@ void each_product(const ConvShape& s, F&& f) {
             for (int64_t q = 0; q < s.kw; ++q) {
               const int64_t y = i * s.stride + p - s.pad_top, x = j * s.stride + q - s.pad_left;
               if (y < 0 || y >= s.h || x < 0 || x >= s.w) continue;
-              for (int64_t c = 0; c < s.c_in; ++c)
-                f(static_cast<size_t>(((n * s.h + y) * s.w + x) * s.c_in + c),
-                  static_cast<size_t>(((o * s.c_in + c) * s.kh + p) * s.kw + q),
+              const int64_t inputs = s.c_in / s.groups, first = o / (s.c_out / s.groups) * inputs;
+              for (int64_t c = 0; c < inputs; ++c)
+                f(static_cast<size_t>(((n * s.h + y) * s.w + x) * s.c_in + first + c),
+                  static_cast<size_t>(((o * inputs + c) * s.kh + p) * s.kw + q),
                   static_cast<size_t>(((n * s.oh + i) * s.ow + j) * s.c_out + o));
             }
 }
@@ -65,7 +74,7 @@ struct Data {
   Data(const ConvShape& shape, DType dtype)
       : s(shape),
         x_count(s.n * s.h * s.w * s.c_in),
-        w_count(s.c_out * s.c_in * s.kh * s.kw),
+        w_count(s.c_out * (s.c_in / s.groups) * s.kh * s.kw),
         y_count(s.n * s.oh * s.ow * s.c_out),
         x(rounded(random_values(x_count, 1), dtype)),
         w(rounded(random_values(w_count, 2), dtype)),

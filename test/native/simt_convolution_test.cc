@@ -1,5 +1,6 @@
-// Gradients of convolutions where cuDNN refuses its deterministic algorithms: they become products over patches, and come out as
-// the library's do. Shapes are those of no other test, because what was found out about a shape is kept.
+// Gradients of convolutions where cuDNN refuses its deterministic algorithms: they become products over patches, those of grouped
+// convolutions sums, and come out as the library's do. Shapes are those of no other test, because what was found out about a
+// shape is kept.
 #include <cstdlib>
 
 #include "support.h"
@@ -14,9 +15,9 @@ class Refusal {
   ~Refusal() { unsetenv("STAR_SIMT_CUDNN"); }
 };
 
-ConvShape shape(int64_t n, int64_t h, int64_t w, int64_t c_in, int64_t c_out, int64_t stride) {
+ConvShape shape(int64_t n, int64_t h, int64_t w, int64_t c_in, int64_t c_out, int64_t stride, int64_t groups = 1) {
   ConvShape s{};
-  s.n = n, s.h = h, s.w = w, s.c_in = c_in, s.c_out = c_out, s.kh = s.kw = 3, s.stride = stride;
+  s.groups = groups, s.n = n, s.h = h, s.w = w, s.c_in = c_in, s.c_out = c_out, s.kh = s.kw = 3, s.stride = stride;
   s.pad_top = stride == 1, s.pad_left = stride == 1, s.pad_bottom = s.pad_right = 1;
   s.oh = (h + s.pad_top + s.pad_bottom - 3) / stride + 1, s.ow = (w + s.pad_left + s.pad_right - 3) / stride + 1;
   return s;
@@ -25,8 +26,9 @@ ConvShape shape(int64_t n, int64_t h, int64_t w, int64_t c_in, int64_t c_out, in
 // The gradients of n images while cuDNN refuses, beside those of n + 1 images, the last with dy = 0, while it does not.
 void check(const char* refused, ConvShape s, DType dtype, const char* weight_row = "conv2d_backward_weight") {
   SCOPED_TRACE(::testing::Message() << refused << ", " << s.n << " images of " << s.h << " x " << s.w << ", stride " << s.stride
-                                    << ", " << dtype_name(dtype));
-  const int64_t x_count = s.n * s.h * s.w * s.c_in, y_count = s.n * s.oh * s.ow * s.c_out, w_count = s.c_out * s.c_in * 9;
+                                    << ", " << s.groups << " groups, " << dtype_name(dtype));
+  const int64_t x_count = s.n * s.h * s.w * s.c_in, y_count = s.n * s.oh * s.ow * s.c_out,
+                w_count = s.c_out * (s.c_in / s.groups) * 9;
   const auto extended = [](std::vector<float> values, int64_t n) {
     values.resize(values.size() + values.size() / static_cast<size_t>(n), 0.0f);
     return values;
@@ -60,6 +62,8 @@ TEST(SimtConvolution, GradientsThatCudnnDoesNotOffer) {
   for (DType dtype : kFloats) {
     check("heuristic", shape(2, 9, 11, 5, 6, 1), dtype);
     check("heuristic", shape(3, 10, 7, 4, 8, 2), dtype);
+    check("heuristic", shape(2, 13, 11, 6, 6, 1, 6), dtype);
+    check("heuristic", shape(2, 9, 12, 6, 4, 2, 2), dtype);
   }
 }
 
@@ -67,6 +71,8 @@ TEST(SimtConvolution, GradientsThatCudnnOffersAndRefuses) {
   for (DType dtype : kFloats) {
     check("call", shape(2, 11, 9, 5, 6, 1), dtype);
     check("call", shape(3, 7, 10, 4, 8, 2), dtype);
+    check("call", shape(2, 11, 13, 6, 6, 2, 6), dtype);
+    check("call", shape(2, 12, 9, 4, 6, 1, 2), dtype);
   }
 }
 

@@ -8,6 +8,7 @@ export interface ConvOps {
     bias: NativeTensor | null,
     stride: number,
     padding: readonly number[],
+    groups: number,
   ): NativeTensor
   /** Gradient of the image of `h` by `w`. */
   conv2dBackwardData(
@@ -17,6 +18,7 @@ export interface ConvOps {
     w: number,
     stride: number,
     padding: readonly number[],
+    groups: number,
   ): NativeTensor
   /** Gradients of weights of `kh` by `kw` and, where `bias` asks for it, of the bias. */
   conv2dBackwardWeight(
@@ -27,5 +29,6 @@ export interface ConvOps {
     bias: boolean,
     stride: number,
     padding: readonly number[],
+    groups: number,
   ): [NativeTensor, NativeTensor | null]
 }

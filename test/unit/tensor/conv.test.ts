@@ -9,12 +9,14 @@ interface Case {
   kernel: [number, number]
   stride?: number
   padding?: Padding
+  groups?: number
 }
 
 /** Calls visit(index in y, index in x, index in weight) for every product of the definition. */
 function forEachProduct(c: Case, visit: (y: number, x: number, weight: number) => void): void {
-  const { stride = 1, padding = 0, out } = c
+  const { stride = 1, padding = 0, groups = 1, out } = c
   const [n, h, w, channels] = c.x
+  const inputs = channels / groups
   const [kh, kw] = c.kernel
   const [top, left, bottom, right] = typeof padding === 'number' ? [padding, padding, padding, padding] : padding
   const [oh, ow] = [Math.floor((h + top + bottom - kh) / stride) + 1, Math.floor((w + left + right - kw) / stride) + 1]
@@ -25,8 +27,11 @@ function forEachProduct(c: Case, visit: (y: number, x: number, weight: number) =
         const col = (pixel % ow) * stride + v - left
         if (row < 0 || row >= h || col < 0 || col >= w) continue
         const from = ((Math.floor(pixel / (oh * ow)) * h + row) * w + col) * channels
-        for (let o = 0; o < out; o++)
-          for (let i = 0; i < channels; i++) visit(pixel * out + o, from + i, ((o * channels + i) * kh + u) * kw + v)
+        for (let o = 0; o < out; o++) {
+          const first = Math.floor((o * groups) / out) * inputs
+          for (let i = 0; i < inputs; i++)
+            visit(pixel * out + o, from + first + i, ((o * inputs + i) * kh + u) * kw + v)
+        }
       }
 }
 
@@ -45,19 +50,26 @@ const cases: Case[] = [
   { x: [2, 4, 4, 8], out: 8, kernel: [1, 1], padding: 1 },
   { x: [4, 16, 16, 64], out: 64, kernel: [3, 3], padding: 1 },
   { x: [2, 1, 1, 32], out: 32, kernel: [3, 3], padding: 1 },
+  { x: [2, 7, 5, 12], out: 12, kernel: [3, 3], padding: 1, groups: 12 },
+  { x: [1, 9, 8, 32], out: 32, kernel: [5, 5], padding: 2, groups: 32 },
+  { x: [2, 8, 6, 16], out: 16, kernel: [5, 5], stride: 2, padding: [1, 1, 2, 2], groups: 16 },
+  { x: [1, 7, 9, 7], out: 7, kernel: [3, 3], stride: 2, padding: [0, 0, 1, 1], groups: 7 },
+  { x: [2, 5, 6, 3], out: 9, kernel: [3, 3], padding: 1, groups: 3 },
+  { x: [1, 6, 5, 12], out: 8, kernel: [3, 2], padding: [1, 0, 1, 1], groups: 4 },
+  { x: [2, 4, 3, 6], out: 10, kernel: [1, 1], groups: 2 },
 ]
 
-const name = ({ x, out, kernel, stride = 1, padding = 0 }: Case): string =>
-  `(${x}) → ${out} channels, ${kernel.join('×')}, stride ${stride}, padding ${padding}`
+const name = ({ x, out, kernel, stride = 1, padding = 0, groups = 1 }: Case): string =>
+  `(${x}) → ${out} channels, ${kernel.join('×')}, stride ${stride}, padding ${padding}, groups ${groups}`
 
 for (const c of cases)
   t.test(name(c), async (t) => {
-    const { stride = 1, padding = 0 } = c
+    const { stride = 1, padding = 0, groups = 1 } = c
     const x = signed(c.x, 1)
-    const weight = signed([c.out, c.x[3], ...c.kernel], 2, 0.5)
+    const weight = signed([c.out, c.x[3] / groups, ...c.kernel], 2, 0.5)
     const bias = signed([c.out], 3)
     scope(() => {
-      const y = conv2d(x, weight, null, { stride, padding })
+      const y = conv2d(x, weight, null, { stride, padding, groups })
       const sums = new Float64Array(y.count)
       const [xv, wv, bv] = [x.floats(), weight.floats(), bias.floats()]
       forEachProduct(c, (yi, xi, wi) => {
@@ -66,7 +78,7 @@ for (const c of cases)
       const error = relativeError(y, sums)
       t.ok(error < 1e-6, `relative error ${error}`)
       const biased = relativeError(
-        conv2d(x, weight, bias, { stride, padding }),
+        conv2d(x, weight, bias, { stride, padding, groups }),
         sums.map((v, i) => v + bv[i % c.out]),
       )
       t.ok(biased < 1e-6, `relative error with bias ${biased}`)
@@ -75,7 +87,7 @@ for (const c of cases)
     for (const only of [null, ...inputs]) {
       for (const input of inputs) input.requiresGrad = only === null || only === input
       scope(() => {
-        const y = conv2d(x, weight, bias, { stride, padding })
+        const y = conv2d(x, weight, bias, { stride, padding, groups })
         const dy = signed(y.shape, 4)
         const [xv, wv, dyv] = [x.floats(), weight.floats(), dy.floats()]
         const expected = inputs.map((input) => new Float64Array(input.count))
@@ -99,9 +111,9 @@ for (const c of cases)
     }
     for (const input of inputs) input.requiresGrad = true
     if (x.count > 10000) return // the check by differences drowns in rounding
-    const error = gradcheck((x, w, b) => conv2d(x, w, b, { stride, padding }), inputs)
+    const error = gradcheck((x, w, b) => conv2d(x, w, b, { stride, padding, groups }), inputs)
     t.ok(error < 2e-3, `by differences ${error}`)
-    const unbiased = gradcheck((x, w) => conv2d(x, w, null, { stride, padding }), [x, weight])
+    const unbiased = gradcheck((x, w) => conv2d(x, w, null, { stride, padding, groups }), [x, weight])
     t.ok(unbiased < 2e-3, `by differences without bias ${unbiased}`)
   })
 
@@ -125,4 +137,10 @@ t.test('errors name the op and the shapes', async (t) => {
   t.throws(() => conv2d(x, signed([2, 3, 3, 3]), signed([3])), { code: 'ERR_SHAPE', message: /bias/ })
   t.throws(() => conv2d(x, signed([2, 3, 3, 3]), null, { stride: 0 }), { code: 'ERR_ARGUMENT' })
   t.throws(() => conv2d(x, signed([2, 3, 3, 3]), null, { padding: -1 }), { code: 'ERR_ARGUMENT' })
+  t.throws(() => conv2d(x, signed([3, 1, 3, 3]), null, { groups: 0 }), { code: 'ERR_ARGUMENT', message: /groups is 0/ })
+  t.throws(() => conv2d(x, signed([4, 1, 3, 3]), null, { groups: 2 }), { code: 'ERR_SHAPE', message: /in 2 groups/ })
+  t.throws(() => conv2d(x, signed([4, 1, 3, 3]), null, { groups: 3 }), {
+    code: 'ERR_SHAPE',
+    message: /4 outputs, expected a multiple of the 3 groups/,
+  })
 })

@@ -1,0 +1,81 @@
+// Gradients of grouped convolutions, of which depthwise ones are the most frequent: a thread for an element of the image's
+// gradient, a block for one of the weights', all sums in a fixed order.
+#include "cuda/device/element.cuh"
+#include "cuda/device/reduce.cuh"
+#include "cuda/dispatch.h"
+#include "cuda/elementwise.h"
+#include "cuda/grouped_conv.h"
+#include "cuda/launch.h"
+
+namespace star {
+
+namespace {
+
+constexpr int kGroupedThreads = 256;
+
+// dx[n, y, x, c] = Σ over the kernel (p, q) and the outputs o of c's group of dy[n, oy, ox, o]·weight[o, p, q, c in its group].
+template <class T>
+__global__ void grouped_data_kernel(T* __restrict__ dx, const T* __restrict__ dy, const T* __restrict__ weight, ConvShape s,
+                                    int64_t inputs, int64_t outputs, int64_t count) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= count) return;
+  const int64_t c = i % s.c_in, pixel = i / s.c_in, x = pixel % s.w + s.pad_left, y = pixel / s.w % s.h + s.pad_top;
+  const int64_t image = pixel / (s.w * s.h), first = c / inputs * outputs, inner = c % inputs;
+  float sum = 0.0f;
+  for (int64_t p = 0; p < s.kh; ++p) {
+    const int64_t oy = (y - p) / s.stride;
+    if (y < p || (y - p) % s.stride != 0 || oy >= s.oh) continue;
+    for (int64_t q = 0; q < s.kw; ++q) {
+      const int64_t ox = (x - q) / s.stride;
+      if (x < q || (x - q) % s.stride != 0 || ox >= s.ow) continue;
+      const T* gradient = dy + ((image * s.oh + oy) * s.ow + ox) * s.c_out;
+      for (int64_t o = first; o < first + outputs; ++o)
+        sum += to_float(gradient[o]) * to_float(weight[((o * s.kh + p) * s.kw + q) * inputs + inner]);
+    }
+  }
+  dx[i] = from_float<T>(sum);
+}
+
+// dweight[o, p, q, c] = Σ over images and output pixels of dy[n, oy, ox, o]·x[n, oy·stride + p − pad_top, …, c of o's group]. Of
+// a block all threads work on one weight.
+template <class T>
+__global__ __launch_bounds__(kGroupedThreads) void grouped_weight_kernel(T* __restrict__ dweight, const T* __restrict__ dy,
+                                                                         const T* __restrict__ x, ConvShape s, int64_t inputs,
+                                                                         int64_t outputs) {
+  const int64_t i = blockIdx.x, place = i / inputs, q = place % s.kw, p = place / s.kw % s.kh, o = place / (s.kw * s.kh);
+  const int64_t channel = o / outputs * inputs + i % inputs, pixels = s.n * s.oh * s.ow;
+  float sum = 0.0f;
+  for (int64_t row = threadIdx.x; row < pixels; row += kGroupedThreads) {
+    const int64_t ix = row % s.ow * s.stride + q - s.pad_left, iy = row / s.ow % s.oh * s.stride + p - s.pad_top;
+    if (iy < 0 || iy >= s.h || ix < 0 || ix >= s.w) continue;
+    const int64_t image = row / (s.ow * s.oh);
+    sum += to_float(dy[row * s.c_out + o]) * to_float(x[((image * s.h + iy) * s.w + ix) * s.c_in + channel]);
+  }
+  sum = block_sum<kGroupedThreads>(sum);
+  if (threadIdx.x == 0) dweight[i] = from_float<T>(sum);
+}
+
+// -----------------------------------------------------------------------------------------------------------------------------
+
+}  // namespace
+
+void grouped_backward_data(CudaBackend& backend, const char* op, const Ref& dx, const CRef& dy, const CRef& weight,
+                           const ConvShape& s) {
+  const int64_t count = s.n * s.h * s.w * s.c_in;
+  dispatch_float(dx.dtype, op, [&](auto tag) {
+    using T = decltype(tag);
+    launch(op, grouped_data_kernel<T>, elementwise_shape(count, 1), backend.stream(), as<T>(dx, op), as<T>(dy, op),
+           as<T>(weight, op), s, s.group_in(), s.group_out(), count);
+  });
+}
+
+void grouped_backward_weight(CudaBackend& backend, const char* op, const Ref& dweight, const CRef& dy, const CRef& x,
+                             const ConvShape& s) {
+  dispatch_float(dweight.dtype, op, [&](auto tag) {
+    using T = decltype(tag);
+    launch(op, grouped_weight_kernel<T>, {dim3(blocks_for(s.weight_count(), 1)), dim3(kGroupedThreads)}, backend.stream(),
+           as<T>(dweight, op), as<T>(dy, op), as<T>(x, op), s, s.group_in(), s.group_out());
+  });
+}
+
+}  // namespace star
