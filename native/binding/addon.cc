@@ -14,6 +14,7 @@ namespace {
 
 void define_devices(Napi::Object exports) {
   define_op(exports, "setErrorClass", [](const Call& call) -> Napi::Value {
+    if (!call.info[0].IsFunction()) fail(ErrorCode::Argument, "setErrorClass: expected a class");
     set_error_class(call.info.Env(), call.info[0].As<Napi::Function>());
     return call.info.Env().Undefined();
   });

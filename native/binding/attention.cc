@@ -23,7 +23,7 @@ Part read_part(const Call& call, size_t first) {
   const Tensor* log_scale = call.optional_tensor(first + 5, "logScale");
   const Tensor* rope = call.optional_tensor(first + 6, "rope");
   call.expect_rank(x, "x", 3);
-  if (heads < 1 || parts < 1 || x.shape[2] % (heads * parts) != 0)
+  if (heads < 1 || parts < 1 || heads > x.shape[2] || parts > x.shape[2] / heads || x.shape[2] % (heads * parts) != 0)
     call.wrong_shape("x has shape %s, expected a last dimension that divides into %lld parts of %lld heads",
                      x.shape.str().c_str(), static_cast<long long>(parts), static_cast<long long>(heads));
   if (part < 0 || part >= parts)
@@ -65,7 +65,7 @@ Napi::Value heads_into(
   const int64_t capacity = cache.shape[1];
   call.expect_shape(cache, "cache", {p.batch, capacity, p.heads, p.head_dim});
   call.expect_dtype(cache, "cache", p.x.dtype);
-  if (position < 0 || position + p.length > capacity)
+  if (position < 0 || position > capacity - p.length)
     fail(ErrorCode::Argument, "%s: tokens %lld to %lld do not fit a cache of %lld", call.op, static_cast<long long>(position),
          static_cast<long long>(position + p.length), static_cast<long long>(capacity));
   run_heads(p, cache, capacity, position);

@@ -2,9 +2,9 @@
 
 #include <cmath>
 #include <cstdarg>
-#include <new>
 
 #include "binding/environment.h"
+#include "binding/guarded.h"
 #include "binding/tensor_object.h"
 
 namespace star {
@@ -27,9 +27,15 @@ std::string describe(const Napi::Value& value) {
   fail(ErrorCode::Argument, "%s: %s must be %s, got %s", call.op, name, expected, describe(given).c_str());
 }
 
-const Tensor& unwrap(const Call& call, const char* name, const Napi::Value& value) {
-  if (!TensorObject::is(value)) wrong_argument(call, name, "a tensor", value);
-  return Napi::ObjectWrap<TensorObject>::Unwrap(value.As<Napi::Object>())->tensor(call.op);
+// A longer list is a mistake, or an array whose length was set without filling it.
+constexpr uint32_t kMostIntegers = 64, kMostTensors = 1 << 20;
+
+Napi::Array to_array(const Call& call, const char* name, const char* expected, const Napi::Value& value, uint32_t most) {
+  if (!value.IsArray()) wrong_argument(call, name, expected, value);
+  const auto array = value.As<Napi::Array>();
+  if (array.Length() > most)
+    fail(ErrorCode::Argument, "%s: %s has %u elements, expected %u at most", call.op, name, array.Length(), most);
+  return array;
 }
 
 int64_t to_integer(const Call& call, const char* name, const Napi::Value& value) {
@@ -42,6 +48,15 @@ int64_t to_integer(const Call& call, const char* name, const Napi::Value& value)
 
 }  // namespace
 
+const Tensor& Call::hold(const char* name, const Napi::Value& value) const {
+  if (!TensorObject::is(value)) wrong_argument(*this, name, "a tensor", value);
+  return held_.emplace_back(Napi::ObjectWrap<TensorObject>::Unwrap(value.As<Napi::Object>())->tensor(op));
+}
+
+void Call::expect_intact() const {
+  for (const Tensor& t : held_) t.storage->expect_intact();
+}
+
 const Tensor& Call::on_one_device(const Tensor& t, const char* name) const {
   if (!backend_) backend_ = &t.backend();
   if (backend_ != &t.backend())
@@ -50,9 +65,9 @@ const Tensor& Call::on_one_device(const Tensor& t, const char* name) const {
   return t;
 }
 
-const Tensor& Call::tensor(size_t i, const char* name) const { return on_one_device(unwrap(*this, name, info[i]), name); }
+const Tensor& Call::tensor(size_t i, const char* name) const { return on_one_device(hold(name, info[i]), name); }
 
-const Tensor& Call::tensor_anywhere(size_t i, const char* name) const { return unwrap(*this, name, info[i]); }
+const Tensor& Call::tensor_anywhere(size_t i, const char* name) const { return hold(name, info[i]); }
 
 const Tensor* Call::optional_tensor(size_t i, const char* name) const {
   if (info[i].IsNull() || info[i].IsUndefined()) return nullptr;
@@ -60,14 +75,24 @@ const Tensor* Call::optional_tensor(size_t i, const char* name) const {
 }
 
 std::vector<const Tensor*> Call::tensors(size_t i, const char* name) const {
-  if (!info[i].IsArray()) wrong_argument(*this, name, "an array of tensors", info[i]);
-  const auto array = info[i].As<Napi::Array>();
+  const auto array = to_array(*this, name, "an array of tensors", info[i], kMostTensors);
   std::vector<const Tensor*> list;
-  for (uint32_t j = 0; j < array.Length(); ++j) list.push_back(&on_one_device(unwrap(*this, name, array.Get(j)), name));
+  for (uint32_t j = 0, length = array.Length(); j < length; ++j) {
+    const Napi::HandleScope scope(info.Env());
+    list.push_back(&on_one_device(hold(name, array.Get(j)), name));
+  }
   return list;
 }
 
 int64_t Call::integer(size_t i, const char* name) const { return to_integer(*this, name, info[i]); }
+
+int64_t Call::integer(size_t i, const char* name, int64_t least, int64_t most) const {
+  const int64_t value = integer(i, name);
+  if (value < least || value > most)
+    fail(ErrorCode::Argument, "%s: %s is %lld, expected %lld to %lld", op, name, static_cast<long long>(value),
+         static_cast<long long>(least), static_cast<long long>(most));
+  return value;
+}
 
 double Call::number(size_t i, const char* name) const {
   if (!info[i].IsNumber()) wrong_argument(*this, name, "a number", info[i]);
@@ -85,10 +110,9 @@ std::string Call::string(size_t i, const char* name) const {
 }
 
 std::vector<int64_t> Call::integers(size_t i, const char* name) const {
-  if (!info[i].IsArray()) wrong_argument(*this, name, "an array of whole numbers", info[i]);
-  const auto array = info[i].As<Napi::Array>();
+  const auto array = to_array(*this, name, "an array of whole numbers", info[i], kMostIntegers);
   std::vector<int64_t> list;
-  for (uint32_t j = 0; j < array.Length(); ++j) list.push_back(to_integer(*this, name, array.Get(j)));
+  for (uint32_t j = 0, length = array.Length(); j < length; ++j) list.push_back(to_integer(*this, name, array.Get(j)));
   return list;
 }
 
@@ -139,16 +163,7 @@ Napi::Error to_js_error(Napi::Env env, const char* code, const std::string& mess
 
 void define_op(Napi::Object exports, const char* name, std::function<Napi::Value(const Call&)> body) {
   auto function = [name, body = std::move(body)](const Napi::CallbackInfo& info) -> Napi::Value {
-    try {
-      return body(Call(name, info));
-    } catch (const Error& error) {
-      // A tensor of the wrong type is noticed where its memory is read, which does not know for whom.
-      const std::string message = error.what();
-      const bool named = error.code() != ErrorCode::DType || message.rfind(name, 0) == 0;
-      throw to_js_error(info.Env(), error_code_name(error.code()), named ? message : std::string(name) + ": " + message);
-    } catch (const std::bad_alloc&) {
-      throw to_js_error(info.Env(), "ERR_MEMORY", std::string(name) + ": out of memory");
-    }
+    return guarded(name, info, body);
   };
   exports.Set(name, Napi::Function::New(exports.Env(), std::move(function), name));
 }

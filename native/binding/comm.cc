@@ -14,13 +14,14 @@ namespace {
 // (device, localRank, rank, size, host, port, ports, job, milliseconds) → Promise of a ProcessGroup
 Napi::Value connect_group(const Call& call) {
   Backend& device = backend(call.string(0, "device"));
-  device.select(static_cast<int>(call.integer(1, "localRank")));
+  constexpr int64_t kMostRanks = 1 << 20;
   GroupOptions options;
-  options.rank = static_cast<int>(call.integer(2, "rank"));
-  options.size = static_cast<int>(call.integer(3, "size"));
-  options.store = {call.string(4, "host"), static_cast<int>(call.integer(5, "port")), static_cast<int>(call.integer(6, "ports")),
-                   call.string(7, "job")};
-  options.timeout = std::chrono::milliseconds(call.integer(8, "milliseconds"));
+  const auto local_rank = static_cast<int>(call.integer(1, "localRank", 0, kMostRanks - 1));
+  options.size = static_cast<int>(call.integer(3, "size", 1, kMostRanks));
+  options.rank = static_cast<int>(call.integer(2, "rank", 0, options.size - 1));
+  options.store = store_address(call, 4);
+  options.timeout = milliseconds(call, 8);
+  device.select(local_rank);
   auto group = std::make_shared<std::shared_ptr<ProcessGroup>>();
   return PromiseWorker::start(
       call.info.Env(), call.op,

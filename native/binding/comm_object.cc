@@ -24,11 +24,23 @@ Reduction reduction(const std::string& name) {
   fail(ErrorCode::Argument, "allReduce: the operation is \"%s\", expected sum, max or min", name.c_str());
 }
 
-std::chrono::milliseconds patience(const Call& call, size_t i) {
-  return std::chrono::milliseconds(call.integer(i, "milliseconds"));
+// Only the addon makes these objects; the classes can be reached from JavaScript as `constructor` of one.
+template <class T>
+T& made(const Call& call, const std::shared_ptr<T>& pointer) {
+  if (!pointer) fail(ErrorCode::Argument, "%s: this object was not made by the addon", call.op);
+  return *pointer;
 }
 
 }  // namespace
+
+StoreAddress store_address(const Call& call, size_t first) {
+  const int64_t port = call.integer(first + 1, "port", 1, 65535), ports = call.integer(first + 2, "ports", 1, 65536 - port);
+  return {call.string(first, "host"), static_cast<int>(port), static_cast<int>(ports), call.string(first + 3, "job")};
+}
+
+std::chrono::milliseconds milliseconds(const Call& call, size_t i) {
+  return std::chrono::milliseconds(call.integer(i, "milliseconds", 0, int64_t{1} << 40));
+}
 
 void WorkObject::define(Napi::Env env) {
   const Napi::Function made =
@@ -42,11 +54,14 @@ Napi::Value WorkObject::wrap(Napi::Env env, std::shared_ptr<Work> work) {
   return object;
 }
 
-Napi::Value WorkObject::done(const Napi::CallbackInfo& info) { return Napi::Boolean::New(info.Env(), work_->done()); }
+Napi::Value WorkObject::done(const Napi::CallbackInfo& info) {
+  return guarded("Work.done", info,
+                 [&](const Call& call) -> Napi::Value { return Napi::Boolean::New(info.Env(), made(call, work_).done()); });
+}
 
 Napi::Value WorkObject::wait(const Napi::CallbackInfo& info) {
-  return guarded("Work.wait", info, [&](const Call&) -> Napi::Value {
-    work_->wait();
+  return guarded("Work.wait", info, [&](const Call& call) -> Napi::Value {
+    made(call, work_).wait();
     return info.Env().Undefined();
   });
 }
@@ -68,18 +83,22 @@ Napi::Value ProcessGroupObject::wrap(Napi::Env env, std::shared_ptr<ProcessGroup
   return object;
 }
 
-Napi::Value ProcessGroupObject::engine(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), group_->engine()); }
+Napi::Value ProcessGroupObject::engine(const Napi::CallbackInfo& info) {
+  return guarded("engine", info,
+                 [&](const Call& call) -> Napi::Value { return Napi::String::New(info.Env(), made(call, group_).engine()); });
+}
 
 Napi::Value ProcessGroupObject::all_reduce(const Napi::CallbackInfo& info) {  // (tensor, op): in place
   return guarded("allReduce", info, [&](const Call& call) {
-    return WorkObject::wrap(info.Env(), group_->all_reduce(call.tensor(0, "tensor"), reduction(call.string(1, "operation"))));
+    return WorkObject::wrap(info.Env(),
+                            made(call, group_).all_reduce(call.tensor(0, "tensor"), reduction(call.string(1, "operation"))));
   });
 }
 
 Napi::Value ProcessGroupObject::reduce_scatter(const Napi::CallbackInfo& info) {  // (out (n), in (size·n))
   return guarded("reduceScatter", info, [&](const Call& call) {
     const Tensor &out = call.tensor(0, "out"), &in = call.tensor(1, "in");
-    expect_multiple(call, out, in, "in", group_->size());
+    expect_multiple(call, out, in, "in", made(call, group_).size());
     return WorkObject::wrap(info.Env(), group_->reduce_scatter(out, in));
   });
 }
@@ -87,7 +106,7 @@ Napi::Value ProcessGroupObject::reduce_scatter(const Napi::CallbackInfo& info) {
 Napi::Value ProcessGroupObject::all_gather(const Napi::CallbackInfo& info) {  // (out (size·n), in (n))
   return guarded("allGather", info, [&](const Call& call) {
     const Tensor &out = call.tensor(0, "out"), &in = call.tensor(1, "in");
-    expect_multiple(call, in, out, "out", group_->size());
+    expect_multiple(call, in, out, "out", made(call, group_).size());
     return WorkObject::wrap(info.Env(), group_->all_gather(out, in));
   });
 }
@@ -95,7 +114,7 @@ Napi::Value ProcessGroupObject::all_gather(const Napi::CallbackInfo& info) {  //
 Napi::Value ProcessGroupObject::broadcast(const Napi::CallbackInfo& info) {  // (tensor, root): in place
   return guarded("broadcast", info, [&](const Call& call) {
     const int64_t root = call.integer(1, "root");
-    if (root < 0 || root >= group_->size())
+    if (root < 0 || root >= made(call, group_).size())
       fail(ErrorCode::Argument, "broadcast: root is %lld, expected a rank below %d", static_cast<long long>(root),
            group_->size());
     return WorkObject::wrap(info.Env(), group_->broadcast(call.tensor(0, "tensor"), static_cast<int>(root)));
@@ -103,25 +122,25 @@ Napi::Value ProcessGroupObject::broadcast(const Napi::CallbackInfo& info) {  // 
 }
 
 Napi::Value ProcessGroupObject::barrier(const Napi::CallbackInfo& info) {
-  return guarded("barrier", info, [&](const Call&) { return WorkObject::wrap(info.Env(), group_->barrier()); });
+  return guarded("barrier", info, [&](const Call& call) { return WorkObject::wrap(info.Env(), made(call, group_).barrier()); });
 }
 
 Napi::Value ProcessGroupObject::begin_batch(const Napi::CallbackInfo& info) {
-  return guarded("beginBatch", info, [&](const Call&) -> Napi::Value {
-    group_->begin_batch();
+  return guarded("beginBatch", info, [&](const Call& call) -> Napi::Value {
+    made(call, group_).begin_batch();
     return info.Env().Undefined();
   });
 }
 
 Napi::Value ProcessGroupObject::end_batch(const Napi::CallbackInfo& info) {
-  return guarded("endBatch", info, [&](const Call&) -> Napi::Value {
-    group_->end_batch();
+  return guarded("endBatch", info, [&](const Call& call) -> Napi::Value {
+    made(call, group_).end_batch();
     return info.Env().Undefined();
   });
 }
 
 Napi::Value ProcessGroupObject::close(const Napi::CallbackInfo& info) {
-  group_->close();
+  if (group_) group_->close();
   return info.Env().Undefined();
 }
 
@@ -133,9 +152,8 @@ void StoreObject::define(Napi::Env env, Napi::Object exports) {
 
 StoreObject::StoreObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<StoreObject>(info) {
   guarded("StoreClient", info, [&](const Call& call) {  // (host, port, ports, job, milliseconds)
-    const StoreAddress address{call.string(0, "host"), static_cast<int>(call.integer(1, "port")),
-                               static_cast<int>(call.integer(2, "ports")), call.string(3, "job")};
-    store_ = std::make_shared<StoreClient>(address, StoreClient::Clock::now() + patience(call, 4));
+    const StoreAddress address = store_address(call, 0);
+    store_ = std::make_shared<StoreClient>(address, StoreClient::Clock::now() + milliseconds(call, 4));
   });
 }
 
@@ -159,7 +177,7 @@ Napi::Value StoreObject::get(const Napi::CallbackInfo& info) {  // (key, millise
     // A connection of its own: the shared one answers others meanwhile.
     return PromiseWorker::start(
         info.Env(), "Store.get",
-        [found, address = store_->address(), key = call.string(0, "key"), time = patience(call, 1)] {
+        [found, address = store_->address(), key = call.string(0, "key"), time = milliseconds(call, 1)] {
           *found = StoreClient(address, StoreClient::Clock::now() + std::chrono::seconds(10)).get(key, time);
         },
         [found](Napi::Env env) -> Napi::Value {

@@ -3,12 +3,18 @@
 
 #include <napi.h>
 
+#include <chrono>
 #include <memory>
 
+#include "binding/call.h"
 #include "comm/process_group.h"
 #include "comm/store_client.h"
 
 namespace star {
+
+// Arguments host, port, ports and job from `first`, and a time in milliseconds.
+StoreAddress store_address(const Call& call, size_t first);
+std::chrono::milliseconds milliseconds(const Call& call, size_t i);
 
 class WorkObject : public Napi::ObjectWrap<WorkObject> {
  public:

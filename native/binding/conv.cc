@@ -5,6 +5,9 @@ namespace star {
 
 namespace {
 
+// Beyond any picture, and little enough for the 32-bit sizes inside the libraries.
+constexpr int64_t kLongestSide = 1 << 24;
+
 int64_t groups_of(const Call& call, size_t place) {
   const int64_t groups = call.integer(place, "groups");
   if (groups < 1) fail(ErrorCode::Argument, "%s: groups is %lld, expected at least 1", call.op, static_cast<long long>(groups));
@@ -24,21 +27,25 @@ ConvShape geometry(const Call& call, int64_t n, int64_t h, int64_t w, const Shap
   s.kw = weight[3];
   s.stride = call.integer(first, "stride");
   const auto padding = call.integers(first + 1, "padding");
-  if (s.stride < 1)
-    fail(ErrorCode::Argument, "%s: stride is %lld, expected at least 1", call.op, static_cast<long long>(s.stride));
+  if (s.stride < 1 || s.stride > kLongestSide)
+    fail(ErrorCode::Argument, "%s: stride is %lld, expected 1 to %lld", call.op, static_cast<long long>(s.stride),
+         static_cast<long long>(kLongestSide));
   if (padding.size() != 4)
     fail(ErrorCode::Argument, "%s: padding has %zu numbers, expected 4: top, left, bottom, right", call.op, padding.size());
   if (s.c_out % s.groups != 0)
     call.wrong_shape("weights %s have %lld outputs, expected a multiple of the %lld groups", weight.str().c_str(),
                      static_cast<long long>(s.c_out), static_cast<long long>(s.groups));
   for (int64_t p : padding)
-    if (p < 0) fail(ErrorCode::Argument, "%s: padding is %lld, expected 0 or more", call.op, static_cast<long long>(p));
+    if (p < 0 || p > kLongestSide)
+      fail(ErrorCode::Argument, "%s: padding is %lld, expected 0 to %lld", call.op, static_cast<long long>(p),
+           static_cast<long long>(kLongestSide));
   s.pad_top = padding[0];
   s.pad_left = padding[1];
   s.pad_bottom = padding[2];
   s.pad_right = padding[3];
   const int64_t room_h = h + s.pad_top + s.pad_bottom - s.kh, room_w = w + s.pad_left + s.pad_right - s.kw;
-  if (s.c_in < 1 || s.c_out < 1 || s.kh < 1 || s.kw < 1 || h < 1 || w < 1 || room_h < 0 || room_w < 0)
+  if (s.c_in < 1 || s.c_out < 1 || s.kh < 1 || s.kw < 1 || h < 1 || w < 1 || h > kLongestSide || w > kLongestSide || room_h < 0 ||
+      room_w < 0)
     call.wrong_shape("weights %s do not fit an image of %lld x %lld with padding %lld, %lld, %lld, %lld", weight.str().c_str(),
                      static_cast<long long>(h), static_cast<long long>(w), static_cast<long long>(s.pad_top),
                      static_cast<long long>(s.pad_left), static_cast<long long>(s.pad_bottom),

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -71,7 +72,8 @@ class ResizeWorker : public Napi::AsyncWorker {
 
 // (rgb Uint8Array, [width, height], [left, top, width, height], [to width, to height], mirrored) → promise of Uint8Array
 Napi::Value resize_lanczos_op(const Call& call) {
-  if (!call.info[0].IsTypedArray()) fail(ErrorCode::Argument, "%s: rgb must be a Uint8Array", call.op);
+  if (!call.info[0].IsTypedArray() || call.info[0].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+    fail(ErrorCode::Argument, "%s: rgb must be a Uint8Array", call.op);
   const auto rgb = call.info[0].As<Napi::Uint8Array>();
   const std::vector<int64_t> size = call.integers(1, "size"), window = call.integers(2, "window"), to = call.integers(3, "to");
   constexpr int64_t kLargest = 1 << 20;
@@ -84,6 +86,12 @@ Napi::Value resize_lanczos_op(const Call& call) {
          static_cast<long long>(kLargest));
   if (static_cast<int64_t>(rgb.ByteLength()) != size[0] * size[1] * 3)
     call.wrong_shape("rgb has %zu bytes, expected %lld", rgb.ByteLength(), static_cast<long long>(size[0] * size[1] * 3));
+  // Between the two passes lie the window's rows at their new width.
+  constexpr int64_t kMostPixels = int64_t{1} << 28;
+  if (std::max(window[3], to[1]) * to[0] > kMostPixels)
+    fail(ErrorCode::Argument, "%s: %lld rows at the new width of %lld are more than %lld pixels: ask for a smaller picture",
+         call.op, static_cast<long long>(std::max(window[3], to[1])), static_cast<long long>(to[0]),
+         static_cast<long long>(kMostPixels));
   const ResizeWindow part{static_cast<int>(window[0]), static_cast<int>(window[1]), static_cast<int>(window[2]),
                           static_cast<int>(window[3])};
   auto* worker = new ResizeWorker(call.info.Env(), rgb, static_cast<int>(size[0]), part, static_cast<int>(to[0]),

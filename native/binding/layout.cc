@@ -88,7 +88,7 @@ Napi::Value copy_into(const Call& call) {  // (y, x, axis, start): x overwrites 
   const int64_t start = call.integer(3, "start");
   call.expect_dtype(x, "x", y.dtype);
   if (x.shape.rank() != y.shape.rank() || !(with_dim(x.shape, axis, 0) == with_dim(y.shape, axis, 0)) || start < 0 ||
-      start + x.shape[axis] > y.shape[axis])
+      start > y.shape[axis] - x.shape[axis])
     call.wrong_shape("x with shape %s does not fit into axis %d of shape %s at %lld", x.shape.str().c_str(), axis,
                      y.shape.str().c_str(), static_cast<long long>(start));
   copy_along(y, start, x, 0, axis, x.shape[axis]);

@@ -46,7 +46,9 @@ Napi::Value LmdbReaderObject::get(const Napi::CallbackInfo& info) {
     const void* data = nullptr;
     size_t size = 0;
     if (!reader().get(bytes(call, 0, "key"), &data, &size)) return info.Env().Null();
-    return to_array(info.Env(), data, size);
+    const Napi::Value value = to_array(info.Env(), data, size);
+    reader().expect_intact();
+    return value;
   });
 }
 

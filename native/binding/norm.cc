@@ -48,6 +48,7 @@ Napi::Value layer_norm_backward(const Call& call) {
   const Tensor& rstd = call.tensor(3, "rstd");
   const Tensor* scale = call.optional_tensor(4, "scale");
   const Shape shift_shape = call.shape(5, "shiftShape");
+  expect_dimension(call, x);
   call.expect_shape(dy, "dy", x.shape);
   const int64_t rows = rows_of(x), cols = x.shape[-1];
   call.expect_shape(mean, "mean", {rows});
@@ -125,6 +126,7 @@ Napi::Value softmax(const Call& call) {  // (x (…, cols), scale) → y
 Napi::Value softmax_backward(const Call& call) {  // (dy, y, scale) → dx
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& y = call.tensor(1, "y");
+  if (y.shape.rank() < 1) call.wrong_shape("y has shape (), expected one dimension or more");
   call.expect_shape(dy, "dy", y.shape);
   Tensor dx = Tensor::empty(y.backend(), y.shape, y.dtype);
   y.backend().softmax_backward(

@@ -20,7 +20,10 @@ Napi::Value embedding(const Call& call) {  // (table (rows, cols), ids i32 any s
 Napi::Value embedding_backward(const Call& call) {  // (dy (…ids, cols), ids, rows) → dtable (rows, cols)
   const Tensor& dy = call.tensor(0, "dy");
   const Tensor& ids = call.tensor(1, "ids");
-  const int64_t rows = call.integer(2, "rows"), cols = dy.shape[-1];
+  const int64_t rows = call.integer(2, "rows");
+  call.expect_dtype(ids, "ids", DType::I32);
+  if (dy.shape.rank() == 0) call.wrong_shape("dy has shape (), expected one dimension or more");
+  const int64_t cols = dy.shape[-1];
   if (dy.count() != ids.count() * cols)
     call.wrong_shape("dy %s does not fit ids %s", dy.shape.str().c_str(), ids.shape.str().c_str());
   Tensor dtable = Tensor::empty(dy.backend(), {rows, cols}, dy.dtype);
@@ -36,7 +39,8 @@ Napi::Value nearest_row(const Call& call) {  // (x (…, Z), codebook (V, Z)) �
   if (x.shape.rank() == 0 || x.shape[-1] != cols)
     call.wrong_shape("x has shape %s, expected a last dimension of %lld as in codebook %s", x.shape.str().c_str(),
                      static_cast<long long>(cols), codebook.shape.str().c_str());
-  if (vocab == 0) call.wrong_shape("codebook has shape %s, expected at least one row", codebook.shape.str().c_str());
+  if (vocab == 0 || cols == 0)
+    call.wrong_shape("codebook has shape %s, expected at least one row and one column", codebook.shape.str().c_str());
   Shape shape;
   for (int i = 0; i + 1 < x.shape.rank(); ++i) shape.push_back(x.shape[i]);
   Tensor ids = Tensor::empty(x.backend(), shape, DType::I32), distance = Tensor::empty(x.backend(), shape, DType::F32);

@@ -16,11 +16,7 @@ RandomKind random_kind(const Call& call, size_t i) {
 }
 
 uint64_t unsigned_integer(const Call& call, size_t i, const char* name, int64_t limit) {
-  const int64_t value = call.integer(i, name);
-  if (value < 0 || value > limit)
-    fail(ErrorCode::Argument, "%s: %s is %lld, expected 0 to %lld", call.op, name, static_cast<long long>(value),
-         static_cast<long long>(limit));
-  return static_cast<uint64_t>(value);
+  return static_cast<uint64_t>(call.integer(i, name, 0, limit));
 }
 
 Napi::Value random(const Call& call) {  // (shape, device, kind, a, b, seedLow, seedHigh, offset) → f32

@@ -29,6 +29,7 @@ Napi::Value resample(const Call& call) {  // (x (n, h, w, c), kind, oh, ow) → 
   const int64_t oh = call.integer(2, "oh"), ow = call.integer(3, "ow");
   check_size(call, kind, x.shape[1], x.shape[2], oh, ow);
   Tensor y = Tensor::empty(x.backend(), {x.shape[0], oh, ow, x.shape[3]}, x.dtype);
+  if (y.count() == 0) return call.wrap(y);  // no pictures, but sides of any length
   x.backend().resample({y.ref(), x.ref(), kind, x.shape[0], x.shape[1], x.shape[2], x.shape[3], oh, ow});
   return call.wrap(y);
 }
@@ -40,6 +41,7 @@ Napi::Value resample_backward(const Call& call) {  // (dy (n, oh, ow, c), kind, 
   const int64_t h = call.integer(2, "h"), w = call.integer(3, "w");
   check_size(call, kind, h, w, dy.shape[1], dy.shape[2]);
   Tensor dx = Tensor::empty(dy.backend(), {dy.shape[0], h, w, dy.shape[3]}, dy.dtype);
+  if (dx.count() == 0) return call.wrap(dx);
   dy.backend().resample_backward({dx.ref(), dy.ref(), kind, dy.shape[0], h, w, dy.shape[3], dy.shape[1], dy.shape[2]});
   return call.wrap(dx);
 }

@@ -2,6 +2,7 @@
 
 #include "binding/call.h"
 #include "binding/environment.h"
+#include "binding/guarded.h"
 
 namespace star {
 
@@ -9,15 +10,8 @@ namespace {
 
 const napi_type_tag kTensorTag = {0x8f1d3a52c6b7410e, 0x9a44f2d07b31c5e8};
 
-// Runs a method body with native errors turned into JS ones.
-template <typename Body>
-Napi::Value guarded(const char* op, const Napi::CallbackInfo& info, Body&& body) {
-  try {
-    return body(Call(op, info));
-  } catch (const Error& error) {
-    throw to_js_error(info.Env(), error_code_name(error.code()), error.what());
-  }
-}
+// V8 ends the process where an ArrayBuffer is larger than its limit, which is 4 GiB in Node.js 20 and more in later ones.
+constexpr size_t kLargestBuffer = size_t{0xffffffff};
 
 }  // namespace
 
@@ -74,7 +68,10 @@ Napi::Value TensorObject::device(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value TensorObject::reshape(const Napi::CallbackInfo& info) {
-  return guarded("reshape", info, [&](const Call& call) { return call.wrap(tensor(call.op).reshape(call.shape(0, "shape"))); });
+  return guarded("reshape", info, [&](const Call& call) {
+    const Shape to = call.shape(0, "shape");  // first: reading it can run JavaScript that releases this tensor
+    return call.wrap(tensor(call.op).reshape(to));
+  });
 }
 
 Napi::Value TensorObject::slice(const Napi::CallbackInfo& info) {
@@ -96,8 +93,12 @@ Napi::Value TensorObject::shared(const Napi::CallbackInfo& info) {
 Napi::Value TensorObject::read(const Napi::CallbackInfo& info) {
   return guarded("read", info, [&](const Call& call) -> Napi::Value {
     const Tensor& t = tensor(call.op);
+    if (t.bytes() > kLargestBuffer)
+      fail(ErrorCode::Memory, "read: %zu bytes do not fit one array of JavaScript, which holds %zu at most: read slices of it",
+           t.bytes(), kLargestBuffer);
     Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(info.Env(), t.bytes());
     t.backend().copy_to_host(buffer.Data(), t.data(), t.bytes());
+    t.storage->expect_intact();
     return buffer;
   });
 }

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdlib>
 
+#include "core/available_memory.h"
 #include "core/error.h"
 
 namespace star {
@@ -15,6 +16,15 @@ size_t size_class(size_t bytes) {
   if (bytes <= 512) return (std::max<size_t>(bytes, 1) + 63) / 64 * 64;
   const size_t step = std::bit_floor(bytes) / 8;
   return (bytes + step - 1) / step * step;
+}
+
+// From this size on the machine is asked first: the system promises more memory than there is, and ends the process when the
+// promise is called in. Smaller blocks are many, and asking takes longer than they do.
+constexpr size_t kLargeBlock = size_t{64} << 20;
+
+void* from_system(size_t size) {
+  if (size >= kLargeBlock && size > available_memory()) return nullptr;
+  return std::aligned_alloc(64, size);
 }
 
 }  // namespace
@@ -32,17 +42,21 @@ void* CachingAllocator::allocate(size_t bytes) {
     blocks.pop_back();
     stats_.cached_bytes -= size;
   } else {
-    data = std::aligned_alloc(64, size);
+    data = from_system(size);
     if (!data) {
       for (auto& [cached, list] : free_)
         for (void* block : list) std::free(block);
       free_.clear();
       stats_.cached_bytes = 0;
-      data = std::aligned_alloc(64, size);
+      data = from_system(size);
     }
-    if (!data)
-      fail(ErrorCode::Memory, "out of memory: %zu bytes asked for, %zu live; use a smaller batch or model", size,
-           stats_.live_bytes);
+    if (!data) {
+      const size_t available = available_memory();
+      fail(ErrorCode::Memory,
+           "out of memory: %zu bytes asked for, %zu in use by tensors, %zu available; use a smaller batch or model, or end other "
+           "programs",
+           size, stats_.live_bytes, available);
+    }
   }
   stats_.live_bytes += size;
   stats_.live_blocks += 1;

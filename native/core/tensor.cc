@@ -7,7 +7,7 @@ namespace star {
 
 Storage::Storage(Backend& backend, size_t bytes) : backend(backend), data(backend.allocate(bytes)), bytes(bytes) {}
 
-Storage::Storage(Backend& backend, void* data, size_t bytes, std::shared_ptr<void> owner)
+Storage::Storage(Backend& backend, void* data, size_t bytes, std::shared_ptr<MemoryOwner> owner)
     : backend(backend), data(data), bytes(bytes), owner_(std::move(owner)) {}
 
 Storage::~Storage() {

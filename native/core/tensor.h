@@ -10,21 +10,32 @@ namespace star {
 
 class Backend;
 
+// Who owns memory that a storage only borrows, such as a mapped file.
+class MemoryOwner {
+ public:
+  virtual ~MemoryOwner() = default;
+  virtual void expect_intact() const = 0;  // throws when part of the memory was lost
+};
+
 // Memory of one backend, given back when the last tensor that shares it goes.
 class Storage {
  public:
-  Storage(Backend& backend, size_t bytes);                                           // throws ERR_MEMORY
-  Storage(Backend& backend, void* data, size_t bytes, std::shared_ptr<void> owner);  // memory of another owner (a mapped file)
+  Storage(Backend& backend, size_t bytes);  // throws ERR_MEMORY
+  Storage(Backend& backend, void* data, size_t bytes, std::shared_ptr<MemoryOwner> owner);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
+
+  void expect_intact() const {
+    if (owner_) owner_->expect_intact();
+  }
 
   Backend& backend;
   void* const data;
   const size_t bytes;
 
  private:
-  std::shared_ptr<void> owner_;  // set when the memory is not the backend's
+  std::shared_ptr<MemoryOwner> owner_;  // set when the memory is not the backend's
 };
 
 struct Tensor {

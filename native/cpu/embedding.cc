@@ -8,12 +8,20 @@
 
 namespace star {
 
+namespace {
+
+void check_ids(const char* op, const int32_t* ids, int64_t count, int64_t rows) {
+  for (int64_t i = 0; i < count; ++i)
+    if (ids[i] < 0 || ids[i] >= rows)
+      fail(ErrorCode::Argument, "%s: index %d at position %lld lies outside the table of %lld rows", op, ids[i],
+           static_cast<long long>(i), static_cast<long long>(rows));
+}
+
+}  // namespace
+
 void CpuBackend::embedding(const EmbeddingArgs& a) {
   const int32_t* ids = a.ids.i32();
-  for (int64_t i = 0; i < a.count; ++i)
-    if (ids[i] < 0 || ids[i] >= a.rows)
-      fail(ErrorCode::Argument, "embedding: index %d at position %lld lies outside the table of %lld rows", ids[i],
-           static_cast<long long>(i), static_cast<long long>(a.rows));
+  check_ids("embedding", ids, a.count, a.rows);
   const size_t row = static_cast<size_t>(a.cols) * dtype_size(a.table.dtype);
   parallel_for(a.count, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, a.cols)), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
@@ -26,6 +34,7 @@ void CpuBackend::embedding_backward(const EmbeddingBackwardArgs& a) {
   float* dtable = a.dtable.f32();
   const float* dy = a.dy.f32();
   const int32_t* ids = a.ids.i32();
+  check_ids("embedding_backward", ids, a.count, a.rows);  // again: ids may have been overwritten since the forward pass
   // Columns are split over threads, so that every row is summed in the order of i whatever the thread count.
   parallel_for(a.cols, 64, [&](int64_t begin, int64_t end) {
     for (int64_t r = 0; r < a.rows; ++r)

@@ -45,6 +45,7 @@ LmdbReader::LmdbReader(const std::string& path) : path_(path) {
       if (!get(first.key, &value, &bytes))
         fail(ErrorCode::File, "%s is not a sound LMDB file: its first key is out of order. Copy or pack it again", path.c_str());
       base_ = static_cast<const char*>(value) - first.offset;
+      guard_.emplace(base_, size);
     }
   } catch (...) {
     if (transaction_) mdb_txn_abort(transaction_);
@@ -54,6 +55,7 @@ LmdbReader::LmdbReader(const std::string& path) : path_(path) {
 }
 
 LmdbReader::~LmdbReader() {
+  guard_.reset();
   mdb_txn_abort(transaction_);
   mdb_env_close(env_);
 }
@@ -62,11 +64,18 @@ bool LmdbReader::get(const std::string& key, const void** data, size_t* size) {
   if (key.empty() || key.size() > static_cast<size_t>(mdb_env_get_maxkeysize(env_))) return false;  // no such key can be stored
   MDB_val name = value_of(key), value;
   const int code = mdb_get(transaction_, database_, &name, &value);
+  expect_intact();
   if (code == MDB_NOTFOUND) return false;
   check(code, path_, "read");
   *data = value.mv_data;
   *size = value.mv_size;
   return true;
+}
+
+void LmdbReader::expect_intact() const {
+  if (guard_ && guard_->broken())
+    fail(ErrorCode::File, "%s was shortened, or its disk failed, while it was in use: restore it and open it again",
+         path_.c_str());
 }
 
 bool LmdbReader::locate(const std::string& key, size_t* offset, size_t* size) {
@@ -91,6 +100,7 @@ std::vector<std::string> LmdbReader::keys() {
   for (; code == MDB_SUCCESS; code = mdb_cursor_get(cursor, &name, &value, MDB_NEXT))
     list.emplace_back(static_cast<const char*>(name.mv_data), name.mv_size);
   mdb_cursor_close(cursor);
+  expect_intact();
   if (code != MDB_NOTFOUND) check(code, path_, "read");
   return list;
 }

@@ -4,9 +4,12 @@
 #include <lmdb.h>
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "io/map_guard.h"
 
 namespace star {
 
@@ -24,6 +27,8 @@ class LmdbReader {
   int descriptor() const;           // of the open file, valid while the reader lives
   std::vector<std::string> keys();  // all, in the file's order
   size_t count() const;
+  // Throws ERR_FILE when the file was shortened meanwhile: what was read of it may be zeros. After a value of `get` was used.
+  void expect_intact() const;
 
  private:
   std::string path_;
@@ -31,6 +36,7 @@ class LmdbReader {
   MDB_txn* transaction_ = nullptr;
   MDB_dbi database_ = 0;
   const char* base_ = nullptr;  // of the map; liblmdb does not tell it
+  std::optional<MapGuard> guard_;
 };
 
 // Entries are buffered and written in transactions of some megabytes; the file is complete after finish().

@@ -40,10 +40,19 @@ std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
   if (data == MAP_FAILED)
     fail(ErrorCode::File, "%s: %zu bytes cannot be mapped (%s): the file system may not allow it, copy the file to a local disk",
          path.c_str(), size, std::strerror(errno));
-  return std::shared_ptr<MappedFile>(new MappedFile(data, size));
+  return std::shared_ptr<MappedFile>(new MappedFile(path, data, size));
 }
 
-MappedFile::~MappedFile() { ::munmap(data_, size_); }
+MappedFile::~MappedFile() {
+  guard_.reset();
+  ::munmap(data_, size_);
+}
+
+void MappedFile::expect_intact() const {
+  if (guard_->broken())
+    fail(ErrorCode::File, "%s was shortened, or its disk failed, while it was in use: restore it and load it again",
+         path_.c_str());
+}
 
 Tensor map_file(Backend& backend, const std::string& path) {
   std::shared_ptr<MappedFile> file = MappedFile::open(path);

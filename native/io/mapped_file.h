@@ -4,26 +4,33 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "core/tensor.h"
+#include "io/map_guard.h"
 
 namespace star {
 
-class MappedFile {
+class MappedFile final : public MemoryOwner {
  public:
   static std::shared_ptr<MappedFile> open(const std::string& path);  // throws ERR_FILE
-  ~MappedFile();
+  ~MappedFile() override;
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
+  void expect_intact() const override;  // throws ERR_FILE when the file was shortened, and read beyond its end
   void* data() const { return data_; }
   size_t size() const { return size_; }
 
  private:
-  MappedFile(void* data, size_t size) : data_(data), size_(size) {}
-  void* data_;
-  size_t size_;
+  MappedFile(std::string path, void* data, size_t size)
+      : path_(std::move(path)), data_(data), size_(size), guard_(std::in_place, data, size) {}
+  const std::string path_;
+  void* const data_;
+  const size_t size_;
+  std::optional<MapGuard> guard_;
 };
 
 // All bytes of a file as a u8 tensor of `backend` (which must address host memory) on mapped storage.
