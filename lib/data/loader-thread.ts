@@ -70,7 +70,6 @@ async function open(options: ThreadOptions): Promise<void> {
 function serve(source: SampleSource, bad: BadRecords, options: ThreadOptions): void {
   const cache = options.cacheFolder === null ? null : new RecordCache(options.cacheFolder)
   const pipeline = new Pipeline(source, { ...options, cache, bad })
-  let epoch = 0
   const { length, ownOrder, leftOut } = source
   send({ kind: 'ready', length, ownOrder, state: source.state(), leftOut })
   // Batches may be ready in another order than they were asked for; behind one that fails there is none.
@@ -89,9 +88,6 @@ function serve(source: SampleSource, bad: BadRecords, options: ThreadOptions): v
   })
 
   function answer(generation: number, batch: Awaited<ReturnType<Pipeline['next']>>): void {
-    // What this process made of an epoch is known in the next.
-    if (batch.epoch !== epoch) cache?.refresh()
-    epoch = batch.epoch
     const buffers = batch.samples.flatMap(({ pixels }) => (pixels ? [pixels.buffer as ArrayBuffer] : []))
     const samples = batch.samples.map((sample) => ({ ...sample, key: sample.key && Uint8Array.from(sample.key) }))
     send({ kind: 'batch', generation, ...batch, samples, leftOut: source.leftOut }, buffers)

@@ -18,7 +18,9 @@ export interface LoadedSample {
   captions: readonly string[]
   /** Key of the picture, as it is mirrored, in a cache; null where the loader has none. */
   key: Buffer | null
-  /** resolution²·3 bytes, row-major RGB; null where the cache holds what is made of them, for all of a batch. */
+  /** What the cache holds for this key; null where it holds nothing. */
+  cached: Uint8Array | null
+  /** resolution²·3 bytes, row-major RGB; null where all samples of the batch are cached. */
   pixels: Uint8Array | null
 }
 
@@ -69,12 +71,13 @@ class Gate {
   }
 }
 
-/** A picture that was read; decoded too, unless the cache knows it. */
+/** A picture that was read; decoded too, unless it is cached. */
 interface Read {
   sample: SourceSample
   bytes: Uint8Array
   mirrored: boolean
   key: Buffer | null
+  cached: Uint8Array | null
   pixels: Uint8Array | null
 }
 
@@ -182,14 +185,23 @@ export class Pipeline {
   async #read(sample: SourceSample, mirrored: boolean): Promise<Read | null> {
     const { bad, cache } = this.#options
     if (bad.has(sample.describe)) return null
+    const bytes = await this.#unlessDamaged(sample, () => sample.read())
+    if (!bytes) return null
+    const key = cache ? contentKey(bytes, mirrored) : null
+    // Taken now: until the batch is used, other processes may drop the entry.
+    const cached = key && cache!.get(key)
+    if (cached) return { sample, bytes, mirrored, key, cached, pixels: null }
+    const pixels = await this.#unlessDamaged(sample, () => this.#preprocess(sample, bytes, mirrored))
+    return pixels && { sample, bytes, mirrored, key, cached, pixels }
+  }
+
+  /** What `work` on a sample gives; null, and the sample is noted, where its data is damaged. */
+  async #unlessDamaged<T>(sample: SourceSample, work: () => Promise<T>): Promise<T | null> {
     try {
-      const bytes = await sample.read()
-      const key = cache ? contentKey(bytes, mirrored) : null
-      const known = key !== null && cache!.has(key)
-      return { sample, bytes, mirrored, key, pixels: known ? null : await this.#preprocess(sample, bytes, mirrored) }
+      return await work()
     } catch (error) {
       if (!(error instanceof StarError) || error.code !== 'ERR_FILE') throw error
-      bad.add(sample.describe, error.message)
+      this.#options.bad.add(sample.describe, error.message)
       return null
     }
   }
@@ -198,12 +210,13 @@ export class Pipeline {
     return preprocessImage(bytes, this.#options.resolution, { name: sample.describe, mirrored })
   }
 
-  async #loaded({ sample, bytes, mirrored, key, pixels }: Read, decoded: boolean): Promise<LoadedSample> {
+  async #loaded({ sample, bytes, mirrored, key, cached, pixels }: Read, decoded: boolean): Promise<LoadedSample> {
     const needed = decoded && !pixels
     return {
       id: sample.id,
       captions: sample.captions,
       key,
+      cached,
       pixels: needed ? await this.#gate.run(() => this.#preprocess(sample, bytes, mirrored)) : pixels,
     }
   }

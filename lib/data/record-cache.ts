@@ -1,196 +1,181 @@
 /**
- * Results of costly work on records (token maps, text states), kept on disk by a hash of the record, across runs and shared
- * by processes. A folder holds one segment for each process that added something: `NAME.data`, the payloads one after the
- * other, and `NAME.index`, a row of 32 bytes for each: key (16), offset (8), bytes (4), CRC-32 of the payload (4). A row is
- * written behind its payload, and read only where it and the payload are whole, so a process may be killed at any time.
- * In memory is a hash table of 28 bytes an entry; payloads are read when asked for.
+ * Results of costly work on records (token maps, text states), kept on disk by a hash of the record, across runs and shared by
+ * the processes and threads of a machine: an LMDB environment in one file, `records.mdb`, written by the npm package `lmdb`.
+ * It has a size limit; the oldest entries are dropped when a new one does not fit. Payloads are read when asked for, nothing is
+ * held in memory. (Packs are read by liblmdb 0.9 in lib/native: the two libraries have different file formats.)
  */
-import { randomBytes } from 'node:crypto'
-import { closeSync, fstatSync, openSync, readdirSync, readSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readdirSync, readSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
+import type { Database, RootDatabase } from 'lmdb'
 import { fileError, makeFolder } from '../native/files.js'
 import { StarError } from '../native/index.js'
 
 export const cacheKeyBytes = 16
-const rowBytes = 32
-const rowsRead = 1 << 15
+/** Default size limit of a cache, in bytes. */
+export const defaultCacheLimit = 64e9
 
-interface Segment {
-  name: string
-  data: number
-  index: number
-  /** Bytes of the index that were read. */
-  read: number
+const fileName = 'records.mdb'
+/** Bytes of a page of a new file: eleven token maps of 256² fit in one. A file keeps the size it was made with. */
+const pageSize = 16384
+const pageHeader = 24
+/** In front of a payload: its key, then its CRC-32. */
+const headerBytes = cacheKeyBytes + 4
+/** Bytes of an entry in the table from keys to numbers, whose pages are two thirds full. */
+const keyCost = 60
+/** Files of the format before: `NAME.data` and `NAME.index` for each process that wrote. */
+const oldFile = /^[0-9a-z]+-[0-9]+-[0-9a-f]{8}\.(data|index)$/
+
+export interface RecordCacheOptions {
+  /** Largest size on disk in bytes, exceeded by what a few calls of `add` write at most. Default 64 GB. */
+  limit?: number
+  /** Told when files of the format before were removed. */
+  onNote?: (message: string) => void
 }
 
-/** Open addressing over the first eight bytes of a key; the payload's row on disk is checked with the whole key. */
-class Table {
-  #keys = new Uint32Array(2 * 1024)
-  #segments = new Int32Array(1024).fill(-1)
-  #rows = new Float64Array(1024)
-  #count = 0
+const totalKey = Buffer.from('bytes')
 
-  get count(): number {
-    return this.#count
-  }
+type Table = Database<Buffer, Buffer>
 
-  #slot(low: number, high: number): number {
-    const mask = this.#segments.length - 1
-    let slot = (low ^ Math.imul(high, 0x9e3779b1)) & mask
-    while (this.#segments[slot] >= 0 && (this.#keys[2 * slot] !== low || this.#keys[2 * slot + 1] !== high))
-      slot = (slot + 1) & mask
-    return slot
-  }
+/** The library is loaded with the first cache: most programs that import the project open none. */
+const lmdb = (): typeof import('lmdb') => createRequire(import.meta.url)('lmdb')
 
-  /** Segment and offset of the row in its index. */
-  get(key: Buffer): [number, number] | null {
-    const slot = this.#slot(key.readUInt32LE(0), key.readUInt32LE(4))
-    return this.#segments[slot] < 0 ? null : [this.#segments[slot], this.#rows[slot]]
-  }
+/** Key of an entry by its age: a counter, big-endian so that keys sort as numbers do. */
+function numberKey(n: bigint): Buffer {
+  const key = Buffer.allocUnsafe(8)
+  key.writeBigUInt64BE(n)
+  return key
+}
 
-  /** Keeps what is there already. */
-  add(low: number, high: number, segment: number, row: number): void {
-    if (2 * this.#count >= this.#segments.length) this.#grow()
-    const slot = this.#slot(low, high)
-    if (this.#segments[slot] >= 0) return
-    this.#keys[2 * slot] = low
-    this.#keys[2 * slot + 1] = high
-    this.#segments[slot] = segment
-    this.#rows[slot] = row
-    this.#count++
-  }
-
-  #grow(): void {
-    const [keys, segments, rows] = [this.#keys, this.#segments, this.#rows]
-    const size = 2 * segments.length
-    this.#keys = new Uint32Array(2 * size)
-    this.#segments = new Int32Array(size).fill(-1)
-    this.#rows = new Float64Array(size)
-    this.#count = 0
-    segments.forEach((segment, slot) => {
-      if (segment >= 0) this.add(keys[2 * slot], keys[2 * slot + 1], segment, rows[slot])
-    })
-  }
+/** What a value takes on disk with 8 bytes of key: a share of a page, or pages of its own where it is over half of one. */
+function diskBytes(payload: number): number {
+  const node = 8 + 8 + headerBytes + payload + 2
+  const perPage = Math.floor((pageSize - pageHeader) / node)
+  if (perPage >= 2) return pageSize / perPage + keyCost
+  return pageSize * Math.ceil((pageHeader + headerBytes + payload) / pageSize) + keyCost
 }
 
 export class RecordCache {
-  readonly #segments: Segment[] = []
-  readonly #table = new Table()
-  /** The segment this process writes, made with its first entry. */
-  #own: { segment: number; bytes: number; rows: number } | null = null
+  readonly #file: string
+  readonly #limit: number
+  readonly #environment: RootDatabase<Buffer, Buffer>
+  /** Number of an entry → key, CRC-32, payload. Numbers only grow, so the first entry is the oldest. */
+  readonly #entries: Table
+  /** Key → number. */
+  readonly #numbers: Table
+  /** 'bytes' → what all entries take on disk, a double. */
+  readonly #totals: Table
 
-  /** @throws ERR_FILE when the folder cannot be made or read */
-  constructor(readonly folder: string) {
+  /** @throws ERR_FILE when the folder cannot be made or read, or what lies there is no such cache */
+  constructor(
+    readonly folder: string,
+    { limit = defaultCacheLimit, onNote }: RecordCacheOptions = {},
+  ) {
+    this.#file = join(folder, fileName)
+    this.#limit = limit
     try {
       makeFolder(folder)
-      this.refresh()
+      removeOldFiles(folder, onNote)
+      checkFile(this.#file)
     } catch (error) {
-      this.close()
       throw fileError('read', folder, error)
     }
-  }
-
-  /** Entries known. */
-  get count(): number {
-    return this.#table.count
-  }
-
-  /** Takes in what other processes added. */
-  refresh(): void {
-    const known = new Set(this.#segments.map(({ name }) => name))
-    for (const file of readdirSync(this.folder).sort()) {
-      const name = file.replace(/\.index$/, '')
-      if (name === file || known.has(name)) continue
-      const index = openSync(join(this.folder, file), 'r')
-      try {
-        this.#segments.push({ name, index, data: openSync(join(this.folder, `${name}.data`), 'r'), read: 0 })
-      } catch (error) {
-        closeSync(index)
-        throw error
-      }
+    try {
+      const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
+      this.#environment = lmdb().open({ path: this.#file, pageSize, maxDbs: 3, ...binary })
+      this.#entries = this.#environment.openDB({ name: 'entries', ...binary })
+      this.#numbers = this.#environment.openDB({ name: 'numbers', ...binary })
+      this.#totals = this.#environment.openDB({ name: 'totals', ...binary })
+    } catch (error) {
+      throw this.#error('opened', error)
     }
-    this.#segments.forEach((segment, number) => {
-      if (number !== this.#own?.segment) this.#readIndex(segment, number)
+  }
+
+  #error(action: string, error: unknown): unknown {
+    if (!(error instanceof Error) || error instanceof StarError) return error
+    const remedy = 'check the disk, or remove the folder, it is made again'
+    return new StarError('ERR_FILE', `${this.#file} cannot be ${action} (${error.message}): ${remedy}`, {
+      cause: error,
     })
   }
 
-  #readIndex(segment: Segment, number: number): void {
-    const rows = Buffer.allocUnsafe(rowBytes * rowsRead)
-    for (;;) {
-      const bytes = readSync(segment.index, rows, 0, rows.length, segment.read)
-      const whole = bytes - (bytes % rowBytes)
-      // Asked after the rows were read: the payloads of rows that another process has just written lie within.
-      const dataBytes = fstatSync(segment.data).size
-      for (let at = 0; at < whole; at += rowBytes) {
-        const end = Number(rows.readBigUInt64LE(at + 16)) + rows.readUInt32LE(at + 24)
-        if (end <= dataBytes)
-          this.#table.add(rows.readUInt32LE(at), rows.readUInt32LE(at + 4), number, segment.read + at)
-      }
-      segment.read += whole
-      if (bytes < rows.length) return
-    }
+  /** Entries there are. */
+  get count(): number {
+    return (this.#numbers.getStats() as { entryCount: number }).entryCount
+  }
+
+  /** Sees what other processes have added since. Where the event loop has turned, it is seen anyway. */
+  refresh(): void {
+    this.#environment.resetReadTxn()
   }
 
   has(key: Buffer): boolean {
-    return this.#table.get(key) !== null
+    return this.#numbers.get(key) !== undefined
   }
 
   /** The payload, or null where there is none. @throws ERR_FILE when it is damaged */
   get(key: Buffer): Buffer | null {
-    const place = this.#table.get(key)
-    if (!place) return null
-    const { name, data, index } = this.#segments[place[0]]
-    const row = Buffer.allocUnsafe(rowBytes)
-    readSync(index, row, 0, rowBytes, place[1])
-    // Two keys may share their first half, however unlikely: then only the first of them is kept.
-    if (row.compare(key, 0, cacheKeyBytes, 0, cacheKeyBytes) !== 0) return null
-    const payload = Buffer.allocUnsafeSlow(row.readUInt32LE(24))
-    const bytes = readSync(data, payload, 0, payload.length, Number(row.readBigUInt64LE(16)))
-    if (bytes !== payload.length || crc32(payload) !== row.readUInt32LE(28))
+    const number = this.#numbers.get(key)
+    const entry = number && this.#entries.get(number)
+    if (!entry) return null
+    const payload = entry.subarray(headerBytes)
+    if (
+      entry.compare(key, 0, cacheKeyBytes, 0, cacheKeyBytes) !== 0 ||
+      crc32(payload) !== entry.readUInt32LE(cacheKeyBytes)
+    )
       throw new StarError(
         'ERR_FILE',
-        `${join(this.folder, name)}.data is damaged (an entry does not have its checksum): remove the folder ${this.folder}, it is made again`,
+        `${this.#file} is damaged (an entry does not have its checksum): remove the folder ${this.folder}, it is made again`,
       )
     return payload
   }
 
-  /** Adds an entry; one that is there already stays. @throws ERR_FILE when it cannot be written */
-  put(key: Buffer, payload: Uint8Array): void {
-    if (this.has(key)) return
+  /**
+   * Adds entries, all or none; those that are there already stay as they are. Drops the oldest ones where the limit asks for it.
+   * @throws ERR_FILE when they cannot be written
+   */
+  add(entries: Iterable<readonly [key: Buffer, payload: Uint8Array]>): void {
     try {
-      this.#own ??= this.#startSegment()
-      const own = this.#own
-      const segment = this.#segments[own.segment]
-      const row = Buffer.alloc(rowBytes)
-      key.copy(row, 0, 0, cacheKeyBytes)
-      row.writeBigUInt64LE(BigInt(own.bytes), 16)
-      row.writeUInt32LE(payload.length, 24)
-      row.writeUInt32LE(crc32(payload), 28)
-      writeWhole(segment.data, payload, own.bytes)
-      writeWhole(segment.index, row, own.rows)
-      this.#table.add(key.readUInt32LE(0), key.readUInt32LE(4), own.segment, own.rows)
-      own.bytes += payload.length
-      own.rows += rowBytes
+      this.#environment.transactionSync(() => {
+        const [last] = this.#entries.getKeys({ reverse: true, limit: 1 })
+        let next = last ? last.readBigUInt64BE() + 1n : 0n
+        let bytes = this.#totals.get(totalKey)?.readDoubleLE() ?? 0
+        for (const [key, payload] of entries) {
+          if (this.#numbers.get(key)) continue
+          const header = Buffer.allocUnsafe(headerBytes)
+          key.copy(header, 0, 0, cacheKeyBytes)
+          header.writeUInt32LE(crc32(payload), cacheKeyBytes)
+          bytes = this.#dropOldest(bytes + diskBytes(payload.length))
+          const number = numberKey(next++)
+          this.#entries.putSync(number, Buffer.concat([header, payload]), { append: true })
+          this.#numbers.putSync(key, number)
+        }
+        const total = Buffer.allocUnsafe(8)
+        total.writeDoubleLE(bytes)
+        this.#totals.putSync(totalKey, total)
+      })
     } catch (error) {
-      throw fileError('written', this.folder, error)
+      throw this.#error('written', error)
     }
   }
 
-  #startSegment(): { segment: number; bytes: number; rows: number } {
-    const name = `${Date.now().toString(36)}-${process.pid}-${randomBytes(4).toString('hex')}`
-    const data = openSync(join(this.folder, `${name}.data`), 'wx+')
-    // The index comes last: who finds it finds the data too.
-    const index = openSync(join(this.folder, `${name}.index`), 'wx+')
-    this.#segments.push({ name, data, index, read: 0 })
-    return { segment: this.#segments.length - 1, bytes: 0, rows: 0 }
+  /** Removes entries from the oldest on until `bytes` are within the limit. Returns the bytes that are left. */
+  #dropOldest(bytes: number): number {
+    let left = bytes
+    while (left > this.#limit) {
+      const [oldest] = this.#entries.getKeys({ limit: 1 })
+      const entry = oldest && this.#entries.get(oldest)
+      if (!entry) return left
+      this.#entries.removeSync(oldest)
+      this.#numbers.removeSync(entry.subarray(0, cacheKeyBytes))
+      left -= diskBytes(entry.length - headerBytes)
+    }
+    return left
   }
 
   close(): void {
-    for (const { data, index } of this.#segments.splice(0)) {
-      closeSync(data)
-      closeSync(index)
-    }
+    void this.#environment.close()
   }
 
   [Symbol.dispose](): void {
@@ -198,6 +183,52 @@ export class RecordCache {
   }
 }
 
-function writeWhole(fd: number, bytes: Uint8Array, at: number): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, at + done)
+/** The format before can only be read by its own code: what it held is made again when it is needed. */
+function removeOldFiles(folder: string, onNote?: (message: string) => void): void {
+  const old = readdirSync(folder).filter((name) => oldFile.test(name))
+  for (const name of old) rmSync(join(folder, name), { force: true })
+  if (old.length > 0)
+    onNote?.(
+      `${folder} held a cache of an earlier format: ${old.length} files removed, its entries are made again when needed`,
+    )
+}
+
+/**
+ * Refuses a file that the library would end the process on: another format, or one cut off before the roots of its trees. Each
+ * of the first two pages holds, behind 24 bytes of header: magic (4), version (4), address (8), size of the map (8), then two
+ * trees of 48 bytes (free pages, tables), the first of which begins with the size of a page and each of which ends with the
+ * number of its root's page (2⁶⁴ − 1 where it is empty).
+ * @throws ERR_FILE
+ */
+function checkFile(file: string): void {
+  let fd: number
+  try {
+    fd = openSync(file, 'r')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+    throw error
+  }
+  try {
+    const { size } = fstatSync(fd)
+    if (size === 0) return
+    const meta = Buffer.alloc(pageHeader + 120)
+    for (const page of [0, 1]) {
+      const bytes = readSync(fd, meta, 0, meta.length, page * pageSize)
+      const at = pageHeader
+      const roots = [at + 24 + 40, at + 24 + 48 + 40].map((place) => meta.readBigUInt64LE(place))
+      const sound =
+        bytes === meta.length &&
+        meta.readUInt32LE(at) === 0xbeefc0de &&
+        meta.readUInt32LE(at + 4) === 2 &&
+        meta.readUInt32LE(at + 24) === pageSize &&
+        roots.every((root) => root === 2n ** 64n - 1n || (root + 1n) * BigInt(pageSize) <= BigInt(size))
+      if (!sound)
+        throw new StarError(
+          'ERR_FILE',
+          `${file} is damaged, or is no cache of this program: remove it, it is made again`,
+        )
+    }
+  } finally {
+    closeSync(fd)
+  }
 }

@@ -71,6 +71,13 @@ export const dataSchema = z
       .max(1)
       .default(0.01)
       .describe('part of the images that may be damaged; they are replaced by others and logged'),
+    cacheGB: z
+      .number()
+      .positive()
+      .optional()
+      .describe(
+        'largest size of each cache (token maps, text states) in GB, 64 by default; the oldest entries are dropped',
+      ),
   })
   .superRefine(({ packs, heldOutPacks, tars, heldOutTars }, context) => {
     const complain = (message: string) => context.addIssue({ code: 'custom', message })

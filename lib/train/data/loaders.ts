@@ -1,7 +1,8 @@
 /** The loaders of a run: training images in random order, and held-out ones in the order of the data. */
-import { accessSync, constants, statSync } from 'node:fs'
+import { accessSync, constants, statfsSync, statSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { Loader, type LoaderOptions } from '../../data/index.js'
+import { Loader, type LoaderOptions, type RecordCacheOptions } from '../../data/index.js'
 import { makeFolder } from '../../native/files.js'
 import { StarError } from '../../native/index.js'
 import type { DataConfig } from '../config/data.js'
@@ -75,15 +76,39 @@ export async function openLoaders(
   }
 }
 
-/** Where results of costly work on the data are kept: beside the data, or in the run folder where one may not write there. */
-export function cacheRoot({ packs, tars }: DataConfig, run: RunFolder): string {
-  const [first] = packs ?? tars!
-  const folder = join(statSync(first, { throwIfNoEntry: false })?.isDirectory() ? first : dirname(first), '.star-cache')
+/**
+ * Types of file systems that several machines share (statfs(2)): NFS, SMB, CIFS, SMB2, AFS, Ceph, Lustre, GPFS, 9P, FUSE. The
+ * locks and the shared memory of LMDB do not reach across machines.
+ */
+const networkFileSystems = new Set([
+  0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x5346414f, 0x00c36400, 0x0bd00bd0, 0x47504653, 0x01021997, 0x65735546,
+])
+
+/** Whether a folder can hold a cache; it is made where it is missing. */
+function holdsCaches(folder: string): boolean {
   try {
     makeFolder(folder)
     accessSync(folder, constants.W_OK)
-    return folder
+    return !networkFileSystems.has(statfsSync(folder).type)
   } catch {
-    return run.file('cache')
+    return false
   }
 }
+
+/**
+ * Where results of costly work on the data are kept: beside the data; in the run folder where one may not write there, or the
+ * file system is shared by machines; in the user's cache folder where the run folder's is too.
+ */
+export function cacheRoot({ packs, tars }: DataConfig, run: RunFolder): string {
+  const [first] = packs ?? tars!
+  const data = statSync(first, { throwIfNoEntry: false })?.isDirectory() ? first : dirname(first)
+  const own = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'star-t2i', 'records')
+  const folders = [join(data, '.star-cache'), run.file('cache'), own]
+  return folders.find(holdsCaches) ?? run.file('cache')
+}
+
+/** Options of the caches of a run. */
+export const cacheOptions = ({ cacheGB }: DataConfig, run: RunFolder): RecordCacheOptions => ({
+  limit: cacheGB && cacheGB * 1e9,
+  onNote: (message) => run.log(message),
+})

@@ -1,10 +1,10 @@
 /**
  * Text states of captions, encoded when a caption is met for the first time, whatever the encoder, and kept as float16 in a
- * cache on disk (a caption of 20 tokens of 1024 channels takes 43 kB, in the memory of the program 28 bytes).
+ * cache on disk (a caption of 20 tokens of 1024 channels takes 43 kB).
  */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import { cacheKeyBytes, RecordCache } from '../../data/index.js'
+import { cacheKeyBytes, RecordCache, type RecordCacheOptions } from '../../data/index.js'
 import type { TextEncoder } from '../../models/text/index.js'
 import { StarError } from '../../native/index.js'
 import { cast, concat, noGrad, reshape, scope, slice, Tensor } from '../../tensor/index.js'
@@ -40,15 +40,16 @@ export class TextStates {
   /**
    * @param load loads the encoder; called again when it was freed and is needed
    * @param root folder that holds the caches of all encoders
+   * @param options of the cache
    * @throws ERR_FILE when the cache cannot be made or read, and what `load` throws
    */
-  constructor(load: () => TextEncoder, root: string) {
+  constructor(load: () => TextEncoder, root: string, options?: RecordCacheOptions) {
     this.#load = load
     this.#encoder = load()
     this.width = this.#encoder.width
     try {
       const hash = createHash('sha256').update(`${format}\0${this.#encoder.fingerprint()}`).digest('hex').slice(0, 16)
-      this.#cache = new RecordCache(join(root, `text-${hash}`))
+      this.#cache = new RecordCache(join(root, `text-${hash}`), options)
     } catch (error) {
       this.#encoder.dispose()
       throw error
@@ -56,37 +57,48 @@ export class TextStates {
   }
 
   /**
-   * Encodes those of the captions that were not met before. Which captions share a pass depends on the given ones only, never
-   * on what is known already, so the states are the same, bit for bit, when a run is repeated from any of its steps.
+   * Rows of each distinct caption, made of those that the cache does not hold. Which captions share a pass depends on the given
+   * ones only, never on what is known already, so the states are the same, bit for bit, when a run is repeated from any of its
+   * steps.
    */
-  #ensure(captions: readonly string[]): void {
+  #rows(captions: readonly string[]): Map<string, Uint16Array> {
     const distinct = [...new Set(captions)].sort((a, b) => a.length - b.length || (a < b ? -1 : 1))
+    const rows = new Map<string, Uint16Array>()
     let idle = true
+    this.#cache.refresh()
     for (let begin = 0; begin < distinct.length; begin += chunk) {
       const part = distinct.slice(begin, begin + chunk)
-      if (part.every((caption) => this.#cache.has(keyOf(caption)))) continue
-      idle = false
-      this.#encoder ??= this.#load()
-      noGrad(() => scope(() => this.#encode(this.#encoder!, part)))
+      const known = part.map((caption) => this.#cache.get(keyOf(caption)))
+      let made: Uint8Array[] = []
+      if (known.includes(null)) {
+        idle = false
+        this.#encoder ??= this.#load()
+        made = noGrad(() => scope(() => this.#encode(this.#encoder!, part)))
+        this.#cache.add(part.flatMap((caption, i) => (known[i] ? [] : [[keyOf(caption), made[i]]])))
+      }
+      part.forEach((caption, i) => {
+        rows.set(caption, this.#bits(caption, known[i] ?? made[i]))
+      })
     }
     this.#idle = idle ? this.#idle + 1 : 0
     if (this.#idle === patience) this.#release()
+    return rows
   }
 
-  /** Keeps for each caption its vector and its states, as float16. */
-  #encode(encoder: TextEncoder, captions: readonly string[]): void {
+  /** For each caption its vector and its states, as float16: (1 + T, W). */
+  #encode(encoder: TextEncoder, captions: readonly string[]): Uint8Array[] {
     const { states, pooled, lengths } = encoder.encode(captions, { trim: true })
-    lengths.forEach((length, b) => {
+    return Array.from(lengths, (length, b) => {
       const own = reshape(slice(states, 0, b, b + 1), states.shape.slice(1)) // (T, W)
       const rows = concat([slice(pooled, 0, b, b + 1), slice(own, 0, 0, length)], 0) // (1 + length, W)
-      this.#cache.put(keyOf(captions[b]), new Uint8Array(cast(rows, 'f16').handle.read()))
+      return new Uint8Array(cast(rows, 'f16').handle.read())
     })
   }
 
   /** States of these captions, padded to the longest. */
   batch(captions: readonly string[], device: string): TextBatch {
-    this.#ensure(captions)
-    const rows = captions.map((caption) => this.#rows(caption))
+    const known = this.#rows(captions)
+    const rows = captions.map((caption) => known.get(caption)!)
     const w = this.width
     const lengths = rows.map((bits) => bits.length / w - 1)
     const longest = Math.max(...lengths)
@@ -105,15 +117,15 @@ export class TextStates {
     }
   }
 
-  /** float16 bits (1 + T, W) of one caption. */
-  #rows(caption: string): Uint16Array {
-    const bytes = this.#cache.get(keyOf(caption))
-    if (!bytes || bytes.length % (2 * this.width) !== 0 || bytes.length < 4 * this.width)
+  /** float16 bits (1 + T, W) of an entry. */
+  #bits(caption: string, bytes: Uint8Array): Uint16Array {
+    if (bytes.length % (2 * this.width) !== 0 || bytes.length < 4 * this.width)
       throw new StarError(
         'ERR_FILE',
         `${this.#cache.folder} holds no states of the caption ${JSON.stringify(caption.slice(0, 60))}: remove the folder, it is made again`,
       )
-    return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2)
+    // A copy, as 16-bit numbers must lie at even addresses.
+    return new Uint16Array(Uint8Array.from(bytes).buffer)
   }
 
   #release(): void {

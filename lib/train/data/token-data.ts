@@ -10,7 +10,7 @@ import type { DataConfig } from '../config/data.js'
 import type { SourceReference } from '../kinds/run-spec.js'
 import type { Batch, TaskContext } from '../kinds/task.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
-import { cacheRoot, type Loaders, openLoaders } from './loaders.js'
+import { cacheOptions, cacheRoot, type Loaders, openLoaders } from './loaders.js'
 import { type TextBatch, TextStates } from './text-states.js'
 import { TokenMaps } from './token-maps.js'
 
@@ -108,10 +108,11 @@ export class TokenData {
       tokenizer.setTrainable(false)
       loadPart(source, 'tokenizer', tokenizer)
       const root = cacheRoot(options.data, run)
-      maps = new TokenMaps(tokenizer, side, root)
+      const caching = cacheOptions(options.data, run)
+      maps = new TokenMaps(tokenizer, side, root, caching)
       loaders = await openLoaders(options, run, context, maps.folder)
       const encoder = await localTextEncoder(options.textEncoder, downloads(context))
-      text = new TextStates(() => loadTextEncoder(encoder, device), root)
+      text = new TextStates(() => loadTextEncoder(encoder, device), root, caching)
       return new TokenData(source, tokenizer, text, device, maps, loaders, context.group)
     } catch (error) {
       text?.dispose()

@@ -211,11 +211,18 @@ t.test('a batch whose pictures are all in the cache comes without pixels', async
   const batches = await take(options, 2, 4)
   t.ok(batches.every(({ samples }) => samples.every(({ pixels, key }) => pixels && key)))
   using cache = new RecordCache(cacheFolder)
-  for (const { key } of [...batches[0].samples, batches[1].samples[1]]) cache.put(key!, Buffer.from('x'))
+  cache.add([...batches[0].samples, batches[1].samples[1]].map(({ key }) => [key!, key!.subarray(2)]))
   const again = await take(options, 2, 4)
   t.same(
     again.map(({ samples }) => samples.map(({ pixels }) => pixels !== null)),
     [Array(4).fill(false), Array(4).fill(true)],
+  )
+  t.same(
+    again.map(({ samples }) =>
+      samples.map(({ key, cached }) => cached && Buffer.from(cached).equals(key!.subarray(2))),
+    ),
+    [Array(4).fill(true), [null, true, null, null]],
+    'what the cache holds comes along, as it may be dropped from there',
   )
   const keys = (batches: LoadedBatch[]) =>
     batches.flatMap(({ samples }) => samples.map(({ key }) => key!.toString('hex')))
@@ -235,7 +242,7 @@ t.test('what is made of an epoch is known in the next but one', async (t) => {
   for (let i = 0; i < 12; i++) {
     const { samples } = await loader.next(4)
     if (i >= 8) t.ok(samples.every(({ pixels }) => pixels === null))
-    for (const { key } of samples) cache.put(key!, Buffer.from('x'))
+    cache.add(samples.map(({ key }) => [key!, Buffer.from('x')]))
   }
 })
 

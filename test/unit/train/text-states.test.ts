@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -106,6 +107,21 @@ t.test('a run that is repeated from any of its steps gets the same states, whate
   }
 })
 
+t.test('a cache that is too small for a batch gives what was encoded, and keeps what it can', async (t) => {
+  const bytesOf = (states: TextStates): Buffer =>
+    scope(() => Buffer.from(states.batch(captions, testDevice).states.handle.read()))
+  const large = new TextStates(() => kept(clip), join(t.testdir(), 'large'))
+  const expected = bytesOf(large)
+  large.dispose()
+  const { encoder, prompts } = counting(clip)
+  const small = new TextStates(() => encoder, join(t.testdirName, 'small'), { limit: 30_000 })
+  t.ok(bytesOf(small).equals(expected))
+  t.equal(prompts(), 71)
+  t.ok(bytesOf(small).equals(expected))
+  t.ok(prompts() > 71, 'what was dropped is encoded again')
+  small.dispose()
+})
+
 t.test('an encoder that is not needed any more is freed, and comes back', async (t) => {
   let loads = 0
   const before = native.memory(testDevice).liveBytes
@@ -133,15 +149,17 @@ t.test('a damaged file is named', async (t) => {
     states.dispose()
   })
   const [cache] = readdirSync(folder)
-  const name = readdirSync(join(folder, cache)).find((file) => file.endsWith('.data'))!
-  const bytes = readFileSync(join(folder, cache, name))
-  bytes[1000] ^= 4
-  writeFileSync(join(folder, cache, name), bytes)
+  const file = join(folder, cache, 'records.mdb')
+  const bytes = readFileSync(file)
+  // The numbers of an entry are preceded by its key.
+  const key = createHash('sha256').update(captions[9]).digest().subarray(0, 16)
+  bytes[bytes.indexOf(key) + 100] ^= 4
+  writeFileSync(file, bytes)
   const states = new TextStates(() => kept(clip), folder)
   scope(() =>
     t.throws(() => states.batch(captions, testDevice), {
       code: 'ERR_FILE',
-      message: /\.data is damaged.*remove the folder/,
+      message: /records\.mdb is damaged.*remove the folder/,
     }),
   )
   states.dispose()
