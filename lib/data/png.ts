@@ -1,5 +1,5 @@
 /** Writing of PNG files with text chunks, and reading of those texts (PNG specification, third edition, W3C). */
-import { deflateSync } from 'node:zlib'
+import { crc32, deflateSync } from 'node:zlib'
 import { StarError } from '../native/error.js'
 
 const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
@@ -12,19 +12,6 @@ export interface PngImage {
   data: Uint8Array
   /** Keyword (1 to 79 Latin-1 characters) → text, in order. */
   text?: Readonly<Record<string, string>>
-}
-
-const crcTable = Uint32Array.from({ length: 256 }, (_, n) => {
-  let c = n
-  for (let bit = 0; bit < 8; bit++) c = c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1
-  return c
-})
-
-/** The CRC-32 of PNG chunks; Node's own came with 20.15 only. */
-function crc32(bytes: Uint8Array): number {
-  let c = 0xffffffff
-  for (const byte of bytes) c = crcTable[(c ^ byte) & 255] ^ (c >>> 8)
-  return ~c >>> 0
 }
 
 function chunk(type: string, body: Uint8Array): Buffer {
