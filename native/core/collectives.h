@@ -16,7 +16,7 @@ class StreamMark {
  public:
   virtual ~StreamMark() = default;
   virtual bool reached() const = 0;  // by the device; may be called on any thread
-  virtual void wait() = 0;           // work that the backend is given from now on begins behind it; the host goes on
+  virtual void wait() = 0;           // work that the backend is given from now on begins behind it; the host continues
 };
 
 // All ranks call the same functions in the same order. A collective begins when the work that the backend was given before is

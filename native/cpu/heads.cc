@@ -69,7 +69,7 @@ struct Project {  // factor·(dh − x·along)
 
 constexpr float kSmallestNorm = 1e-12f;
 
-// `buffer` has room for the heads of a token where x is 16 bits wide.
+// `buffer` holds the heads of a token where x is 16 bits wide.
 template <class T>
 void heads_rows_of(const HeadsArgs& a, const float* factors, float* buffer, int64_t begin, int64_t end) {
   const auto x = static_cast<const T*>(a.x.data);
@@ -103,7 +103,7 @@ void heads_rows(const HeadsArgs& a, const float* factors, float* buffer, int64_t
   with_float_type(a.x.dtype, "heads", [&](auto tag) { heads_rows_of<decltype(tag)>(a, factors, buffer, begin, end); });
 }
 
-// dscale[h] gains Σ over the tokens of y·dy, the gradient of the head's logarithmic scale. `buffer` has room for a head, and
+// dscale[h] gains Σ over the tokens of y·dy, the gradient of the head's logarithmic scale. `buffer` holds a head, and
 // for the heads of two tokens where x is 16 bits wide.
 template <class T>
 void heads_backward_rows_of(const HeadsBackwardArgs& a, const float* factors, double* dscale, float* buffer, int64_t begin,

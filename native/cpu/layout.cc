@@ -1,4 +1,4 @@
-// Permutations of axes and block copies: bytes move, nothing is computed, so elements are told apart by their size only.
+// Permutations of axes and block copies: bytes move, nothing is computed, so only the size of an element matters.
 #include <cstring>
 
 #include "core/error.h"

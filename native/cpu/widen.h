@@ -206,7 +206,7 @@ class WideTensors {
   void out(Ref& y, int64_t count) {
     if (y) y = replace(y, y, count);
   }
-  // Room for `count` floats.
+  // Space for `count` floats.
   Ref space(int64_t count) {
     copies_.reserve(copies_.size() + 1);  // before the allocation, so that nothing is lost when it throws
     copies_.push_back({backend_.allocate(bytes(count)), {}, count});

@@ -6,7 +6,7 @@
 namespace star {
 
 void CudaBackend::begin_capture() {
-  // Relaxed: other threads of the process may go on calling CUDA.
+  // Relaxed: other threads of the process may continue to call CUDA.
   check_cuda(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed), "begin of a graph");
 }
 

@@ -156,7 +156,7 @@ int LmdbWriter::write_pending() {
 
 void LmdbWriter::flush() {
   int code = write_pending();
-  while (code == MDB_MAP_FULL) {  // the map bounds the file: make room and do the batch again
+  while (code == MDB_MAP_FULL) {  // the map bounds the file: enlarge it and repeat the batch
     map_size_ *= 2;
     check(mdb_env_set_mapsize(env_, map_size_), path_, "written");
     code = write_pending();

@@ -76,7 +76,7 @@ void Block::run(uint3 block_index) {
       if (threads_[i].fiber) pool_.abandon(*threads_[i].fiber);
 }
 
-// The next thread that can go on: of the warp that runs, or else of the first warp that can. -1: none.
+// The next thread that can continue: of the warp that runs, or else of the first warp that can. -1: none.
 int Block::select() {
   if (warps_[warp_].ready == 0) {
     if (ready_warps_ == 0) return -1;
@@ -135,7 +135,7 @@ void Block::give_up() {
   std::abort();  // abandoned fibers are never resumed
 }
 
-// Goes on when somebody has made this thread ready.
+// Resumes when another thread has made this one ready.
 void Block::suspend() {
   Thread& self = threads_[current_];
   const int next = select();
@@ -236,7 +236,7 @@ std::string Block::thread_text(unsigned thread) const {
   return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
 }
 
-// Says where the threads of the block stand: nobody can go on, or two wait for each other at different places.
+// Says where the threads of the block stand: no thread can continue, or two wait for each other at different places.
 std::string Block::stalled_text() const {
   struct Group {
     std::string place;

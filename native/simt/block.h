@@ -11,7 +11,7 @@
 #include "simt/fiber.h"
 #include "simt/grid.h"
 
-// The built-in variables of device code, set whenever another thread goes on.
+// The built-in variables of device code, set whenever another thread resumes.
 extern constinit thread_local uint3 threadIdx __attribute__((tls_model("initial-exec")));
 extern constinit thread_local uint3 blockIdx __attribute__((tls_model("initial-exec")));
 extern constinit thread_local dim3 blockDim __attribute__((tls_model("initial-exec")));
@@ -80,7 +80,7 @@ class Block {
     std::vector<Copy> copies;
   };
   struct Warp {
-    uint32_t ready = 0;  // lanes that can go on
+    uint32_t ready = 0;  // lanes that can continue
     uint32_t arrived = 0;
     const Thread* first = nullptr;  // to arrive
     bool same = true;               // all that arrived do the same at the same place

@@ -11,7 +11,7 @@
 namespace star::simt {
 
 struct Fiber {
-  boost::context::detail::fcontext_t context = nullptr;  // where it goes on; null while it runs
+  boost::context::detail::fcontext_t context = nullptr;  // where it resumes; null while it runs
   char* stack = nullptr;                                 // lowest address
   size_t bytes = 0;
   void* fake_stack = nullptr;  // AddressSanitizer's

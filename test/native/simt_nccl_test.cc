@@ -172,7 +172,7 @@ TEST_F(Nccl, ACollectiveThatNeverEndsIsBrokenOff) {
   const auto work = world->all_reduce(t, Reduction::Sum);
   EXPECT_TRUE(before->done());
   EXPECT_FALSE(work->done());
-  work->wait();  // the device's stream waits, the host goes on
+  work->wait();  // the device's stream waits, the host continues
   const std::string words = thrown([&] { values(t); });
   EXPECT_NE(words.find("ERR_COMM the connection between processes broke: a collective did not end"), std::string::npos) << words;
   EXPECT_TRUE(work->done());

@@ -102,7 +102,7 @@ __global__ void indices_kernel(int* y) {
   const unsigned block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
   const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
   const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
-  // The barrier lets every thread of the block run before any goes on: its indices must still be its own.
+  // The barrier lets every thread of the block run before any continues: its indices must still be its own.
   __syncthreads();
   y[block * threads + thread] += static_cast<int>(threadIdx.x + 10 * threadIdx.y + 100 * threadIdx.z + 1000 * blockIdx.x +
                                                   10000 * blockIdx.y + 100000 * blockIdx.z);
@@ -268,7 +268,7 @@ TEST(SimtRuntime, RoundingToNearestEven) {
   check_rounding(
       0x7bff, 65536.0, [](unsigned bits) { return __half2float(__ushort_as_half(static_cast<unsigned short>(bits))); },
       [](float x) { return __half_as_ushort(__float2half_rn(x)); });
-  // Between the subnormals of bfloat16 and above its largest number, floats go on with the same exponents.
+  // Between the subnormals of bfloat16 and above its largest number, floats continue with the same exponents.
   check_rounding(
       0x7f7f, std::ldexp(1.0, 128),
       [](unsigned bits) { return __bfloat162float(__ushort_as_bfloat16(static_cast<unsigned short>(bits))); },

@@ -6,7 +6,7 @@ namespace star {
 
 // out = softmax(scale·q·kᵀ + mask)·v per sample and head, tile by tile with the online softmax: the (lq, lk) matrix never exists.
 // Query i sees keys j < key_limit[i] (all lk where not given) whose key_mask[b, j] is not 0.
-// k and v may be the first lk tokens of a cache with room for kv_capacity tokens a sample.
+// k and v may be the first lk tokens of a cache with a capacity of kv_capacity tokens a sample.
 // A query that sees no key gives zeros and lse = −inf.
 struct AttentionArgs {
   Ref out;         // (batch, lq, heads, head_dim)

@@ -1,4 +1,4 @@
-// Permutations of axes and block copies: bytes move, nothing is computed, so elements are told apart by their size only.
+// Permutations of axes and block copies: bytes move, nothing is computed, so only the size of an element matters.
 #include "core/permutation.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/device/shared.cuh"
