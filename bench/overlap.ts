@@ -21,7 +21,7 @@ export interface Round {
 export interface Overlap extends Round {
   /** Of one process's gradients. */
   bytes: number
-  /** For how long the exchange goes on after backward. */
+  /** How long the exchange continues after backward. */
   exposedMs: number
   /** Of the time of the exchange alone, what backward hides: 1 − exposed/exchange. */
   hidden: number
@@ -91,7 +91,7 @@ export function describe(overlap: Overlap, size: number): string[] {
       `${ms(overlappedMs)}, of which backward ${ms(backwardMs)}; longer by ${ms(longerMs)} than without any`,
     ],
     ['hidden behind backward', `${percent(hidden)} of the time, ${percent(hiddenBytes / bytes)} of the bytes`],
-    ['goes on after backward', ms(exposedMs)],
+    ['continues after backward', ms(exposedMs)],
   ]
   const width = Math.max(...rows.map(([name]) => name.length))
   return [

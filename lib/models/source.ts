@@ -214,8 +214,8 @@ function checkpointSource(path: string, options: SourceOptions): ModelSource {
 }
 
 /**
- * Finds a model: a shipped one by name, a model folder, or a checkpoint file (.pth or safetensors) of the published program
- * or one made from it. Nothing is loaded yet, but names and shapes are read.
+ * Finds a model: a shipped one by name, a model folder, or a checkpoint file (.pth or safetensors) of the reference
+ * implementation or one made from it. Nothing is loaded yet, but names and shapes are read.
  * @throws ERR_FILE when there is none or its parts are missing, ERR_CONFIG and ERR_SHAPE when it is not what it should be,
  * ERR_ARGUMENT for options that a model folder has no use for
  */

@@ -1,3 +1,4 @@
+/** Convolution layer. */
 import { conv2d, type Padding, type Tensor } from '../tensor/index.js'
 import { initialBias, initialWeight, type LayerOptions } from './init.js'
 import { Module } from './module.js'

@@ -1,3 +1,4 @@
+/** Embedding layer. */
 import { embedding, type Tensor } from '../tensor/index.js'
 import { initialWeight, type LayerOptions } from './init.js'
 import { Module } from './module.js'

@@ -1,3 +1,4 @@
+/** Modules and layers: what other folders use of them. */
 export * from './conv.js'
 export * from './embedding.js'
 export * from './init.js'

@@ -1,3 +1,4 @@
+/** Linear layer. */
 import { linear, type Tensor } from '../tensor/index.js'
 import { initialBias, initialWeight, type LayerOptions } from './init.js'
 import { Module } from './module.js'

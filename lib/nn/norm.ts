@@ -1,3 +1,4 @@
+/** Normalization layers. */
 import {
   add,
   div,

@@ -1,3 +1,4 @@
+/** Optimizer, schedules, loss scaling and averaged weights: what other folders use of them. */
 export * from './adamw.js'
 export * from './decay.js'
 export * from './ema.js'

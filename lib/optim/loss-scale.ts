@@ -13,7 +13,7 @@ export interface LossScaleState {
   skipped: number
 }
 
-/** The published program's values. */
+/** The reference implementation's values. */
 const firstScale = 2 ** 11
 const largestScale = 2 ** 15
 const growthInterval = 1000

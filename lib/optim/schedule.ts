@@ -1,5 +1,5 @@
 /**
- * Learning-rate and weight-decay schedules of the published program. The learning rate rises from `warmupStart` to the
+ * Learning-rate and weight-decay schedules of the reference implementation. The learning rate rises from `warmupStart` to the
  * peak over the warm-up, then follows the schedule's curve of the part p ∈ [0, 1] that is done since; the weight decay
  * goes from its first to its last value on half a cosine over all steps.
  */

@@ -1,2 +1,3 @@
+/** Memory estimates: what other folders use of them. */
 export * from './counts.js'
 export * from './memory.js'

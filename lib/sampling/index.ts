@@ -1,3 +1,4 @@
+/** Sampling: what other folders use of it. */
 export type { ScaleConditions } from './conditions.js'
 export * from './generate.js'
 export { GraphPool } from './graphs.js'

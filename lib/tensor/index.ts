@@ -1,3 +1,4 @@
+/** Tensors, scopes, the tape and ops: what other folders use of them. */
 export * from './device.js'
 export * from './graph.js'
 export * from './memory.js'

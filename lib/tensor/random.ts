@@ -141,7 +141,7 @@ export class Random {
     return array
   }
 
-  /** Where the stream stands; `Random.restore` goes on from there. */
+  /** Position in the stream, for `Random.restore`. */
   state(): RandomState {
     return { seed: String((BigInt(this.#high) << 32n) | BigInt(this.#low)), offset: String(this.#offset) }
   }

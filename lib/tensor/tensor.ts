@@ -39,7 +39,7 @@ export class Tensor {
   /** Leaf tensors only: the sum of gradients since the last zeroGrad, owned by this tensor. */
   grad: Tensor | null = null
   requiresGrad = false
-  /** Where gradients of this tensor go on the tape; null when none are wanted. Set by the tape. */
+  /** Slot on the tape for gradients of this tensor; null when none are wanted. Set by the tape. */
   edge: Edge | null = null
   #handle: NativeTensor | null
   #dtype: DType

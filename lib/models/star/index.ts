@@ -1,3 +1,4 @@
+/** The STAR transformer and its sampler head: what other folders use of them. */
 export * from './config.js'
 export * from './decoder.js'
 export { type DropPath, drawDropPath, sliceDropPath } from './drop-path.js'

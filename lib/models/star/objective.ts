@@ -73,7 +73,7 @@ const knownLogit = 10
 /**
  * The sampler head's objective: cross-entropy over V + 1 classes, of which the last stands for a token that is known. An open
  * token has logit 0 there; a known one has 10 there and 0 elsewhere, so that it adds the constant log(1 + V·e⁻¹⁰). Summed
- * over the tokens, divided by `length` and averaged over the batch, as in the published program.
+ * over the tokens, divided by `length` and averaged over the batch, as in the reference implementation.
  * @param logits (B, n, V)
  * @param targets i32 (B, n)
  * @param known 1 where a token is known, else 0: (B·n)

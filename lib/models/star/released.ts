@@ -1,4 +1,4 @@
-/** The published transformer checkpoints: which configuration their tensors and settings amount to. */
+/** The published transformer checkpoints: the configuration derived from their tensors and settings. */
 import { StarError } from '../../native/index.js'
 import { type CrossAttentionMode, crossAttentionModes, type StarConfig, starConfig, tokenCount } from './config.js'
 

@@ -82,8 +82,8 @@ export interface TokenDrop {
 }
 
 /**
- * The tokens of one training step: those of the first `scales` scales, less what token drop leaves out (reference: the
- * published program drops the same positions in all samples of a batch, drawn anew every step). Null: all tokens, and
+ * The tokens of one training step: those of the first `scales` scales, less what token drop leaves out (the
+ * reference implementation drops the same positions in all samples of a batch, drawn anew every step). Null: all tokens, and
  * `random` is then left as it is.
  */
 export function chooseTokens(

@@ -9,7 +9,7 @@ const asciiRun = /[\x20-\x7e]+(?=[\x20-\x7e]|$)/y
 
 /**
  * The grapheme clusters of a text. Intl.Segmenter takes time that grows with the square of the length, so it is given a
- * window at a time; the last cluster in a window may go on behind it and begins the next one.
+ * window at a time; the last cluster in a window may continue behind it and begins the next one.
  */
 function* clusters(text: string): Generator<string> {
   let size = 64

@@ -137,15 +137,15 @@ export class HuggingFaceTokenizer implements TextTokenizer {
 
   encode(text: string, maxLength: number): number[] {
     const { before, after } = this.#frame
-    const room = maxLength - before.length - after.length
-    if (room < 0)
+    const capacity = maxLength - before.length - after.length
+    if (capacity < 0)
       throw new StarError(
         'ERR_ARGUMENT',
         `encode: the longest length is ${maxLength}, expected at least ${before.length + after.length}, the special tokens`,
       )
     const ids: number[] = []
     for (const id of this.#ids(text)) {
-      if (ids.length >= room) break
+      if (ids.length >= capacity) break
       ids.push(id)
     }
     return [...before, ...ids, ...after]

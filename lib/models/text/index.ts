@@ -1,3 +1,4 @@
+/** Text encoders and their tokenizers: what other folders use of them. */
 export * from './clip.js'
 export * from './encoder.js'
 export * from './hugging-face.js'

@@ -117,13 +117,13 @@ export class WordPieceTokenizer implements TextTokenizer {
         `encode: the longest length is ${maxLength}, expected at least 2: [CLS] and [SEP]`,
       )
     const ids = [this.#start]
-    const room = maxLength - 1
+    const capacity = maxLength - 1
     for (const part of text.split(this.#special)) {
-      if (ids.length >= room) break
+      if (ids.length >= capacity) break
       if (this.#special.test(part)) ids.push(this.#vocabulary.get(part) ?? this.#unknown)
-      else this.#pushWords(part, ids, room)
+      else this.#pushWords(part, ids, capacity)
     }
-    if (ids.length > room) ids.length = room
+    if (ids.length > capacity) ids.length = capacity
     ids.push(this.#end)
     return ids
   }
@@ -134,11 +134,11 @@ export class WordPieceTokenizer implements TextTokenizer {
       .digest('hex')
   }
 
-  #pushWords(text: string, ids: number[], room: number): void {
+  #pushWords(text: string, ids: number[], capacity: number): void {
     for (const chunk of normalize(text).split(' ')) {
       for (const word of chunk.split(punctuation)) {
         if (word) this.#pushPieces(word, ids)
-        if (ids.length >= room) return
+        if (ids.length >= capacity) return
       }
     }
   }

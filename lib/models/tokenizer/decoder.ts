@@ -1,3 +1,4 @@
+/** The decoder of the VQ autoencoder: from latents to images. */
 import { Conv2d, GroupNorm, type LayerOptions, Module } from '../../nn/index.js'
 import { scope, type Tensor } from '../../tensor/index.js'
 import { inTurn, Level, Middle, Upsample } from './blocks.js'

@@ -1,3 +1,4 @@
+/** The encoder of the VQ autoencoder: from images to latents. */
 import { Conv2d, GroupNorm, type LayerOptions, Module } from '../../nn/index.js'
 import { scope, type Tensor } from '../../tensor/index.js'
 import { Downsample, Level, Middle } from './blocks.js'

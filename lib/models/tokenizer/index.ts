@@ -1,3 +1,4 @@
+/** The image tokenizer: what other folders use of it. */
 export * from './codebook.js'
 export * from './config.js'
 export * from './decoder.js'

@@ -1,3 +1,4 @@
+/** φ, the convolutions that smooth each scale's contribution to f̂. */
 import { Conv2d, type LayerOptions, Module } from '../../nn/index.js'
 import { affine, type Tensor } from '../../tensor/index.js'
 import type { TokenizerConfig } from './config.js'

@@ -1,4 +1,4 @@
-/** Tokenizer files such as the published vae_ch160v4096z32.pth: which configuration their tensors amount to. */
+/** Tokenizer files such as the published vae_ch160v4096z32.pth: the configuration derived from their tensors. */
 import { parseConfig } from '../../config/parse-config.js'
 import { StarError } from '../../native/index.js'
 import { type TokenizerConfig, tokenizerSchema } from './config.js'
@@ -10,7 +10,7 @@ import { type TokenizerConfig, tokenizerSchema } from './config.js'
 export const tokenizerStatistics = /^quantize\.ema_vocab_hit_SV$/
 
 /**
- * The configuration that a tokenizer's tensors amount to.
+ * The configuration derived from a tokenizer's tensors.
  * @param shapes tensors by name
  * @param patchNums sides of the scales, which the tensors do not tell
  * @throws ERR_SHAPE when they are no tokenizer's
@@ -47,5 +47,5 @@ export function releasedTokenizerConfig(
     patchNums,
     phi: has(/^quantize\.quant_resi\.qresi\./) ? 1 : shared > 0 ? shared : 'per-scale',
   }
-  return parseConfig(tokenizerSchema, config, 'the tokenizer that these weights amount to')
+  return parseConfig(tokenizerSchema, config, 'the tokenizer derived from these weights')
 }

@@ -1,3 +1,4 @@
+/** The tokenizer as one module: encoder, multi-scale quantizer and decoder, with the released tensor names. */
 import { parseConfig } from '../../config/parse-config.js'
 import { StarError } from '../../native/index.js'
 import { Conv2d, type LayerOptions, Module } from '../../nn/index.js'

@@ -1,3 +1,4 @@
+/** Types of the attention ops (native/binding/attention.cc) in the addon. */
 import type { NativeTensor } from '../addon.js'
 
 /** x (B, L, parts·H·D), heads, parts, part, l2Norm, logScale, rope */

@@ -1,3 +1,4 @@
+/** Types of process groups and collectives (native/binding/comm.cc) in the addon. */
 import type { NativeTensor } from '../addon.js'
 
 /** One collective in flight. */

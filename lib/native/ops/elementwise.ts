@@ -1,3 +1,4 @@
+/** Types of the elementwise ops (native/binding/elementwise.cc) in the addon. */
 import type { DType, NativeTensor } from '../addon.js'
 
 export type BinaryName = 'add' | 'sub' | 'mul' | 'div'

@@ -1,3 +1,4 @@
+/** Types of LMDB, mapped files and image resizing (native/binding/io.cc) in the addon. */
 import type { DType, NativeTensor } from '../addon.js'
 
 /** An open LMDB file of data format 1, checked when it was opened. */

@@ -1,3 +1,4 @@
+/** Types of the layout ops (native/binding/layout.cc) in the addon. */
 import type { NativeTensor } from '../addon.js'
 
 /** Any dtype; shapes are documented beside the ops in lib/tensor/ops/layout.ts. */

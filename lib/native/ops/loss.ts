@@ -1,3 +1,4 @@
+/** Types of the loss ops (native/binding/loss.cc) in the addon. */
 import type { NativeTensor } from '../addon.js'
 
 /** Shapes are documented beside the ops in lib/tensor/ops/loss.ts. */

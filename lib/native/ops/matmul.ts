@@ -1,3 +1,4 @@
+/** Types of the matmul ops (native/binding/matmul.cc) in the addon. */
 import type { NativeTensor } from '../addon.js'
 
 /** Shapes are documented beside the ops in lib/tensor/ops/matmul.ts. */

@@ -1,3 +1,4 @@
+/** Types of the norm ops (native/binding/norm.cc) in the addon. */
 import type { NativeTensor } from '../addon.js'
 
 type Optional = NativeTensor | null

@@ -1,3 +1,4 @@
+/** Types of the optim ops (native/binding/optim.cc) in the addon. */
 import type { NativeTensor } from '../addon.js'
 
 /** The rule is documented beside the ops in lib/tensor/ops/optim.ts. */

@@ -1,3 +1,4 @@
+/** Types of the quantize ops (native/binding/quantize.cc) in the addon. */
 import type { NativeTensor } from '../addon.js'
 
 /** Shapes are documented beside the ops in lib/tensor/ops/quantize.ts. */

@@ -1,3 +1,4 @@
+/** Types of the random ops (native/binding/random.cc) in the addon. */
 import type { NativeTensor } from '../addon.js'
 
 export type RandomName = 'uniform' | 'normal' | 'truncatedNormal' | 'gumbel'

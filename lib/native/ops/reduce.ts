@@ -1,3 +1,4 @@
+/** Types of the reduce ops (native/binding/reduce.cc) in the addon. */
 import type { NativeTensor } from '../addon.js'
 
 export type ReduceName = 'sum' | 'sumSquares' | 'sumAbs' | 'max'

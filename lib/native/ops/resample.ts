@@ -1,3 +1,4 @@
+/** Types of the resample ops (native/binding/resample.cc) in the addon. */
 import type { NativeTensor } from '../addon.js'
 
 export type ResampleKind = 'nearest2x' | 'area' | 'bicubic'

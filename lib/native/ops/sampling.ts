@@ -1,3 +1,4 @@
+/** Types of the sampling ops (native/binding/sampling.cc) in the addon. */
 import type { NativeTensor } from '../addon.js'
 
 /** Shapes are documented beside the ops in lib/tensor/ops/sampling.ts. */

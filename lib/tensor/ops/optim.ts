@@ -9,7 +9,7 @@ export function globalNorm(tensors: readonly Tensor[]): Tensor {
 
 /**
  * i32 (1) that is 1 when every element of all tensors is finite and 0 when one is infinite or NaN; stays on the device.
- * For loss scaling: gradients that are not finite make a step to be left out.
+ * For loss scaling: a step with non-finite gradients is skipped.
  */
 export function allFinite(tensors: readonly Tensor[]): Tensor {
   return new Tensor(native.finite(tensors.map((t) => t.handle)))
