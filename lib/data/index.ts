@@ -1,3 +1,4 @@
+/** Training data: what other folders use of it. */
 export * from './captions.js'
 export * from './dataset.js'
 export * from './emoji.js'

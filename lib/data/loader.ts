@@ -1,7 +1,7 @@
 /**
  * Training samples, loaded by a thread of its own beside training, a bounded number of batches ahead. The order, what is
  * mirrored and what stands in for damaged images depend on the data and the options only, so a saved place is exact. Of
- * packs they do not depend on the number of processes either, and a place saved by some is gone on from by any number.
+ * packs they do not depend on the number of processes either, and a position saved by some can be resumed by any number.
  */
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
@@ -208,7 +208,7 @@ export class Loader {
     return this.#state
   }
 
-  /** Goes on from a saved state. @throws ERR_ARGUMENT, from `next`, when it is no place in this data */
+  /** Resumes from a saved state. @throws ERR_ARGUMENT, from `next`, when it is no position in this data */
   restore(state: unknown): void {
     this.#generation++
     this.#requested = []
@@ -217,7 +217,7 @@ export class Loader {
     this.#seek = state
   }
 
-  /** Goes on at the beginning of an epoch. */
+  /** Continues at the beginning of an epoch. */
   begin(epoch: number): void {
     this.restore({ ...this.#start, epoch })
   }

@@ -31,7 +31,7 @@ export interface PackInput {
   info(): Promise<Record<string, unknown>>
   /** The encoded image. @throws InputError */
   image(): Promise<Buffer>
-  /** Where the inputs go on behind this one. */
+  /** Position in the inputs behind this one. */
   after: unknown
 }
 
@@ -40,7 +40,7 @@ export interface PackInputs {
   kind: string
   /** Inputs there are, or null where only reading them tells. */
   count: number | null
-  /** A hash of the inputs' names: whether an interrupted packing can go on. */
+  /** A hash of the inputs' names: whether an interrupted packing can be resumed. */
   fingerprint: string
   /** Inputs from a place on. */
   from(place: unknown): AsyncIterable<PackInput>

@@ -1,6 +1,6 @@
 /**
  * Packs images into the layout of the STAR authors, several at once, in packs of at most 10,000 inputs. Each finished pack is
- * written into the report, with the place where the inputs go on, so an interrupted packing goes on behind it.
+ * written into the report, with the position in the inputs, so an interrupted packing resumes behind it.
  */
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
@@ -43,7 +43,7 @@ const reportSchema = z.object({
   ),
   /** Inputs that were left out and why, the first some thousand. */
   leftOutInputs: z.array(z.object({ name: z.string(), reason: z.string(), detail: z.string() })),
-  /** Where the inputs go on. */
+  /** Position in the inputs. */
   place: z.unknown(),
 })
 
@@ -175,7 +175,8 @@ function startReport(
 }
 
 /**
- * Packs what `paths` name (see `findInputs`) into `out/DATASET-000000`, …; with the same arguments an interrupted packing goes on.
+ * Packs what `paths` name (see `findInputs`) into `out/DATASET-000000`, …; with the same arguments an interrupted packing is
+ * resumed.
  * @returns the report, which lies in `out` too
  * @throws ERR_FILE for missing input and files that cannot be written, ERR_ABORTED through `signal`
  */

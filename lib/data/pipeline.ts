@@ -110,7 +110,7 @@ export class Pipeline {
     return { samples, epoch, state }
   }
 
-  /** Goes on from a saved state once the batches asked for are pulled. @throws ERR_ARGUMENT, from `next`, for another's */
+  /** Resumes from a saved state once the batches asked for are pulled. @throws ERR_ARGUMENT, from `next`, for another's */
   restore(state: unknown): void {
     this.#turn = this.#turn.then(() => this.#source.restore(state))
   }

@@ -21,10 +21,10 @@ export interface SamplerState {
  * Epoch e is the permutation that `Random(seed + e)` shuffles. The epochs follow each other without end, and batches are cut
  * from this stream: of step s, counted from 0, with B samples in all, process r of N takes
  *   [s·B + r·B/N, s·B + (r + 1)·B/N),
- * so that the samples of a step do not depend on N (`Pipeline` picks them out; here is the stream of all). The published
- * program shuffles alike and gives every process as many samples, but assigns them otherwise: it pads an epoch with its own
- * start to a multiple of N, and process r takes the r-th contiguous part of it from end to end. A step of N processes then
- * holds samples from N distant places, other ones for each N, and a place saved by N processes means nothing to M.
+ * so that the samples of a step do not depend on N (`Pipeline` selects them; here is the stream of all). The reference
+ * implementation shuffles alike and gives every process as many samples, but assigns them otherwise: it pads an epoch with its
+ * own start to a multiple of N, and process r takes the r-th contiguous part of it from end to end. A step of N processes then
+ * holds samples from N distant positions, other ones for each N, and a position saved by N processes means nothing to M.
  */
 export class EpochSampler {
   readonly #options: Required<SamplerOptions>
@@ -59,7 +59,7 @@ export class EpochSampler {
     return this.#epoch
   }
 
-  /** The next samples; a batch that reaches the end of an epoch goes on in the next, so that every batch is full. */
+  /** The next samples; a batch that reaches the end of an epoch continues in the next, so that every batch is full. */
   next(count: number): number[] {
     const batch: number[] = []
     while (batch.length < count) {
@@ -77,7 +77,7 @@ export class EpochSampler {
     return { epoch: this.#epoch, position: this.#position }
   }
 
-  /** Goes on from a saved state. @throws ERR_ARGUMENT when it is no place in this order */
+  /** Resumes from a saved state. @throws ERR_ARGUMENT when it is no position in this order */
   restore({ epoch, position }: SamplerState): void {
     if (
       !Number.isSafeInteger(epoch) ||

@@ -22,7 +22,7 @@ export interface SourceStep {
   epoch: number
   /** Number of the sample in the epoch. */
   position: number
-  /** Where the source goes on behind this sample. */
+  /** Position of the source behind this sample. */
   after: unknown
 }
 

@@ -142,7 +142,7 @@ export class TarSource implements SampleSource {
   }
 
   async next(): Promise<SourceStep | null> {
-    // An epoch with no sample at all would go on for ever.
+    // An epoch with no sample at all would never end.
     for (let empty = 0; ; ) {
       if (!this.#window) await this.#fill()
       const window = this.#window!

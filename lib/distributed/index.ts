@@ -1,3 +1,4 @@
+/** Process groups: what other folders use of them. */
 export { type DistributedEnvironment, readEnvironment } from './environment.js'
 export { type BucketTrace, broadcastTensors, GradientExchange } from './gradient-exchange.js'
 export { ParameterShards } from './parameter-shards.js'

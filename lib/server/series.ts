@@ -89,7 +89,7 @@ export class MetricsFile {
         series = { steps: [], values: [] }
         this.series.set(name, series)
       }
-      // A run that goes on from a checkpoint takes the steps after it again: its newer lines stand.
+      // A run that is resumed from a checkpoint takes the steps after it again: its newer lines stand.
       if (series.steps.length > 0 && series.steps[series.steps.length - 1] >= step) {
         const at = lowerBound(series.steps, step)
         series.steps.length = at

@@ -157,7 +157,7 @@ async function fetchFrom(
   }
 }
 
-/** Fetches the bytes that `partial` lacks, going on after a broken connection where it broke. */
+/** Fetches the bytes that `partial` lacks, resuming after a broken connection. */
 async function fetchRest(
   session: Session,
   commit: string,
@@ -275,7 +275,7 @@ function fromCache(session: Session, wanted: Wanted): string {
 
 /**
  * Brings files of a model into the cache of Hugging Face and says where they are. What is there already is not fetched
- * again; a download that was cut off goes on where it was; every file is checked against its hash. HF_TOKEN is sent where it
+ * again; an interrupted download resumes where it stopped; every file is checked against its hash. HF_TOKEN is sent where it
  * is set, HF_ENDPOINT takes the place of https://huggingface.co.
  * @param wanted which paths of the repository to fetch
  * @returns the path of the file or folder that the reference names

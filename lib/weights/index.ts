@@ -1,3 +1,4 @@
+/** Weights in files: what other folders use of them. */
 export * from './convert.js'
 export * from './model-folder.js'
 export * from './safetensors.js'

@@ -1,4 +1,7 @@
-/** The golden folder: numbers computed by the published program, and the values its README makes by rule (test/golden/README.md). */
+/**
+ * The golden folder: numbers computed by the reference implementation, and the values its README makes by rule
+ * (test/golden/README.md).
+ */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { packageRoot } from '../../lib/native/index.js'

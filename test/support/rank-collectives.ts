@@ -231,7 +231,7 @@ export interface FaultInput {
   victim: number
 }
 
-/** All ranks meet; then all but the victim go on with collectives, until one fails. */
+/** All ranks meet; then all but the victim continue with collectives, until one fails. */
 export const exchangeUntilFault: RankFunction<FaultInput, void> = async (env, { timeoutSeconds, victim }, tell) => {
   const group = await open(env, timeoutSeconds)
   group.barrier().wait()

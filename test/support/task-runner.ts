@@ -25,7 +25,7 @@ export function placeOf(rank: number, size: number): TaskContext['group'] {
 export interface GroupRun {
   config: object
   steps: number
-  /** State of a task to go on from. */
+  /** State of a task to resume from. */
   from?: unknown
 }
 

@@ -1,4 +1,4 @@
-/** Small pictures that can be told apart, and packs and tars of them. */
+/** Small distinguishable pictures, and packs and tars of them. */
 import { createWriteStream, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'

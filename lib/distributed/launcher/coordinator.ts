@@ -27,7 +27,7 @@ export interface CoordinatorOptions {
   /** A port of this machine for the workers of the next attempt. */
   freePort: () => Promise<number>
   patience: Patience
-  /** Told what is going on, a line each. */
+  /** Receives progress messages, a line each. */
   log: (line: string) => void
 }
 

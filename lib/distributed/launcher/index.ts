@@ -1,2 +1,3 @@
+/** The launcher behind `star launch`: what other folders use of it. */
 export { type LaunchExtras, launch } from './launch.js'
 export { type LaunchFlags, type LaunchOptions, launchOptions } from './options.js'

@@ -12,12 +12,12 @@ import type { LaunchOptions } from './options.js'
 import { Workers } from './workers.js'
 
 export interface LaunchExtras {
-  /** Told what is going on, a line each. */
+  /** Receives progress messages, a line each. */
   log?: (line: string) => void
   patience?: Patience
 }
 
-/** Signals that end the workers; SIGUSR1 asks them to save and go on. */
+/** Signals that end the workers; SIGUSR1 asks them to save and continue. */
 const endings: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP']
 
 /**

@@ -1,6 +1,6 @@
 /** The page: runs as lines of the same charts, grouped by what they measure; sample pictures below. */
 
-/** Colours that can be told apart in light and dark and by people who see few colours (Okabe & Ito 2008). */
+/** Colours that are distinguishable in light and dark and with colour blindness (Okabe & Ito 2008). */
 const palette = ['#0072b2', '#e69f00', '#009e73', '#d55e00', '#cc79a7', '#56b4e9', '#a6761d', '#7570b3']
 const colourOf = (run: number): string => palette[run % palette.length]
 

@@ -54,7 +54,7 @@ t.test('samples come in the order of the sampler, with pixels and captions', asy
   }
 })
 
-t.test('a loader goes on exactly from any place, in batches of any size', async (t) => {
+t.test('a loader resumes exactly from any position, in batches of any size', async (t) => {
   const folder = t.testdir()
   const packs = [await numberedPack(join(folder, 'a'), 11)]
   const options = { packs, resolution: 8, flip: 0.5 }
@@ -108,7 +108,7 @@ t.test('any number of processes takes the batches of one, each its part', async 
   t.same(ids(await two.next(8)), ids(whole[1]).slice(4), 'which is not taken by that')
   using four = await Loader.open({ ...options, rank: 3, ranks: 4 })
   four.restore(JSON.parse(JSON.stringify(two.state())))
-  t.same(ids(await four.next(8)), ids(whole[2]).slice(6), 'two processes go on as four')
+  t.same(ids(await four.next(8)), ids(whole[2]).slice(6), 'two processes resume as four')
   await t.rejects(two.next(7), { code: 'ERR_CONFIG', message: /2 processes cannot share 7 samples evenly/ })
 })
 

@@ -141,7 +141,7 @@ t.test('WebDataset tars', async (t) => {
   t.match(infosOf(out, report)['web-x'], { caption: 'from json', punsafe: 0.1, width: 8 })
 })
 
-t.test('an interrupted packing goes on behind the packs it finished', async (t) => {
+t.test('an interrupted packing resumes behind the packs it finished', async (t) => {
   const input = folderOfImages(join(t.testdir({ in: {}, outs: {} }), 'in'), 25)
   const whole = join(t.testdirName, 'outs/whole')
   const options = { dataset: 'demo', limit: 10, workers: 3 }
@@ -172,7 +172,7 @@ t.test('an interrupted packing goes on behind the packs it finished', async (t) 
   await t.rejects(packImages([input], { ...options, out }), { code: 'ERR_FILE', message: /does not hold all packs/ })
 })
 
-t.test('tars go on in the middle', async (t) => {
+t.test('tars resume in the middle', async (t) => {
   const folder = t.testdir({ in: {}, outs: {} })
   await numberedTar(join(folder, 'in/a.tar'), 7)
   await numberedTar(join(folder, 'in/b.tar'), 8, 7)

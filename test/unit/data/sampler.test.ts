@@ -38,7 +38,7 @@ t.test('the order depends on seed and epoch only', async (t) => {
   t.same([...new EpochSampler({ length: 4, shuffle: false }).indices(7)], [0, 1, 2, 3])
 })
 
-t.test('batches run on over epochs, and a saved place is gone on from exactly', async (t) => {
+t.test('batches continue over epochs, and a saved position is resumed exactly', async (t) => {
   const sampler = new EpochSampler({ length: 4 })
   const first = [sampler.next(3), sampler.next(3)].flat()
   t.same(first, [...sampler.indices(0), ...sampler.indices(1)].slice(0, 6))

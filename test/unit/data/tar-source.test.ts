@@ -78,7 +78,7 @@ t.test('an epoch holds every sample once, in another order each time', async (t)
   t.same([...samples[0].pixels!.subarray(0, 3)], [Number(samples[0].id), 0, 77])
 })
 
-t.test('a stream goes on exactly from any place', async (t) => {
+t.test('a stream resumes exactly from any position', async (t) => {
   const options = { tars: [await threeTars(t.testdir())], resolution: 8, flip: 0.5, tarSamples: 30 }
   using loader = await Loader.open(options)
   t.equal(loader.length, 30)

@@ -95,7 +95,7 @@ t.test('an address that is none is named', async (t) => {
   for (const end of await endsOf(ranks, 20)) failed(t, end, /no-such-host\.invalid/, 15)
 })
 
-t.test('the second of two processes of one rank is refused and told of the first; the first goes on', async (t) => {
+t.test('the second of two processes of one rank is refused and told of the first; the first continues', async (t) => {
   const ranks = await startRanks(t, programs, 'meet', {
     size: 3,
     ranks: [0, 1, 1, 2],

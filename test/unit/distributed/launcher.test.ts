@@ -153,7 +153,7 @@ t.test('a signal reaches the workers, who end in order', async (t) => {
   t.equal(text.match(/got SIGTERM/g)?.length, 2)
 })
 
-t.test('a lost machine is waited for, and its group goes on when it is back', async (t) => {
+t.test('a lost machine is waited for, and its group continues when it is back', async (t) => {
   const file = program(
     t,
     `console.log('world', process.env.WORLD_SIZE, 'pid', process.pid)
@@ -176,7 +176,7 @@ t.test('a lost machine is waited for, and its group goes on when it is back', as
   t.equal(b.code, 0, b.text)
 })
 
-t.test('a machine that falls silent is lost, and with MIN:MAX the others go on without it', async (t) => {
+t.test('a machine that falls silent is lost, and with MIN:MAX the others continue without it', async (t) => {
   const file = program(
     t,
     `console.log('world', process.env.WORLD_SIZE)

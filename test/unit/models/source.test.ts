@@ -20,7 +20,7 @@ const tokenizer = new Tokenizer(tokenizerConfig, { init: new Random(1) })
 const transformer = new StarTransformer(transformerConfig, { init: new Random(2) })
 const root = t.testdir()
 
-/** A checkpoint of the nesting that the published program writes. */
+/** A checkpoint of the nesting that the reference implementation writes. */
 function write(name: string, trainer: Tree): string {
   const path = join(root, name)
   mkdirSync(dirname(path), { recursive: true })
@@ -93,14 +93,14 @@ t.test('what is said of a checkpoint', async (t) => {
   t.match(modelInfo(vae), { transformer: null, textEncoder: null, scales: publishedScales.get(256) })
 })
 
-t.test('tensors of the published program that carry nothing, and a sampler head, are let pass', async (t) => {
+t.test('tensors of the reference implementation that carry nothing, and a sampler head, are let pass', async (t) => {
   const more: Tree = { 'class_emb.weight': zeros([11, 32]), lvl_1L: zeros([1, 21]), 'head_logits2.bias': zeros([32]) }
   const path = write('more/ar-ckpt.pth', { config, var_wo_ddp: { ...star, ...more }, vae_local: stateOf(tokenizer) })
   loads(t, path)
   t.equal(modelInfo(path).transformer?.parameters, modelInfo(whole).transformer?.parameters)
 })
 
-t.test('weights that do not fit are told apart by name', async (t) => {
+t.test('weights that do not fit are listed by name', async (t) => {
   const changed = { ...star }
   delete changed['blocks.0.ffn.fc1.bias']
   changed['blocks.0.ffn.fc1.bais'] = zeros([128])

@@ -91,7 +91,7 @@ t.test('a port that is taken, a folder without a run, a run given twice', async 
   t.throws(() => openRuns([join(folder, 'run'), `${folder}/./run`]), { code: 'ERR_ARGUMENT', message: /given twice/ })
 })
 
-t.test('runs of the same name are told apart by the folders above', async (t) => {
+t.test('runs of the same name are distinguished by the folders above', async (t) => {
   const folder = t.testdir({})
   const runs = openRuns([
     writeSampleRun(join(folder, 'a')),

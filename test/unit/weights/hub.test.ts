@@ -88,7 +88,7 @@ t.test('only what is wanted is fetched', async (t) => {
   )
 })
 
-t.test('a connection that breaks goes on where it broke', async (t) => {
+t.test('a broken connection is resumed', async (t) => {
   const { hub, get } = await setUp(t, { cutAfter: 70_000, cuts: 2 })
   const file = await get('org/name/sub/weights.bin')
   t.ok(readFileSync(file).equals(weights))
@@ -102,7 +102,7 @@ t.test('a connection that breaks goes on where it broke', async (t) => {
   )
 })
 
-t.test('a download that was stopped goes on in the next call', async (t) => {
+t.test('an aborted download resumes in the next call', async (t) => {
   const { hub, get, repo } = await setUp(t)
   const controller = new AbortController()
   const reason = new Error('stopped by the test')
