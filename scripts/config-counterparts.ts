@@ -1,4 +1,4 @@
-/** What becomes of each key of the published program here, for the table in docs/configuration.md. */
+/** How each key of the reference implementation is translated, for the table in docs/configuration.md. */
 import type { PublishedKey } from '../lib/train/published/keys.js'
 
 export const counterparts: Readonly<Record<PublishedKey, string>> = {
@@ -54,7 +54,7 @@ export const counterparts: Readonly<Record<PublishedKey, string>> = {
   ckpt_path: '`tokenizer`: vae_ch160v4096z32.pth in that folder, or the file itself',
   pretrained_ckpt: '`start.weights`; `base` of a sampler head',
   from_scratch: 'true only: false is meant for weights of a model without text, and is refused',
-  from_0: 'no effect: epochs count from 0, and a run folder goes on where it stopped',
+  from_0: 'no effect: epochs count from 0, and a run folder resumes where it stopped',
   exp_name: '`name`; without it star-dDEPTH-RESOLUTION',
   local_out_dir_path: '`runFolder`',
   val_it: '`work.saveEvery` and `work.picturesEvery`, val_it/ac',

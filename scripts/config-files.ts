@@ -20,7 +20,7 @@ export function pageText(): string {
   const schema = runJsonSchema()
   return withTables(readFileSync(pageFile, 'utf8'), {
     'keys of this program': ownTables(schema.then.oneOf),
-    'keys of the published program': publishedTable(schema.else, counterparts),
+    'keys of the reference implementation': publishedTable(schema.else, counterparts),
   })
 }
 

@@ -67,7 +67,7 @@ export function ownTables(kinds: readonly Schema[]): string {
   return [`### Of every kind\n\n${render(shared)}`, ...sections].join('\n\n')
 }
 
-/** Keys of the published program, with what stands for each here. */
+/** Keys of the reference implementation, with what stands for each here. */
 export function publishedTable(schema: Schema, here: Readonly<Record<PublishedKey, string>>): string {
   const flat = rowsOf(schema)
   const counterpart = (key: string): string => (here as Record<string, string>)[key.split('.')[0]]

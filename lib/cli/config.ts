@@ -1,4 +1,4 @@
-/** `star config`: what a run configuration amounts to, or the JSON Schema of all of them. */
+/** `star config`: the resolved form of a run configuration, or the JSON Schema of all of them. */
 import type { Command } from 'commander'
 import { addRunOptions, readRun, runArguments } from './run-options.js'
 
@@ -10,7 +10,7 @@ interface ConfigFlags {
 
 export function addConfigCommand(star: Command): void {
   addRunOptions(star.command('config'))
-    .description('print what a run configuration amounts to, with defaults and flags; nothing is trained')
+    .description('print the resolved run configuration, with defaults and flags; nothing is trained')
     .option('--schema', 'print the JSON Schema of run configurations, by which editors complete and check them')
     .addHelpText(
       'after',

@@ -1,6 +1,6 @@
 /** Ctrl-C: the first asks the work to stop in an orderly way, the second ends the process at once. */
 
-/** The work was stopped by the user; the message says what was kept and how to go on. */
+/** The work was stopped by the user; the message says what was kept and how to resume. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted'
 }

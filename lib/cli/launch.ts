@@ -22,7 +22,7 @@ export function addLaunchCommand(star: Command): void {
     .command('launch')
     .description('run a program as several processes on one or many machines (the flags are those of torchrun)')
     .argument('<command...>', 'train, train-tokenizer or train-sampler with its arguments, or a JavaScript file')
-    .option('--nnodes <n>', 'machines: N, or MIN:MAX to go on with fewer')
+    .option('--nnodes <n>', 'machines: N, or MIN:MAX to continue with fewer')
     .option('--nproc-per-node <n>', 'processes on this machine: a number, gpu, cpu or auto')
     .option('--node-rank <n>', 'place of this machine, from 0 (the one of --master-addr)')
     .option('--master-addr <address>', 'address of the first machine')
@@ -44,7 +44,7 @@ Each worker finds RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, GROUP_RANK, MA
 and OMP_NUM_THREADS=1 where several share a machine and it is not set. A flag that is missing is read from the variable
 PET_NNODES, PET_NPROC_PER_NODE and so on. SIGINT and SIGTERM are handed on; workers that do not end within 30 s are ended.
 
-A training's processes share each batch; after a failure all go on from the last checkpoint (with --max-restarts).
+A training's processes share each batch; after a failure all resume from the last checkpoint (with --max-restarts).
 
 Examples:
   $ star launch --nproc-per-node 8 --max-restarts 3 train configs/config_d16_256.json

@@ -28,7 +28,7 @@ export function addPackCommand(star: Command): void {
       `
 Input: a folder with images/ and jsons/ (one JSON an image: id, basename, prompt, and more captions), a folder of images with
 a .txt or .json beside each, a .csv or .jsonl list (path, prompt, and more), or .tar files of WebDataset. PNG files are packed as
-they are, others are stored as PNG. A pack holds at most 10,000 images. The same command goes on where one was interrupted.
+they are, others are stored as PNG. A pack holds at most 10,000 images. The same command resumes an interrupted one.
 pack-report.json says what was left out and why.
 
 Examples:
@@ -101,7 +101,7 @@ async function packInputs(inputs: string[], flags: PackFlags): Promise<void> {
         )
     } catch (error) {
       if (error instanceof StarError && error.code === 'ERR_ABORTED')
-        throw new Interrupted('stopped: finished packs stay, and the same command goes on')
+        throw new Interrupted('stopped: finished packs stay, and the same command resumes')
       throw error
     }
   })

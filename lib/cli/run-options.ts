@@ -1,4 +1,4 @@
-/** How commands take a run configuration: a file, flags of the published program, and keys that are set. */
+/** How commands take a run configuration: a file, flags of the reference implementation, and keys that are set. */
 import type { Command } from 'commander'
 import { StarError } from '../native/error.js'
 import type { ReadOptions, ReadRun } from '../train/config/run-config.js'
@@ -12,14 +12,14 @@ export interface RunArguments {
 }
 
 const flagsHelp = `
-Configurations of the published program take its flags, which override the file (docs/configuration.md lists them all):
+Configurations of the reference implementation take its flags, which override the file (docs/configuration.md lists them all):
   --depth --bs --ep --fp16 --alng --wpe --tlr --ac --saln --pn --exp_name --local_out_dir_path --pretrained_ckpt …`
 
 /** Adds the arguments; what commander does not know is left to `runArguments`. */
 export function addRunOptions(command: Command): Command {
   return command
     .argument('[config]', 'configuration file (JSON)')
-    .option('--config <file>', 'the same, as the published program takes it')
+    .option('--config <file>', 'the same, as the reference implementation takes it')
     .option(
       '--set <key=value>',
       'change a key of the file, such as optimizer.batchSize=16; may be given again',

@@ -55,7 +55,7 @@ export async function downloading<T>(
     return await work({ offline, signal, onProgress })
   } catch (error) {
     if (signal.aborted)
-      throw new Interrupted('stopped: what was downloaded is kept, and the next time it goes on from there')
+      throw new Interrupted('stopped: what was downloaded is kept, and the next time it resumes from there')
     throw error
   }
 }

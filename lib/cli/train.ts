@@ -22,7 +22,7 @@ export function addTrainCommands(star: Command): void {
       .addHelpText(
         'after',
         `
-Ctrl-C saves a checkpoint; the same command goes on from it. The run folder named in the configuration holds config.json,
+Ctrl-C saves a checkpoint; the same command resumes from it. The run folder named in the configuration holds config.json,
 metrics.jsonl, log.txt, checkpoints/ and at the end model/, which "star sample --model" opens.
 
 Examples:
@@ -96,7 +96,7 @@ async function trainIn(group: ProcessGroup, config: RunConfig, device: string): 
       const { say, print, keep } = first ? speaker(append, trainer.run.file('stdout.txt')) : silence
       const parameters = (trainer.parameterCount / 1e6).toFixed(1)
       say(
-        `${trainer.step > 0 ? `going on from step ${trainer.step}` : 'starting'}: ${parameters} M parameters on ${trainer.device}, run folder ${config.runFolder}`,
+        `${trainer.step > 0 ? `resuming from step ${trainer.step}` : 'starting'}: ${parameters} M parameters on ${trainer.device}, run folder ${config.runFolder}`,
       )
       for await (const step of trainer) {
         const { loss, samplesPerSecond } = step
@@ -109,7 +109,7 @@ async function trainIn(group: ProcessGroup, config: RunConfig, device: string): 
       }
       progress.stop()
       if (trainer.done) print(trainer.run.file('model'))
-      else say(`stopped at step ${trainer.step} and saved; go on with: ${command}`)
+      else say(`stopped at step ${trainer.step} and saved; resume with: ${command}`)
     } finally {
       process.off('SIGUSR1', save)
       trainer.dispose()

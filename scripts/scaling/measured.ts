@@ -15,7 +15,7 @@ export const measurements = (): Measured[] =>
     .map((file) => JSON.parse(readFileSync(join(folder, file), 'utf8')) as Measured)
     .sort((a, b) => a.exchangeMs - b.exchangeMs)
 
-/** Milliseconds for which the exchange goes on after backward's end. */
+/** Milliseconds for which the exchange continues after the end of backward. */
 export interface After {
   /** By the buckets' own sizes and times, one after the other. */
   replayMs: number
@@ -88,7 +88,7 @@ export function replayTable(): string {
     row(`${rate} Gbit/s, on paper`, all[0], (all[0].bytes * 8) / rate / 1e6),
   )
   return table(
-    ['link', 'exchange alone', 'goes on after backward: measured', 'replayed', 'by the formula'],
+    ['link', 'exchange alone', 'continues after backward: measured', 'replayed', 'by the formula'],
     [...rows, ...imagined],
   )
 }
@@ -97,7 +97,7 @@ export function readySentence(): string {
   const all = measurements()
   const most = (100 * Math.max(...all.map(readyDifference))).toFixed(1)
   return (
-    `The sizes of all ${all[0].buckets.length} buckets are those that the model foretells, and each was full within ${most} % of ` +
+    `The sizes of all ${all[0].buckets.length} buckets are those that the model predicts, and each was full within ${most} % of ` +
     'backward of the time foretold.'
   )
 }

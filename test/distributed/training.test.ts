@@ -80,7 +80,7 @@ for (const [name, size, changes] of [
     t.ok(most <= 1e-6, `weights differ by ${most}`)
   })
 
-t.test('a training goes on with another number of processes', async (t) => {
+t.test('a training resumes with another number of processes', async (t) => {
   for (const [shard, numbers] of [
     [false, [2, 1, 4]],
     [true, [2, 4, 1, 2]],

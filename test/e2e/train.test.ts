@@ -1,4 +1,4 @@
-/** Training from the command line, in processes of its own: from a pack to pictures, Ctrl-C and going on, bad input. */
+/** Training from the command line, in processes of its own: from a pack to pictures, Ctrl-C and resuming, bad input. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -18,7 +18,7 @@ t.test('training from the command line', async (t) => {
   const pack = await writeTinyPack(root)
   const tokenizerRun = join(root, 'tokenizer')
 
-  await t.test('Ctrl-C saves and says how to go on; the same command goes on', async (t) => {
+  await t.test('Ctrl-C saves and says how to resume; the same command resumes', async (t) => {
     const config = writeConfig('tokenizer', tinyTokenizerRun(tokenizerRun, pack, 1_000_000))
     let sent = false
     const stopped = await star(['train-tokenizer', config], {
@@ -30,7 +30,7 @@ t.test('training from the command line', async (t) => {
       },
     })
     t.equal(stopped.code, 0, stopped.stderr)
-    const step = Number(/stopped at step (\d+) and saved; go on with: star train-tokenizer /.exec(stopped.stderr)?.[1])
+    const step = Number(/stopped at step (\d+) and saved; resume with: star train-tokenizer /.exec(stopped.stderr)?.[1])
     t.ok(step >= 2, stopped.stderr)
     t.ok(stopped.stderr.trim().endsWith(config), 'the command is complete')
     t.same(readdirSync(join(tokenizerRun, 'checkpoints')), [`step-${step}.safetensors`])
@@ -38,7 +38,7 @@ t.test('training from the command line', async (t) => {
     writeConfig('tokenizer', tinyTokenizerRun(tokenizerRun, pack, step + 2))
     const rest = await star(['train-tokenizer', config])
     t.equal(rest.code, 0, rest.stderr)
-    t.match(rest.stderr, `going on from step ${step}`)
+    t.match(rest.stderr, `resuming from step ${step}`)
     const [line] = rest.stdout.split('\n')
     t.match(JSON.parse(line), { step: step + 1, loss: Number, learningRate: Number }, 'a line of JSON a step')
     t.equal(rest.stdout.trim().split('\n').at(-1), join(tokenizerRun, 'model'), 'the last line names the model')
@@ -86,7 +86,7 @@ t.test('training from the command line', async (t) => {
     t.match(missing.stderr, /^error: .*nothing\.json cannot be read: there is no such file[^\n]*\n$/)
   })
 
-  await t.test('star launch trains on two processes, and one goes on from what they saved', async (t) => {
+  await t.test('star launch trains on two processes, and one resumes from what they saved', async (t) => {
     const run = join(root, 'two')
     const config = writeConfig('two', tinyTokenizerRun(run, pack, 4))
     const command = [
@@ -113,7 +113,7 @@ t.test('training from the command line', async (t) => {
     t.ok(existsSync(join(run, 'checkpoints', 'step-4.shard-1.safetensors')))
     const longer = await star([...command, '--set', 'optimizer.steps=5'])
     t.equal(longer.code, 0, longer.stderr)
-    t.match(longer.stderr, /going on from step 4/)
+    t.match(longer.stderr, /resuming from step 4/)
     t.ok(existsSync(join(run, 'model', 'tokenizer.safetensors')))
   })
 
