@@ -2,7 +2,7 @@
  * `npm run bench:dist [-- --rate RATE --rounds N --depth N --width N --json FILE]`: how much of the exchange of gradients is hidden
  * behind backward. Two processes on two hosts, which are network namespaces of this machine (needs root) with a link of 1 Gbit/s
  * between them, train a transformer at 256², one picture and one thread each. `--json` also writes the figures to a file, as
- * they lie in scripts/scaling/measured, where the model of docs/distributed.md is compared with them.
+ * they lie in bench/measured, where the model of docs/distributed.md is compared with them.
  */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
