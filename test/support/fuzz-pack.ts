@@ -2,14 +2,16 @@
  * Flips bits anywhere in a pack, its info file or a tar, and loads what is left as training does: every sample must be the one
  * it says it is, to the pixel, or be counted as damaged; or the data must be refused with an error that names the file.
  * `star pack verify` must find every change of a file it has a checksum of. Anything else, a crash, or memory beyond a limit fails.
- * Arguments: seconds or "N cases", first seed (default 1). Prints what became of the cases.
+ * Arguments: seconds or "N cases", first seed (default 1). Prints the outcome of the cases.
  */
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { BadRecords } from '../../lib/data/bad-records.js'
-import { ImageCaptionDataset, PackSource, Pipeline, packImages, TarSource, verifyPacks } from '../../lib/data/index.js'
-import type { SampleSource } from '../../lib/data/source.js'
+import { ImageCaptionDataset, packImages, verifyPacks } from '../../lib/data/index.js'
+import { Pipeline } from '../../lib/data/pipeline.js'
+import { PackSource, type SampleSource } from '../../lib/data/source.js'
+import { TarSource } from '../../lib/data/tar-source.js'
 import { StarError } from '../../lib/native/index.js'
 import { Random } from '../../lib/tensor/index.js'
 import { numberedTar } from './tiny-images.js'

@@ -1,3 +1,3 @@
 /** The launcher behind `star launch`: what other folders use of it. */
-export { type LaunchExtras, launch } from './launch.js'
-export { type LaunchFlags, type LaunchOptions, launchOptions } from './options.js'
+export { launch } from './launch.js'
+export { type LaunchFlags, launchOptions } from './options.js'

@@ -8,7 +8,7 @@ const fixed: Readonly<Record<string, string>> = {
   Accm: 'AR_iter_loss/Accm',
   Acct: 'AR_iter_loss/Acct',
   usage: 'AR_iter_loss/z_voc_usage',
-  progSi: 'AR_iter_schedule/prog_si',
+  newScaleWeight: 'AR_iter_schedule/prog_wp',
   learningRate: 'AR_opt_lr/lr_max/sche_tlr',
   weightDecay: 'AR_opt_wd/wd_max/sche_twd',
   gradNorm: 'AR_opt_grad/grad/grad_norm',
@@ -21,7 +21,7 @@ const fixed: Readonly<Record<string, string>> = {
 
 /**
  * Tag → value of the metrics of a step. A scale's metrics are named by the side in pixels that it makes, the loss scale is
- * given as its binary logarithm; what the published program does not know stands under `star/` with its own name.
+ * given as its binary logarithm, the number of scales trained as the index of the last one; what the published program does not know stands under `star/` with its own name.
  * @param sides side in pixels of each scale
  */
 export function tensorboardScalars(
@@ -33,6 +33,7 @@ export function tensorboardScalars(
       .filter(([name]) => name !== 'step')
       .map(([name, value]) => {
         if (name === 'lossScale') return ['AR_opt_grad/fp16/scale_log2', Math.log2(value)]
+        if (name === 'scales') return ['AR_iter_schedule/prog_si', value - 1]
         const scale = /^(val\/)?(L|Acc)(\d+)$/.exec(name)
         const side = scale ? sides[Number(scale[3]) - 1] : undefined
         if (scale && side !== undefined)

@@ -1,7 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { type LoadedBatch, Loader, type LoaderOptions } from '../../../lib/data/index.js'
+import { Loader, type LoaderOptions } from '../../../lib/data/index.js'
+import type { LoadedBatch } from '../../../lib/data/pipeline.js'
 import { splitName, tarSamples } from '../../../lib/data/tar.js'
 import { numberedPng, numberedTar, writeTar } from '../../support/tiny-images.js'
 

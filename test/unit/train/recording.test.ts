@@ -114,13 +114,21 @@ t.test('nothing is written before there is something to say', async (t) => {
 })
 
 t.test('names', async (t) => {
-  t.same(tensorboardScalars({ lossScale: 2048, 'val/Acc1': 50, 'val/Lm': 3, psnr: 20, L3: 1 }, [16]), {
-    'AR_opt_grad/fp16/scale_log2': 11,
-    'AR_ep_loss/acc_16': 50,
-    'AR_ep_loss/L_mean': 3,
-    'star/psnr': 20,
-    'star/L3': 1,
-  })
+  t.same(
+    tensorboardScalars(
+      { lossScale: 2048, 'val/Acc1': 50, 'val/Lm': 3, psnr: 20, L3: 1, scales: 3, newScaleWeight: 0.5 },
+      [16],
+    ),
+    {
+      'AR_opt_grad/fp16/scale_log2': 11,
+      'AR_ep_loss/acc_16': 50,
+      'AR_ep_loss/L_mean': 3,
+      'star/psnr': 20,
+      'star/L3': 1,
+      'AR_iter_schedule/prog_si': 2,
+      'AR_iter_schedule/prog_wp': 0.5,
+    },
+  )
   t.equal(fileNameOf('../../etc/passwd'), '_.. .. etc passwd')
   t.equal(fileNameOf('a\u0000b:  c. '), 'a b c')
   t.equal(fileNameOf('x'.repeat(300)).length, 80)
