@@ -3,11 +3,11 @@
  * keywords (npm emojibase-data), as a pack. Small enough to train on a CPU, and free to use (both MIT).
  */
 import { readdirSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import sharp from 'sharp'
 import { StarError } from '../native/index.js'
+import { isInShare, normalizedHexcode, packageFolder } from './names.js'
 import { type ImageInfo, type PackEntry, writePacks } from './pack.js'
 
 export interface EmojiOptions {
@@ -42,56 +42,26 @@ interface EmojiRecord {
 
 const heldOutShare = 0.05
 
-function packageFolder(name: string): string {
-  try {
-    return dirname(createRequire(import.meta.url).resolve(`${name}/package.json`))
-  } catch (error) {
-    throw new StarError(
-      'ERR_FILE',
-      `the npm package ${name} is not installed, the emoji data set needs it: run "npm install ${name}"`,
-      { cause: error },
-    )
-  }
-}
-
-/** 32-bit FNV-1a of the UTF-8 bytes, mixed so that all bits depend on all bytes. */
-function hashName(name: string): number {
-  let h = 0x811c9dc5
-  for (const byte of Buffer.from(name)) h = Math.imul(h ^ byte, 0x01000193)
-  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
-  return (h ^ (h >>> 16)) >>> 0
-}
-
 /** Whether an emoji of this base name is held out: a fixed 5 % of names, so that variants in skin tone stay together. */
 export function isHeldOut(base: string): boolean {
-  return hashName(base) < heldOutShare * 2 ** 32
+  return isInShare(base, heldOutShare)
 }
-
-/** Without the variation selector FE0F and leading zeros, which file names and emojibase use differently. */
-const normalized = (code: string) =>
-  code
-    .toLowerCase()
-    .split(/[-_]/)
-    .map((point) => point.replace(/^0+/, ''))
-    .filter((point) => point !== 'fe0f')
-    .join('-')
 
 /** The emoji that have both a name and a picture, in emojibase's order. @throws ERR_FILE when a package is missing */
 export function listEmoji(): EmojiEntry[] {
-  const assets = join(packageFolder('@lobehub/fluent-emoji-3d'), 'assets')
-  const names = join(packageFolder('emojibase-data'), 'en')
+  const assets = join(packageFolder('@lobehub/fluent-emoji-3d', 'the emoji data set'), 'assets')
+  const names = join(packageFolder('emojibase-data', 'the emoji data set'), 'en')
   const read = (name: string): unknown => JSON.parse(readFileSync(join(names, name), 'utf8'))
   const records = read('data.json') as EmojiRecord[]
   const { groups } = read('messages.json') as { groups: { message: string; order: number }[] }
   const files = new Map<string, string>()
   for (const file of readdirSync(assets).sort()) {
     const match = /^(.+)\.(webp|png)$/.exec(file)
-    if (match) files.set(normalized(match[1]), join(assets, file))
+    if (match) files.set(normalizedHexcode(match[1]), join(assets, file))
   }
   const entries: EmojiEntry[] = []
   const add = (record: EmojiRecord, parent: EmojiRecord) => {
-    const file = files.get(normalized(record.hexcode))
+    const file = files.get(normalizedHexcode(record.hexcode))
     if (!file) return
     entries.push({
       hexcode: record.hexcode.toLowerCase(),
