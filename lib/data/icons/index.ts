@@ -1,0 +1,2 @@
+export { buildIconPack, holdOut, type IconOptions, type IconReport } from './build.js'
+export { type IconSet, iconSets } from './sets.js'
