@@ -77,21 +77,23 @@ export async function renderIcon(input: Uint8Array, name: string, size: number):
 }
 
 /**
- * Whether a picture is a silhouette or line art: hardly a pixel has a hue, and one shade of grey covers most of the rest.
- * Drawings of white or grey things with shading are not.
+ * Whether a picture is a silhouette, or nearly white: hardly a pixel has a hue, and one shade of grey covers nearly all that
+ * is drawn, or hardly anything is darker than white. Drawings of grey things with shading are not.
  */
-export function isMonochrome(rgb: Uint8Array): boolean {
-  const shades = new Uint32Array(8)
-  let [drawn, coloured] = [0, 0]
+function isMonochrome(rgb: Uint8Array): boolean {
+  const shades = new Uint32Array(16)
+  let [drawn, coloured, visible] = [0, 0, 0]
   for (let i = 0; i < rgb.length; i += 3) {
     const [r, g, b] = [rgb[i], rgb[i + 1], rgb[i + 2]]
     const [low, high] = [Math.min(r, g, b), Math.max(r, g, b)]
-    if (low > 245) continue
+    if (low > 250) continue
     drawn++
+    if (low < 225) visible++
     if (high - low > 24) coloured++
-    shades[high >> 5]++
+    shades[high >> 4]++
   }
-  return drawn === 0 || (coloured < 0.02 * drawn && Math.max(...shades) > 0.6 * drawn)
+  if (coloured >= 0.02 * drawn && drawn > 0) return false
+  return visible < 0.05 * (rgb.length / 3) || Math.max(...shades) > 0.82 * drawn
 }
 
 /** Mean absolute difference of two signatures, 0 to 255. */

@@ -45,6 +45,7 @@ t.test('silhouettes are told from drawings of grey things', async (t) => {
   const seen = async (body: string) => (await renderIcon(svg(body), 'x', 256)).monochrome
   t.ok(await seen('<circle cx="32" cy="32" r="30"/>'))
   t.ok(await seen('<path d="M5 5 L60 60 M60 5 L5 60" stroke="#444" stroke-width="6"/>'))
+  t.ok(await seen('<circle cx="32" cy="32" r="30" fill="#fafaf5"/>'), 'nearly white')
   t.notOk(await seen('<circle cx="32" cy="32" r="30" fill="#c33"/>'))
   const shaded = [40, 80, 120, 160, 200].map(
     (v, i) => `<rect x="${i * 12}" width="12" height="60" fill="rgb(${v},${v},${v})"/>`,
