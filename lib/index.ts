@@ -1,5 +1,6 @@
 /** Public interface of star-t2i. */
 
+export { type ConnectOptions, type DistributedEnvironment, ProcessGroup } from './distributed/index.js'
 export { type GridOptions, ImageGrid, type ImageSettings, imageGrid, StarImage } from './image.js'
 export { type ModelInfo, modelInfo, type PartInfo } from './model-info.js'
 export type { HubProgress } from './models/local.js'

@@ -6,8 +6,8 @@ import { StarError } from '../native/error.js'
 import { native } from '../native/index.js'
 import type { NativeProcessGroup, NativeWork } from '../native/ops/comm.js'
 import { resolveDevice, type Tensor } from '../tensor/index.js'
-import type { DistributedEnvironment } from './environment.js'
-import { connectStore, LocalStore, type Store } from './store.js'
+import { type DistributedEnvironment, readEnvironment } from './environment.js'
+import { connectStore, LocalStore, type Store, scopedStore } from './store.js'
 
 /** One collective in flight. */
 export interface Work {
@@ -30,6 +30,9 @@ export interface ConnectOptions {
 }
 
 const usualTimeout = 300
+
+/** The group of `launched`, once it was asked for. */
+let met: { device: string; group: Promise<ProcessGroup>; uses: number } | null = null
 
 function timeoutOf(given: number | undefined): number {
   if (given !== undefined) return given
@@ -76,6 +79,30 @@ export class ProcessGroup {
       milliseconds,
     )
     return new ProcessGroup(group, rank, size, connectStore(environment, seconds))
+  }
+
+  /**
+   * The processes that a launcher has started with this one; without a launcher this process alone. They meet once and part when
+   * the process ends: each call, which all of them make alike, gives a group over the same connections with a store of its own.
+   * @throws ERR_CONFIG for variables of a launcher that contradict each other, ERR_ARGUMENT for another device than the first
+   * call's, ERR_COMM as `connect`
+   */
+  static async launched({ device: asked = 'cpu' }: Pick<ConnectOptions, 'device'> = {}): Promise<ProcessGroup> {
+    const environment = readEnvironment(process.env)
+    if (environment.size === 1) return ProcessGroup.single()
+    const device = resolveDevice(asked)
+    if (!met) {
+      met = { device, group: ProcessGroup.connect(environment, { device }), uses: 0 }
+      // Who has left is not waited for.
+      met.group.then((group) => process.once('exit', () => group.close())).catch(() => {})
+    }
+    if (met.device !== device)
+      throw new StarError(
+        'ERR_ARGUMENT',
+        `the processes exchange tensors of ${met.device} since they met, and ${device} was asked for: use one device in a program`,
+      )
+    const { group, rank, size, store } = await met.group
+    return new ProcessGroup(group, rank, size, scopedStore(store, `${met.uses++}/`))
   }
 
   get engine(): string {

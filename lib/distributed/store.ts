@@ -35,6 +35,13 @@ export class LocalStore implements Store {
   }
 }
 
+/** A part of a store: the keys that begin with `scope`. */
+export const scopedStore = (store: Store, scope: string): Store => ({
+  set: (key, value) => store.set(scope + key, value),
+  get: (key) => store.get(scope + key),
+  add: (key, amount) => store.add(scope + key, amount),
+})
+
 /** The store in rank 0's process. */
 export function connectStore(environment: DistributedEnvironment, timeoutSeconds: number): Store {
   const { masterAddr, masterPort, ports, job } = environment

@@ -29,7 +29,10 @@ export interface TrainerOptions {
   signal?: AbortSignal
   /** Told what is being prepared (downloads, models) and how far it is. */
   onProgress?: (what: string, done: number, total: number) => void
-  /** The processes that train together, each on its part of every batch. Default: this one alone. */
+  /**
+   * The processes that train together, each on its part of every batch. Default: those that a launcher (`star launch`, torchrun,
+   * srun, mpirun) has started with this one; without a launcher this one alone.
+   */
   group?: ProcessGroup
 }
 
@@ -79,30 +82,27 @@ export class Trainer implements AsyncIterable<TrainStep> {
   static async open(config: string | object, options: TrainerOptions = {}): Promise<Trainer> {
     const { config: parsed, notices } =
       typeof config === 'string' ? readRunConfig(config) : resolveRunConfig(config, 'the configuration')
-    const group = options.group ?? ProcessGroup.single()
-    const run = new RunFolder(parsed.runFolder, group.rank === 0)
-    const asked = options.device ?? 'cpu'
-    const device = resolveDevice(asked)
-    const context = {
-      device,
-      onProgress: options.onProgress ?? (() => {}),
-      signal: options.signal,
-      group,
-    }
-    const { task, config: resolved } = await openTask(parsed, run, context)
-    let trainer: Trainer | null = null
+    const { device: asked = 'cpu', signal, onProgress = () => {} } = options
+    const group = options.group ?? (await ProcessGroup.launched({ device: asked }))
+    let opened: { dispose(): void } | null = null
     try {
-      trainer = new Trainer(resolved, run, device, task, options.signal, group)
+      const run = new RunFolder(parsed.runFolder, group.rank === 0)
+      const device = resolveDevice(asked)
+      const context = { device, onProgress, signal, group }
+      const { task, config: resolved } = await openTask(parsed, run, context)
+      opened = task
+      const trainer = new Trainer(resolved, run, device, task, signal, group)
+      opened = trainer
       await trainer.#begin(context)
+      run.writeJson('config.json', trainer.config)
+      run.writeJson('run.json', runFacts(parsed.data, device, group.size))
+      for (const notice of notices) run.log(notice)
+      if (group.rank === 0) tellFallback(asked, device)
+      return trainer
     } catch (error) {
-      ;(trainer ?? task).dispose()
+      opened?.dispose()
       throw error
     }
-    run.writeJson('config.json', trainer.config)
-    run.writeJson('run.json', runFacts(parsed.data, device, group.size))
-    for (const notice of notices) run.log(notice)
-    if (group.rank === 0) tellFallback(asked, device)
-    return trainer
   }
 
   get step(): number {
