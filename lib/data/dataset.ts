@@ -16,6 +16,8 @@ export interface DatasetOptions {
   /** Info keys that hold captions. Where none of them is there, `prompt` and all keys that begin with `caption` count. */
   captionKeys?: readonly string[]
   filters?: FilterOptions
+  /** Opens a data set without images too, in place of an error. */
+  mayBeEmpty?: boolean
   signal?: AbortSignal
 }
 
@@ -46,7 +48,11 @@ export function findPacks(paths: readonly string[]): string[] {
 }
 
 /** One line that says why a data set is empty. @throws ERR_CONFIG always */
-export function refuseEmpty(options: DatasetOptions, leftOut: FilterCounts, paths: readonly string[]): never {
+export function refuseEmpty(
+  options: Pick<DatasetOptions, 'resolution' | 'split'>,
+  leftOut: FilterCounts,
+  paths: readonly string[],
+): never {
   const counts = Object.entries(leftOut).map(([name, count]) => `${name} ${count}`)
   throw new StarError(
     'ERR_CONFIG',
@@ -118,7 +124,7 @@ export class ImageCaptionDataset {
         pack.forgetInfos()
         await new Promise(setImmediate)
       }
-      if (samples.length === 0) refuseEmpty(options, filters.counts, given)
+      if (samples.length === 0 && !options.mayBeEmpty) refuseEmpty(options, filters.counts, given)
       return new ImageCaptionDataset(resolution, { packs, starts, samples, leftOut: filters.counts, unknown })
     } catch (error) {
       for (const pack of packs) pack.close()

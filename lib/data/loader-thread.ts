@@ -60,6 +60,10 @@ async function open(options: ThreadOptions): Promise<void> {
     const dataset = await ImageCaptionDataset.open(options.packs, options)
     total = () => dataset.length + dataset.unknown.length
     for (const problem of dataset.unknown) bad.add(problem, problem)
+    if (dataset.length === 0) {
+      send({ kind: 'ready', length: 0, ownOrder: false, state: {}, leftOut: dataset.leftOut })
+      return
+    }
     return serve(new PackSource(dataset, options), bad, options)
   }
   const source = await TarSource.open(options.tars!, options, (name, message) => bad.add(name, message))

@@ -14,7 +14,7 @@ import { type FilterCounts, Filters } from './filters.js'
 import type { SampleSource, SourceSample, SourceStep } from './source.js'
 import { findTars, type TarSample, tarSamples } from './tar.js'
 
-export interface TarSourceOptions extends Omit<DatasetOptions, 'signal'> {
+export interface TarSourceOptions extends Omit<DatasetOptions, 'signal' | 'mayBeEmpty'> {
   tarSamples?: number
   seed?: number
   rank?: number

@@ -130,11 +130,15 @@ export class Tensor {
     return this.data() as Int32Array
   }
 
-  /** The only element. @throws ERR_SHAPE when there are more */
+  /** The only element, as a number whatever its type. @throws ERR_SHAPE when there are more */
   item(): number {
     if (this.count !== 1)
       throw new StarError('ERR_SHAPE', `item: the tensor has shape (${this.shape.join(', ')}), expected one element`)
-    return this.data()[0]
+    if (this.dtype !== 'f16' && this.dtype !== 'bf16') return this.data()[0]
+    const wide = native.cast(this.handle, 'f32')
+    const [value] = new Float32Array(wide.read())
+    wide.release()
+    return value
   }
 
   /** Another tensor on the same memory, without a place on the tape. */

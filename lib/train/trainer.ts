@@ -266,9 +266,13 @@ export class Trainer implements AsyncIterable<TrainStep> {
         await this.export()
     } catch (error) {
       this.#logEnd(error)
+      // What ended the run is thrown; a checkpoint that fails beside it is in the log.
+      await this.#checkpointer.settled().catch((fault) => this.#logEnd(fault))
       throw error
+    } finally {
+      // Also where the consumer stops: a checkpoint that could not be written is told.
+      await this.#checkpointer.settled()
     }
-    await this.#checkpointer.settled()
   }
 
   #logEnd(error: unknown): void {

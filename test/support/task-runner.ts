@@ -3,7 +3,7 @@ import { ProcessGroup } from '../../lib/distributed/index.js'
 import { backward, full, scope, type Tensor } from '../../lib/tensor/index.js'
 import { runSchema } from '../../lib/train/index.js'
 import { type OpenedTask, openTask } from '../../lib/train/kinds/open-task.js'
-import type { Metrics, TaskContext } from '../../lib/train/kinds/task.js'
+import type { Figures, Metrics, TaskContext } from '../../lib/train/kinds/task.js'
 import { RunFolder } from '../../lib/train/run-folder/run-folder.js'
 import { type Owner, type RankFunction, runRanks } from './ranks.js'
 
@@ -13,6 +13,9 @@ export function openRun(config: object, group: TaskContext['group'] = ProcessGro
   const context = { device: 'cpu', onProgress: () => {}, signal: undefined, group }
   return openTask(parsed, new RunFolder(parsed.runFolder), context)
 }
+
+/** The figures of one micro-batch, read back. */
+export const metricsOf = ({ values, named }: Figures): Metrics => named(Array.from(values.floats()))
 
 /** A process of a group, for what needs no other process: it has no collectives. */
 export function placeOf(rank: number, size: number): TaskContext['group'] {
@@ -73,7 +76,7 @@ async function train({ config, steps, from }: GroupRun, group: ProcessGroup): Pr
     result.ids.push([...batch.ids])
     const seeded = (loss: Tensor): void => backward(loss, full(loss.shape, 1 / (accumulate * group.size)))
     for (const part of task.split(batch, accumulate, step))
-      result.metrics.push(scope(() => task.forwardBackward(part, step, seeded)))
+      result.metrics.push(scope(() => metricsOf(task.forwardBackward(part, step, seeded))))
     for (const parameter of parameters) {
       if (!parameter.grad) continue
       group.allReduce(parameter.grad).wait()

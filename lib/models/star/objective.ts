@@ -2,13 +2,20 @@
 import { StarError } from '../../native/index.js'
 import {
   affine,
+  clamp,
   concat,
   crossEntropy,
+  equal,
+  full,
   mean,
   mulSum,
   noGrad,
   reshape,
   scope,
+  segmentSum,
+  slice,
+  sum,
+  sumRows,
   Tensor,
   zeros,
 } from '../../tensor/index.js'
@@ -56,14 +63,18 @@ export function tokenLoss(
   targets: Tensor,
   { labelSmoothing = 0, weights }: ObjectiveOptions = {},
 ): Tensor {
-  const { losses } = crossEntropy(...rows(logits, targets), { labelSmoothing })
+  return weightedMean(crossEntropy(...rows(logits, targets), { labelSmoothing }).losses, targets, weights)
+}
+
+/** @param losses (B·n); targets give B and n */
+function weightedMean(losses: Tensor, targets: Tensor, weights?: Float32Array): Tensor {
   if (!weights) return mean(losses)
   const [batch, length] = targets.shape
   if (weights.length !== length)
     throw new StarError('ERR_SHAPE', `objective: ${weights.length} weights were given for ${length} tokens`)
   const all = new Float32Array(batch * length)
   for (let b = 0; b < batch; b++) all.set(weights, b * length)
-  const weighted = mulSum(losses, Tensor.from(all, [all.length], { device: logits.device }))
+  const weighted = mulSum(losses, Tensor.from(all, [all.length], { device: losses.device }))
   return affine(weighted, null, 1 / batch, 0, 0)
 }
 
@@ -97,43 +108,80 @@ export function samplerLoss(logits: Tensor, targets: Tensor, known: Float32Array
 }
 
 /**
- * Loss without label smoothing, accuracy and use of the codebook, over all tokens and of each scale. Reads results back to the host.
- * @param levels where the tokens of each scale lie among the n of logits and targets
+ * What metrics are made of, on the device: of each scale Σ loss and the number of right answers, (K, 2) row-major, then the
+ * number of codes that are the most probable one somewhere.
+ * @param losses (B·n), predictions and targets i32 (B·n)
+ * @param levels where the tokens of each scale lie among the n of a sample
  */
-export function tokenMetrics(logits: Tensor, targets: Tensor, levels: readonly Level[]): TokenMetrics {
-  return noGrad(() =>
-    scope(() => {
-      const { losses, predictions } = crossEntropy(...rows(logits, targets))
-      const predicted = predictions.ints()
-      const usage = (100 * new Set(predicted).size) / logits.dim(2)
-      return { ...summarise(losses.floats(), predicted, targets.ints(), targets.dim(1), levels), usage }
-    }),
-  )
+function sumsOf(
+  { losses, predictions }: { losses: Tensor; predictions: Tensor },
+  targets: Tensor,
+  { length, vocab }: { length: number; vocab: number },
+  levels: readonly Level[],
+): Tensor {
+  const { device } = losses
+  const batch = losses.count / length
+  const perToken = (x: Tensor): Tensor => reshape(sumRows(reshape(x, [batch, length])), [length, 1]) // (n, 1)
+  // What no scale holds is counted behind the last one.
+  const scales = new Int32Array(length).fill(levels.length)
+  for (const [k, { begin, end }] of levels.entries()) scales.fill(k, begin, end)
+  const sums = segmentSum(
+    concat([perToken(losses), perToken(equal(predictions, targets))], 1),
+    Tensor.from(scales, [length], { device }),
+    levels.length + 1,
+  ) // (K + 1, 2)
+  const met = segmentSum(full([predictions.count, 1], 1, { device }), predictions, vocab) // (V, 1)
+  const count = sum(clamp(met, 0, 1))
+  return concat([reshape(slice(sums, 0, 0, levels.length), [2 * levels.length]), reshape(count, [1])], 0)
 }
 
-function summarise(
-  losses: Float32Array,
-  predictions: Int32Array,
-  targets: Int32Array,
-  length: number,
+/**
+ * The loss of a batch and the sums that `namedMetrics` reads, which know nothing of label smoothing. Everything stays on the
+ * device.
+ * @param levels where the tokens of each scale lie among the n of logits and targets
+ * @throws ERR_SHAPE as `tokenLoss`
+ */
+export function tokenObjective(
+  logits: Tensor,
+  targets: Tensor,
   levels: readonly Level[],
-): Omit<TokenMetrics, 'usage'> {
-  const batch = losses.length / length
-  const sums = levels.map(({ begin, end }) => {
-    const sum = { loss: 0, right: 0, count: batch * (end - begin) }
-    for (let b = 0; b < batch; b++)
-      for (let i = b * length + begin; i < b * length + end; i++) {
-        sum.loss += losses[i]
-        if (predictions[i] === targets[i]) sum.right++
-      }
-    return sum
+  options: ObjectiveOptions = {},
+): { loss: Tensor; sums: Tensor } {
+  const [flat, flatTargets] = rows(logits, targets)
+  const smoothed = crossEntropy(flat, flatTargets, options)
+  const sums = noGrad(() =>
+    scope(() => {
+      const plain = options.labelSmoothing ? crossEntropy(flat, flatTargets) : smoothed
+      return sumsOf(plain, flatTargets, { length: targets.dim(1), vocab: logits.dim(2) }, levels)
+    }),
+  )
+  return { loss: weightedMean(smoothed.losses, targets, options.weights), sums }
+}
+
+/** Metrics of `batch` samples with codebooks of `vocab` rows, from the sums of `tokenObjective`. */
+export function namedMetrics(
+  sums: ArrayLike<number>,
+  levels: readonly Level[],
+  { batch, vocab }: { batch: number; vocab: number },
+): TokenMetrics {
+  const perScale = levels.map(({ begin, end }, k) => {
+    const count = batch * (end - begin)
+    return count > 0 ? { loss: sums[2 * k] / count, accuracy: (100 * sums[2 * k + 1]) / count } : null
   })
-  const total = (what: 'loss' | 'right'): number => sums.reduce((s, x) => s + x[what], 0)
+  const count = batch * levels.reduce((n, { begin, end }) => n + end - begin, 0)
+  const total = (column: 0 | 1): number => levels.reduce((s, _, k) => s + sums[2 * k + column], 0)
   return {
-    loss: total('loss') / losses.length,
-    accuracy: (100 * total('right')) / losses.length,
-    perScale: sums.map(({ loss, right, count }) =>
-      count > 0 ? { loss: loss / count, accuracy: (100 * right) / count } : null,
-    ),
+    loss: total(0) / count,
+    accuracy: (100 * total(1)) / count,
+    perScale,
+    usage: (100 * sums[2 * levels.length]) / vocab,
   }
+}
+
+/** Metrics of a batch, read back to the host. */
+export function tokenMetrics(logits: Tensor, targets: Tensor, levels: readonly Level[]): TokenMetrics {
+  const [batch, , vocab] = logits.shape
+  return noGrad(() =>
+    scope(() => namedMetrics(tokenObjective(logits, targets, levels).sums.floats(), levels, { batch, vocab })),
+  )
 }

@@ -1,6 +1,7 @@
 /** Elementwise arithmetic with broadcasting, functions of one argument, fills and casts. */
 import { native, StarError } from '../../native/index.js'
 import type { BinaryName, UnaryName } from '../../native/ops/elementwise.js'
+import { scope } from '../scope.js'
 import { needsGrad, record } from '../tape.js'
 import { type DType, getDefaultDevice, type Shape, Tensor, type TensorOptions } from '../tensor.js'
 
@@ -186,6 +187,11 @@ export function cast(x: Tensor, dtype: DType): Tensor {
       backward: (_, [dy]) => [dy!.dtype === from ? dy : new Tensor(native.cast(dy!.handle, from))],
     })
   return y
+}
+
+/** f32: 1 where the elements of two i32 tensors of one shape are equal, else 0. Exact below 2^24; not differentiable. */
+export function equal(a: Tensor, b: Tensor): Tensor {
+  return scope(() => affine(clamp(abs(sub(cast(a, 'f32'), cast(b, 'f32'))), 0, 1), null, -1, 0, 1))
 }
 
 /** A tensor with `value` in every place. */

@@ -1,4 +1,4 @@
-/** Rows by index and their gradient; the nearest row of a codebook. */
+/** Rows by index, sums by index; the nearest row of a codebook. */
 import { native } from '../../native/index.js'
 import { record } from '../tape.js'
 import { Tensor } from '../tensor.js'
@@ -19,6 +19,25 @@ export function embedding(table: Tensor, ids: Tensor): Tensor {
     outputs: [y],
     save: [ids],
     backward: ([ids], [dy]) => [new Tensor(native.embeddingBackward(dy!.handle, ids.handle, rows))],
+  })
+  return y
+}
+
+/**
+ * y[r] = Σ x[i] over i with ids[i] = r, in the order of i.
+ * @param x (N, cols)
+ * @param ids i32 with N elements in [0, rows)
+ * @returns (rows, cols)
+ */
+export function segmentSum(x: Tensor, ids: Tensor, rows: number): Tensor {
+  const y = new Tensor(native.embeddingBackward(x.handle, ids.handle, rows))
+  const { shape } = x
+  record({
+    name: 'segmentSum',
+    inputs: [x],
+    outputs: [y],
+    save: [ids],
+    backward: ([ids], [dy]) => [new Tensor(native.embedding(dy!.handle, ids.handle).reshape(shape))],
   })
   return y
 }

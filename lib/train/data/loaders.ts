@@ -4,7 +4,6 @@ import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Loader, type LoaderOptions, type RecordCacheOptions } from '../../data/index.js'
 import { makeFolder } from '../../native/files.js'
-import { StarError } from '../../native/index.js'
 import type { DataConfig } from '../config/data.js'
 import type { TaskContext } from '../kinds/task.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
@@ -67,12 +66,10 @@ export async function openLoaders(
     const validation = { ...common, shuffle: false, once: true }
     if (heldOutPacks) return Loader.open({ ...validation, packs: heldOutPacks })
     if (tars) return heldOutTars ? Loader.open({ ...validation, tars: heldOutTars }) : null
-    try {
-      return await Loader.open({ ...validation, packs, split: 'held-out' })
-    } catch (error) {
-      if (error instanceof StarError && error.code === 'ERR_CONFIG') return null
-      throw error
-    }
+    const heldOut = await Loader.open({ ...validation, packs, split: 'held-out', mayBeEmpty: true })
+    if (heldOut.length !== 0) return heldOut
+    heldOut.close()
+    return null
   }
 }
 

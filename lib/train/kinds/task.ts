@@ -2,13 +2,32 @@
 
 import type { ModelSource } from '../../models/source.js'
 import type { Module } from '../../nn/index.js'
-import type { Tensor } from '../../tensor/index.js'
+import { cast, concat, noGrad, reshape, scope, type Tensor } from '../../tensor/index.js'
 import type { ModelFolderContent, ModelPart, NamedTensors } from '../../weights/index.js'
 import type { TaskGroup } from '../loop/gather.js'
 import type { RecordedSample } from '../run-folder/recorder.js'
 
 /** Numbers of one step by name (loss, accuracy, …), as logged. */
 export type Metrics = Record<string, number>
+
+/** What a micro-batch tells: read once for all of a step, when the step is on its way. */
+export interface Figures {
+  /** On the device, f32 (n): their mean over micro-batches and processes counts, so they are means or sums of samples. */
+  values: Tensor
+  /** Names that mean. */
+  named(values: readonly number[]): Metrics
+}
+
+/** Scalars of the device as the values of `Figures`, (n). */
+export const scalars = (tensors: readonly Tensor[]): Tensor =>
+  noGrad(() =>
+    scope(() =>
+      concat(
+        tensors.map((tensor) => reshape(cast(tensor, 'f32'), [1])),
+        0,
+      ),
+    ),
+  )
 
 /** Weights in f32 of parts that a run does not train. */
 export type FrozenParts = Partial<Record<ModelPart, NamedTensors>>
@@ -50,9 +69,10 @@ export interface Task<B extends Batch = Batch, Part = unknown> {
   split(batch: B, count: number, step: number): Part[]
   /**
    * One forward on a micro-batch and one call of `backward` with its mean loss, which adds gradients to the parameters'
-   * `.grad`. Draws nothing. All processes call it for their n-th micro-batch together: it may exchange data.
+   * `.grad`. Draws nothing. All processes call it for their n-th micro-batch together: it may exchange data. The figures have
+   * a `loss`.
    */
-  forwardBackward(part: Part, step: number, backward: (loss: Tensor) => void): Metrics
+  forwardBackward(part: Part, step: number, backward: (loss: Tensor) => void): Figures
   /** Runs after a step of the optimizer, on all processes together (dead-code revival, …). */
   afterStep?(step: number): void
   /** Loss and quality on held-out data with the weights in place. */

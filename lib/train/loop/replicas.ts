@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto'
 import { broadcastTensors, type ProcessGroup } from '../../distributed/index.js'
 import { StarError } from '../../native/index.js'
 import { scope, Tensor } from '../../tensor/index.js'
-import type { Metrics } from '../kinds/task.js'
 
 export class Replicas {
   constructor(
@@ -20,28 +19,19 @@ export class Replicas {
     return this.group.rank === 0
   }
 
-  #summed(values: readonly number[]): Float32Array {
-    return scope(() => {
-      const sums = Tensor.from(Float32Array.from(values), [values.length], { device: this.device })
-      this.group.allReduce(sums).wait()
-      return sums.floats()
-    })
-  }
-
-  /** The mean of each figure over the processes, which all give the same ones. */
-  mean(metrics: Metrics): Metrics {
-    if (this.count === 1) return metrics
-    const names = Object.keys(metrics).sort()
-    const sums = this.#summed(names.map((name) => metrics[name]))
-    const means = new Map(names.map((name, i) => [name, sums[i] / this.count]))
-    return Object.fromEntries(Object.keys(metrics).map((name) => [name, means.get(name)!]))
+  /** The sums of a tensor's elements over all processes, read back. The tensor is overwritten. */
+  sum(values: Tensor): Float32Array {
+    if (this.count > 1) this.group.allReduce(values).wait()
+    return values.floats()
   }
 
   /** Of each question, whether any process says yes. */
   any<Answers extends readonly boolean[]>(...answers: Answers): { [I in keyof Answers]: boolean } {
     type Result = { [I in keyof Answers]: boolean }
     if (this.count === 1) return answers as unknown as Result
-    return Array.from(this.#summed(answers.map(Number)), (sum) => sum > 0) as unknown as Result
+    const asked = Float32Array.from(answers, Number)
+    const sums = scope(() => this.sum(Tensor.from(asked, [asked.length], { device: this.device })))
+    return Array.from(sums, (sum) => sum > 0) as unknown as Result
   }
 
   /**

@@ -5,10 +5,10 @@
 import { GradientExchange, ParameterShards } from '../../distributed/index.js'
 import { StarError } from '../../native/index.js'
 import { AdamW, Ema, LossScaler, noWeightDecay, scheduled } from '../../optim/index.js'
-import { backward, clearTape, full, scope, type Tensor } from '../../tensor/index.js'
+import { addInto, backward, clearTape, full, scope, type Tensor } from '../../tensor/index.js'
 import { type Precision, TrainedWeights } from '../checkpoint/trained-weights.js'
 import type { ResolvedOptimizer } from '../config/resolve.js'
-import type { Batch, Metrics, Task } from '../kinds/task.js'
+import type { Batch, Figures, Metrics, Task } from '../kinds/task.js'
 import type { Replicas } from './replicas.js'
 
 export interface StepResult {
@@ -80,9 +80,10 @@ export class Stepper {
       weightDecayEnd: config.weightDecayEnd ?? config.weightDecay,
     })
     try {
-      const metrics = this.replicas.mean(this.#gradients(batch))
+      const figures = this.#gradients(batch)
       const gradNorm = scope(() => this.#update(lr, weightDecay))
       task.model.zeroGrad()
+      const metrics = this.#read(figures)
       if (gradNorm !== null && !(Number.isFinite(metrics.loss) && Number.isFinite(gradNorm)))
         throw new StarError(
           'ERR_ARGUMENT',
@@ -107,13 +108,16 @@ export class Stepper {
     }
   }
 
-  /** Leaves the gradients of the batch's mean loss, times the loss scale, in the parameters' `.grad`. */
-  #gradients(batch: Batch): Metrics {
+  /**
+   * Leaves the gradients of the batch's mean loss, times the loss scale, in the parameters' `.grad`.
+   * @returns the figures of each micro-batch
+   */
+  #gradients(batch: Batch): Figures[] {
     const { task, config, step } = this
     const parts = task.split(batch, config.accumulate, step)
     // The gradients of all processes are summed up.
     const factor = (this.scaler?.scale ?? 1) / (parts.length * this.replicas.count)
-    const metrics = parts.map((part, i) => {
+    const figures = parts.map((part, i) => {
       if (i === 1) this.#widenGradients()
       const exchange = i === parts.length - 1 ? this.exchange : null
       exchange?.begin()
@@ -123,7 +127,19 @@ export class Stepper {
     })
     this.exchange?.finish()
     this.#shards?.takeGradients()
-    return meanOf(metrics)
+    return figures
+  }
+
+  /** The metrics of a step: means over its micro-batches and processes. */
+  #read(figures: readonly Figures[]): Metrics {
+    const [{ values }, ...others] = figures
+    try {
+      for (const other of others) addInto(values, other.values)
+      const sums = this.replicas.sum(values)
+      return figures[figures.length - 1].named(Array.from(sums, (sum) => sum / (figures.length * this.replicas.count)))
+    } finally {
+      for (const { values } of figures) values.dispose()
+    }
   }
 
   /** Gradients of further micro-batches are added in f32. */
@@ -177,15 +193,4 @@ export class Stepper {
     this.ema?.dispose()
     this.weights.dispose()
   }
-}
-
-/** Mean of each figure over the micro-batches that give it. */
-function meanOf(parts: readonly Metrics[]): Metrics {
-  if (parts.length === 1) return parts[0]
-  const mean: Metrics = {}
-  for (const name of new Set(parts.flatMap((part) => Object.keys(part)))) {
-    const values = parts.filter((part) => name in part).map((part) => part[name])
-    mean[name] = values.reduce((sum, value) => sum + value, 0) / values.length
-  }
-  return mean
 }

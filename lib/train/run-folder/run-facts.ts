@@ -1,7 +1,7 @@
 /** `run.json`: what a run was made with, so that a folder found later explains itself. */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { arch, platform } from 'node:os'
 import { join } from 'node:path'
 import { packageRoot } from '../../native/index.js'
@@ -26,7 +26,7 @@ export function runFacts(data: DataConfig, device: string, processes: number): R
   const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }
   return {
     version,
-    commit: commit(),
+    commit: commitOf(packageRoot),
     node: process.version,
     platform: `${platform()}-${arch()}`,
     device,
@@ -36,13 +36,15 @@ export function runFacts(data: DataConfig, device: string, processes: number): R
   }
 }
 
-function commit(): string | null {
+/** Of the clone whose root a folder is; null for a folder inside another repository, where packages are installed. */
+export function commitOf(folder: string): string | null {
   try {
     const git = (...args: string[]): string =>
-      execFileSync('git', ['-C', packageRoot, ...args], {
+      execFileSync('git', ['-C', folder, ...args], {
         encoding: 'utf8',
         stdio: ['ignore', 'pipe', 'ignore'],
       }).trim()
+    if (git('rev-parse', '--show-toplevel') !== realpathSync(folder)) return null
     return (
       git('rev-parse', 'HEAD') + (git('status', '--porcelain', '--untracked-files=no') === '' ? '' : ' with changes')
     )

@@ -8,6 +8,7 @@ import {
   cast,
   clamp,
   div,
+  equal,
   full,
   leakyRelu,
   mul,
@@ -299,6 +300,17 @@ t.test('casts round to nearest even, cut towards integers, and saturate', async 
   t.strictSame([...cast(Tensor.from([-3, 7, 300], [3], { dtype: 'i32' }), 'u8').data()], [0, 7, 255])
   t.strictSame([...cast(Tensor.from([-3, 7, 300], [3], { dtype: 'i32' }), 'f32').data()], [-3, 7, 300])
   t.strictSame([...cast(Tensor.from([1, 200], [2], { dtype: 'u8' }), 'f32').data()], [1, 200])
+})
+
+t.test('item is a number of any type', async (t) => {
+  for (const dtype of ['f32', 'f16', 'bf16', 'i32', 'u8'] as const) t.equal(full([], 3, { dtype }).item(), 3, dtype)
+  t.equal(full([1], -1.5, { dtype: 'f16' }).item(), -1.5)
+  t.throws(() => full([2], 1).item(), { code: 'ERR_SHAPE' })
+})
+
+t.test('equal tells where whole numbers agree', async (t) => {
+  const of = (values: number[]): Tensor => Tensor.from(values, [values.length], { dtype: 'i32' })
+  t.same([...equal(of([0, 5, 4095, -7]), of([0, 4, 4095, 7])).floats()], [1, 0, 1, 0])
 })
 
 t.test('every f16 and bf16 pattern survives a cast to f32 and back', async (t) => {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { embedding, nearestRow, scope, Tensor } from '../../../lib/tensor/index.js'
+import { embedding, nearestRow, scope, segmentSum, Tensor } from '../../../lib/tensor/index.js'
 import { gradcheck, signed, signedValues } from '../../support/gradcheck.js'
 
 t.test('embedding gathers rows', async (t) => {
@@ -16,6 +16,19 @@ t.test('embedding gradient adds rows that are used twice', async (t) => {
   table.requiresGrad = true
   const ids = Tensor.from([4, 1, 4, 0], [2, 2], { dtype: 'i32' })
   t.ok(gradcheck((w) => embedding(w, ids), [table]) < 1e-3)
+})
+
+t.test('segment sums add the rows of an index, and are differentiable', async (t) => {
+  const ids = Tensor.from([2, 0, 2, 3], [4], { dtype: 'i32' })
+  const x = Tensor.from([1, 2, 3, 4, 5, 6, 7, 8], [4, 2])
+  scope(() => {
+    const y = segmentSum(x, ids, 5)
+    t.same(y.shape, [5, 2])
+    t.same([...y.floats()], [3, 4, 0, 0, 6, 8, 7, 8, 0, 0])
+  })
+  const signs = signed([4, 3])
+  signs.requiresGrad = true
+  t.ok(gradcheck((w) => segmentSum(w, ids, 5), [signs]) < 1e-3)
 })
 
 t.test('embedding refuses an index outside the table', async (t) => {

@@ -7,7 +7,7 @@ import { backward, full, scope, type Tensor } from '../../../lib/tensor/index.js
 import { checksums } from '../../../lib/train/checkpoint/checksums.js'
 import { Trainer, type TrainStep } from '../../../lib/train/index.js'
 import { readSafetensors } from '../../../lib/weights/index.js'
-import { openRun } from '../../support/task-runner.js'
+import { metricsOf, openRun } from '../../support/task-runner.js'
 import {
   runSteps,
   tinySamplerRun,
@@ -56,7 +56,7 @@ async function firstGradients(
   let loss = 0
   const seeded = (x: Tensor): void => backward(x, full(x.shape, 1 / count))
   for (const part of task.split(batch, count, 0))
-    loss += scope(() => task.forwardBackward(part, 0, seeded)).loss / count
+    loss += scope(() => metricsOf(task.forwardBackward(part, 0, seeded)).loss) / count
   const grads = new Map(
     [...task.model.namedTensors()].flatMap(({ name, tensor }) => (tensor.grad ? [[name, tensor.grad.floats()]] : [])),
   )

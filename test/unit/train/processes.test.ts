@@ -8,7 +8,7 @@ import type { DropPath, TokenSubset } from '../../../lib/models/star/index.js'
 import { backward, full, scope, type Tensor } from '../../../lib/tensor/index.js'
 import type { TokenSamples } from '../../../lib/train/data/token-data.js'
 import type { Task } from '../../../lib/train/kinds/task.js'
-import { type GroupResult, openRun, placeOf, runGroup } from '../../support/task-runner.js'
+import { type GroupResult, metricsOf, openRun, placeOf, runGroup } from '../../support/task-runner.js'
 import { numberedEntry, numberedTar } from '../../support/tiny-images.js'
 import { runSteps, tinySamplerRun, tinyTokenizerRun, tinyTransformerRun } from '../../support/tiny-run.js'
 
@@ -151,7 +151,7 @@ async function gradients(config: Config, ranks: number): Promise<{ loss: number;
     const { task } = await openRun(config, placeOf(rank, ranks))
     const seeded = (x: Tensor): void => backward(x, full(x.shape, 1 / ranks))
     const [part] = task.split(await task.next(batchSize), 1, 0)
-    loss += scope(() => task.forwardBackward(part, 0, seeded)).loss / ranks
+    loss += scope(() => metricsOf(task.forwardBackward(part, 0, seeded)).loss) / ranks
     for (const { name, tensor } of task.model.namedTensors()) {
       if (!tensor.grad) continue
       const sum = grads.get(name) ?? new Float64Array(tensor.count)

@@ -1,7 +1,9 @@
+import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { fileNameOf, Recorder } from '../../../lib/train/run-folder/recorder.js'
+import { commitOf } from '../../../lib/train/run-folder/run-facts.js'
 import { tensorboardScalars } from '../../../lib/train/run-folder/tags.js'
 import { crc32c } from '../../../lib/train/run-folder/tensorboard.js'
 
@@ -111,6 +113,18 @@ t.test('nothing is written before there is something to say', async (t) => {
   new Recorder({ folder, step: 0, sides: [] })
   t.same(readdirSync(folder), [])
   t.notOk(existsSync(join(folder, 'val_imgs')))
+})
+
+t.test('the commit is that of the clone, never of a repository around it', async (t) => {
+  const folder = t.testdir({ package: {} })
+  const git = (...args: string[]): string =>
+    execFileSync('git', ['-C', folder, '-c', 'user.name=a', '-c', 'user.email=a@b', ...args], {
+      encoding: 'utf8',
+    }).trim()
+  git('init', '-q')
+  git('commit', '-q', '--allow-empty', '-m', 'first')
+  t.equal(commitOf(folder), git('rev-parse', 'HEAD'))
+  t.equal(commitOf(join(folder, 'package')), null)
 })
 
 t.test('names', async (t) => {

@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import t from 'tap'
 import { native, packageRoot } from '../../../lib/native/index.js'
@@ -191,6 +191,50 @@ t.test('training', async (t) => {
       message: /no checkpoint of .*lost is whole \(.*step-2.*step-1.*\): remove its folder "checkpoints"/,
     })
     t.strictSame(readdirSync(checkpoints), files, 'nothing is removed')
+  })
+
+  await t.test('a checkpoint that cannot be written is told where the consumer stops', async (t) => {
+    const config = {
+      ...tinyTokenizerRun(join(folder, 'unsaved'), pack, 9),
+      work: { logEvery: 1, saveEvery: 1, picturesEvery: 0 },
+    }
+    const checkpoints = join(folder, 'unsaved', 'checkpoints')
+    using trainer = await Trainer.open(config)
+    const stops = async (): Promise<void> => {
+      for await (const { step } of trainer) {
+        if (step === 1) {
+          await trainer.save()
+          rmSync(checkpoints, { recursive: true })
+          writeFileSync(checkpoints, 'in its place')
+        }
+        if (step === 2) break
+      }
+    }
+    await t.rejects(stops(), { code: 'ERR_FILE', message: /step-2\.safetensors/ })
+  })
+
+  await t.test('a loss that is no number ends the run before anything is written of its step', async (t) => {
+    const run = join(folder, 'diverged')
+    const config = {
+      ...tinyTransformerRun(run, pack, join(tokenizerRun, 'model'), 6),
+      optimizer: { batchSize: 4, learningRate: 1e30, clip: 0, steps: 6, schedule: 'lin' },
+      work: { logEvery: 1, saveEvery: 1, keep: 9, picturesEvery: 0, validateEvery: 0 },
+    }
+    const seen: number[] = []
+    using trainer = await Trainer.open(config)
+    const runs = async (): Promise<void> => {
+      for await (const { step, loss } of trainer) {
+        t.ok(Number.isFinite(loss))
+        seen.push(step)
+      }
+    }
+    await t.rejects(runs(), { code: 'ERR_ARGUMENT', message: /the loss is .* at step \d+: lower the learning rate/ })
+    t.ok(seen.length > 0 && seen.length < 6)
+    t.same(
+      readdirSync(join(run, 'checkpoints')).sort(),
+      seen.map((step) => `step-${step}.safetensors`),
+    )
+    t.notOk(existsSync(join(run, 'model')))
   })
 
   await t.test('steps leak no memory', async (t) => {

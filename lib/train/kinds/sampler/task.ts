@@ -4,14 +4,27 @@ import { loadPart, type ModelSource } from '../../../models/source.js'
 import { SamplerHead, type StarConfig, StarTransformer, samplerLoss } from '../../../models/star/index.js'
 import { textEncoderReference } from '../../../models/text/load.js'
 import { StarError } from '../../../native/index.js'
-import { concat, crossEntropy, mul, noGrad, Random, reshape, type Share, slice, Tensor } from '../../../tensor/index.js'
+import {
+  concat,
+  crossEntropy,
+  equal,
+  mul,
+  mulSum,
+  noGrad,
+  Random,
+  reshape,
+  type Share,
+  scope,
+  slice,
+  Tensor,
+} from '../../../tensor/index.js'
 import type { ModelFolderContent } from '../../../weights/index.js'
 import type { Resolved } from '../../config/resolve.js'
 import { openSource, splitSamples, type TokenBatch, TokenData, type TokenSamples } from '../../data/token-data.js'
 import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
 import { drawPrompts } from '../sample-pictures.js'
-import type { FrozenParts, Metrics, Task, TaskContext } from '../task.js'
+import { type Figures, type FrozenParts, type Metrics, scalars, type Task, type TaskContext } from '../task.js'
 import { type SamplerRunConfig, sourceOf } from './config.js'
 
 /** A micro-batch: samples, and 1 for each of their tokens that is known, (B·n). */
@@ -65,12 +78,15 @@ class SamplerTask implements Task<TokenSamples, Part> {
     }))
   }
 
-  forwardBackward({ samples, known }: Part, _step: number, backward: (loss: Tensor) => void): Metrics {
+  forwardBackward({ samples, known }: Part, _step: number, backward: (loss: Tensor) => void): Figures {
     const { logits, targets } = this.#forward(this.data.batch(samples), known)
     const loss = samplerLoss(logits, targets, known, this.model.levels[this.model.levels.length - 1].end)
-    const metrics = openMetrics(logits, targets, known)
+    const open = openFigures(logits, targets, known)
     backward(loss)
-    return { loss: loss.item(), ...metrics }
+    return {
+      values: concat([scalars([loss]), open], 0),
+      named: ([mean, ...rest]) => ({ loss: mean, ...openMetrics(rest) }),
+    }
   }
 
   /** Loss and accuracy of open tokens of held-out images, under masks that are the same every time. */
@@ -80,7 +96,7 @@ class SamplerTask implements Task<TokenSamples, Part> {
       const count = batch.targets.dim(0)
       const known = this.#drawKnown({ total: count, begin: 0, end: count }, random)
       const { logits, targets } = this.#forward(batch, known)
-      return openMetrics(logits, targets, known)
+      return openMetrics(openFigures(logits, targets, known).floats())
     })
   }
 
@@ -161,17 +177,31 @@ class SamplerTask implements Task<TokenSamples, Part> {
   }
 }
 
-/** Mean loss in nats and accuracy in percent of the tokens that are not known. */
-function openMetrics(logits: Tensor, targets: Tensor, known: Float32Array): { Lopen: number; Accopen: number } {
-  const { losses, predictions } = noGrad(() =>
-    crossEntropy(reshape(logits, [known.length, -1]), reshape(targets, [known.length])),
+/**
+ * Mean loss in nats and accuracy in percent of the tokens that are not known, on the device: (2). The objective's cross-entropy
+ * has a class more, so this is another one.
+ */
+function openFigures(logits: Tensor, targets: Tensor, known: Float32Array): Tensor {
+  return noGrad(() =>
+    scope(() => {
+      const flat = reshape(targets, [known.length])
+      const { losses, predictions } = crossEntropy(reshape(logits, [known.length, -1]), flat)
+      const open = Tensor.from(
+        known.map((k) => 1 - k),
+        [known.length],
+        { device: logits.device },
+      )
+      const count = Math.max(
+        1,
+        known.reduce((sum, k) => sum + 1 - k, 0),
+      )
+      const mean = (x: Tensor): Tensor => mul(mulSum(x, open), 1 / count)
+      return scalars([mean(losses), mul(mean(equal(predictions, flat)), 100)])
+    }),
   )
-  const [loss, predicted, right] = [losses.floats(), predictions.ints(), targets.ints()]
-  const open = [...known.keys()].filter((i) => known[i] === 0)
-  const mean = (value: (i: number) => number): number =>
-    open.reduce((sum, i) => sum + value(i), 0) / Math.max(1, open.length)
-  return { Lopen: mean((i) => loss[i]), Accopen: 100 * mean((i) => (predicted[i] === right[i] ? 1 : 0)) }
 }
+
+const openMetrics = ([Lopen, Accopen]: Iterable<number>): Metrics => ({ Lopen, Accopen })
 
 /** @throws ERR_CONFIG for a model that a sampler head cannot stand on */
 function baseOf({ transformer, textEncoder, path }: ModelSource): { transformer: StarConfig; textEncoder: string } {

@@ -16,7 +16,15 @@ import { type Loaders, openLoaders } from '../../data/loaders.js'
 import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
 import { sideBySide } from '../sample-pictures.js'
-import type { Batch, FrozenParts, Metrics, Task, TaskContext } from '../task.js'
+import {
+  type Batch,
+  type Figures,
+  type FrozenParts,
+  type Metrics,
+  scalars,
+  type Task,
+  type TaskContext,
+} from '../task.js'
 import type { TokenizerRunConfig } from './config.js'
 import { StepVectors } from './step-vectors.js'
 
@@ -83,7 +91,7 @@ class TokenizerTask implements Task<ImageBatch, Part> {
     }))
   }
 
-  forwardBackward({ pixels, initial, last }: Part, step: number, backward: (loss: Tensor) => void): Metrics {
+  forwardBackward({ pixels, initial, last }: Part, step: number, backward: (loss: Tensor) => void): Figures {
     const images = this.#tensor(pixels)
     if (initial) this.#initialize(initial)
     const { loss, terms, indices, vectors } = tokenizerObjective(this.model, images, this.#config.loss)
@@ -100,14 +108,15 @@ class TokenizerTask implements Task<ImageBatch, Part> {
     backward(loss)
     if (all) codebook.record(all())
     const usage = last ? codebook.usage() : null
+    const names = Object.keys(terms)
     return {
-      loss: loss.item(),
-      l1: terms.l1.item(),
-      l2: terms.l2.item(),
-      detail: terms.detail.item(),
-      quantizer: terms.quantizer.item(),
-      psnr: psnr(terms.l2.item()),
-      ...(usage && { usage: usage.overall, perplexity: usage.perplexity }),
+      values: scalars([loss, ...Object.values<Tensor>(terms)]),
+      named: ([mean, ...means]) => ({
+        loss: mean,
+        ...Object.fromEntries(names.map((name, i) => [name, means[i]])),
+        psnr: psnr(means[names.indexOf('l2')]),
+        ...(usage && { usage: usage.overall, perplexity: usage.perplexity }),
+      }),
     }
   }
 

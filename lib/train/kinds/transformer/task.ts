@@ -7,26 +7,27 @@ import {
   drawDropPath,
   type Level,
   levels,
+  namedMetrics,
   StarTransformer,
   scaleShares,
   sliceDropPath,
   starConfig,
   type TokenMetrics,
   type TokenSubset,
-  tokenLoss,
   tokenMetrics,
+  tokenObjective,
   tokenWeights,
 } from '../../../models/star/index.js'
 import { textEncoderReference } from '../../../models/text/load.js'
 import { StarError } from '../../../native/index.js'
-import { Random, type Tensor } from '../../../tensor/index.js'
+import { concat, Random, type Tensor } from '../../../tensor/index.js'
 import type { ModelFolderContent } from '../../../weights/index.js'
 import type { Resolved } from '../../config/resolve.js'
 import { openSource, splitSamples, TokenData, type TokenSamples } from '../../data/token-data.js'
 import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
 import { drawPrompts } from '../sample-pictures.js'
-import type { FrozenParts, Metrics, Task, TaskContext } from '../task.js'
+import { type Figures, type FrozenParts, type Metrics, scalars, type Task, type TaskContext } from '../task.js'
 import type { TransformerRunConfig } from './config.js'
 import { checkTransformerRun, hostMemory, planTransformerRun } from './plan.js'
 import { type Stage, stageAt } from './progressive.js'
@@ -80,25 +81,32 @@ class TransformerTask implements Task<TokenSamples, Part> {
     }))
   }
 
-  forwardBackward({ samples, dropPath, subset }: Part, step: number, backward: (loss: Tensor) => void): Metrics {
+  forwardBackward(part: Part, step: number, backward: (loss: Tensor) => void): Figures {
+    const { dropPath, subset } = part
     const { data, config, model } = this
     const { labelSmoothing, recompute, tokenDrop, progressive } = config
-    const batch = data.batch(samples)
+    const batch = data.batch(part.samples)
     const input = subset ? subset.cutInput(batch.input) : batch.input // (B, n − p₁², Z)
     const targets = subset ? subset.cutTargets(batch.targets) : batch.targets // (B, n)
     const logits = model.forward({ input, text: batch.text, subset, dropPath, recompute }) // (B, n, V)
     const ranges = subset?.levels ?? model.levels
     const stage = this.#stage(step)
     const weights = this.#weights(ranges, stage)
-    const loss = tokenLoss(logits, targets, { labelSmoothing, weights })
-    const figures = tokenMetrics(logits, targets, ranges)
-    const metrics = { ...flatMetrics(figures), usage: figures.usage }
+    const { loss, sums } = tokenObjective(logits, targets, ranges, { labelSmoothing, weights })
     backward(loss)
+    const [samples, tokens, vocab] = logits.shape
     return {
-      loss: loss.item(),
-      ...metrics,
-      ...(tokenDrop && { tokens: targets.dim(1) }),
-      ...(progressive && { scales: stage.finest + 1, newScaleWeight: stage.weight }),
+      values: concat([scalars([loss]), sums], 0),
+      named: ([mean, ...rest]) => {
+        const found = namedMetrics(rest, ranges, { batch: samples, vocab })
+        return {
+          loss: mean,
+          ...flatMetrics(found),
+          usage: found.usage,
+          ...(tokenDrop && { tokens }),
+          ...(progressive && { scales: stage.finest + 1, newScaleWeight: stage.weight }),
+        }
+      },
     }
   }
 
