@@ -1,6 +1,7 @@
 #include "core/allocator.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstdlib>
 
@@ -18,12 +19,17 @@ size_t size_class(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-// From this size on the machine is asked first: the system promises more memory than there is, and ends the process when the
-// promise is called in. Smaller blocks are many, and asking takes longer than they do.
-constexpr size_t kLargeBlock = size_t{64} << 20;
+// After so many bytes from the system the machine is asked: it promises more memory than there is, and ends the process when the
+// promise is called in. Asking takes about as long as touching a hundredth of them.
+constexpr size_t kUnasked = size_t{64} << 20;
+
+std::atomic<size_t> taken_unasked{0};
 
 void* from_system(size_t size) {
-  if (size >= kLargeBlock && size > available_memory()) return nullptr;
+  if (taken_unasked.fetch_add(size) + size >= kUnasked) {
+    if (available_memory() < size + kUnasked) return nullptr;
+    taken_unasked = 0;
+  }
   return std::aligned_alloc(64, size);
 }
 
