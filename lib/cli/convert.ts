@@ -1,5 +1,6 @@
 /** `star convert`: weights into another file format or type. */
 import { type Command, Option } from 'commander'
+import { plain } from '../native/error.js'
 import type { Conversion, ConvertedTensor, FloatType } from '../weights/convert.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { number } from './options.js'
@@ -74,7 +75,7 @@ async function convert(input: string, output: string, flags: ConvertFlags): Prom
 const listTensors = (tensors: readonly ConvertedTensor[]): string =>
   table(
     tensors.map(({ name, shape, from, to }) => [
-      name,
+      plain(name, 1000),
       `(${shape.join(', ')})  ${from}${from.toLowerCase() === to ? '' : ` → ${to}`}`,
     ]),
   )
@@ -84,6 +85,9 @@ function report({ input, outputs, tensors, bytes, left }: Conversion): void {
   console.error(`${tensors.length} tensors, ${megabytes(bytes)}, from ${input} to ${files}`)
   if (left.length > 0)
     console.error(
-      `left out: ${left.length} values beside the tensors (${left.slice(0, 5).join(', ')}${left.length > 5 ? ', …' : ''})`,
+      `left out: ${left.length} values beside the tensors (${left
+        .slice(0, 5)
+        .map((name) => plain(name))
+        .join(', ')}${left.length > 5 ? ', …' : ''})`,
     )
 }

@@ -103,7 +103,10 @@ function openLegacy(file: string, map: NativeTensor): Omit<TorchFile, 'map'> {
     )
   const protocol = next({})
   if (protocol !== legacyProtocol)
-    throw damaged(file, `its protocol is ${String(protocol)}, expected ${legacyProtocol}`)
+    throw damaged(
+      file,
+      `its protocol is ${typeof protocol === 'number' ? protocol : 'no number'}, expected ${legacyProtocol}`,
+    )
   const system = next({})
   if (!(system instanceof Map) || system.get('little_endian') !== true)
     throw refused(file, 'it does not say that its numbers are little-endian')

@@ -1,5 +1,5 @@
 /** Writes the safetensors format, in one file or in shards as Hugging Face lays them out. */
-import { existsSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { StarError } from '../native/index.js'
 import type { Tensor } from '../tensor/index.js'
@@ -76,6 +76,7 @@ function cut(tensors: readonly WritableTensor[], shardBytes: number): WritableTe
 /**
  * Writes weights into a folder: `model.safetensors`, or `model-00001-of-0000N.safetensors` … with the index
  * `model.safetensors.index.json`, which is written last, so that a folder without one is not complete.
+ * After an error none of its files is left.
  * @returns paths of the files
  * @throws ERR_FILE when the folder already holds weights, which the new ones would be mixed with, or cannot be written
  */
@@ -91,14 +92,29 @@ export async function writeShards(
   const number = (n: number): string => String(n).padStart(5, '0')
   const nameOf = (i: number): string =>
     shards.length === 1 ? 'model.safetensors' : `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`
-  for (const [i, shard] of shards.entries())
-    await writeParts(join(folder, nameOf(i)), safetensorsParts(shard, metadata), signal)
-  const files = shards.map((_, i) => join(folder, nameOf(i)))
-  if (shards.length === 1) return files
+  const files: string[] = []
+  const write = async (name: string, parts: Iterable<Uint8Array>): Promise<void> => {
+    await writeParts(join(folder, name), parts, signal)
+    files.push(join(folder, name))
+  }
+  try {
+    for (const [i, shard] of shards.entries()) await write(nameOf(i), safetensorsParts(shard, metadata))
+    if (shards.length > 1) await write('model.safetensors.index.json', [indexOf(tensors, shards, nameOf)])
+    return files
+  } catch (error) {
+    for (const file of files) rmSync(file, { force: true })
+    throw error
+  }
+}
+
+/** What `model.safetensors.index.json` holds: the file of each tensor. */
+function indexOf(
+  tensors: readonly WritableTensor[],
+  shards: readonly (readonly WritableTensor[])[],
+  nameOf: (i: number) => string,
+): Buffer {
   const places = shards.flatMap((shard, i) => shard.map(({ name }) => [name, nameOf(i)] as const))
   const totalSize = tensors.reduce((n, tensor) => n + byteSize(tensor), 0)
   const index = { metadata: { total_size: totalSize }, weight_map: Object.fromEntries(places) }
-  const indexFile = join(folder, 'model.safetensors.index.json')
-  await writeParts(indexFile, [Buffer.from(`${JSON.stringify(index, null, 2)}\n`)], signal)
-  return [...files, indexFile]
+  return Buffer.from(`${JSON.stringify(index, null, 2)}\n`)
 }

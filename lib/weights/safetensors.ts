@@ -77,6 +77,26 @@ function parseEntry(file: string, name: string, value: unknown, dataStart: numbe
   return { name, dtype, shape: shape as number[], begin: dataStart + begin, end: dataStart + end }
 }
 
+/**
+ * A key that stands twice in one object of a JSON text, of which JSON.parse keeps the last: other readers may take the first, so
+ * that one file would hold two models. The text is valid JSON.
+ */
+function repeatedKey(text: string): string | undefined {
+  // A key is a text before a colon. Keys that JSON.parse reads as one may be written in several ways.
+  const open: Set<string>[] = []
+  for (const [token, key] of text.matchAll(/("(?:[^"\\]|\\.)*")\s*:|"(?:[^"\\]|\\.)*"|[{}]/g)) {
+    if (token === '{') open.push(new Set())
+    else if (token === '}') open.pop()
+    else if (key !== undefined) {
+      const name = JSON.parse(key) as string
+      const keys = open[open.length - 1]
+      if (keys.has(name)) return name
+      keys.add(name)
+    }
+  }
+  return undefined
+}
+
 interface Header {
   entries: TensorEntry[]
   metadata: Record<string, string>
@@ -85,13 +105,17 @@ interface Header {
 function parseHeader(file: string, header: Uint8Array, fileSize: number): Header {
   const dataStart = 8 + header.length
   let parsed: unknown
+  let text: string
   try {
-    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(header))
+    text = new TextDecoder('utf-8', { fatal: true }).decode(header)
+    parsed = JSON.parse(text)
   } catch (error) {
     throw damaged(file, `its header is not JSON (${plain((error as Error).message)})`)
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
     throw damaged(file, 'its header is not a JSON object')
+  const twice = repeatedKey(text)
+  if (twice !== undefined) throw damaged(file, `its header has the key ${quoted(twice)} twice in one object`)
   const metadata: Record<string, string> = {}
   const entries: TensorEntry[] = []
   for (const [name, value] of Object.entries(parsed)) {
@@ -159,7 +183,7 @@ export function readSafetensorsHeader(file: string): Header {
  *
  * On the CPU, tensors of our types are the file itself, mapped: pages are read when first used, and a write to such a tensor
  * changes a private copy of the page, never the file. Replace a file that is in use by renaming another to it (as
- * `writeSafetensors` does); cutting it short in place takes the memory away under the tensors.
+ * `writeSafetensors` does); where it is cut short in place, ops on its tensors throw ERR_FILE.
  * @throws ERR_FILE when the file is missing, not safetensors, inconsistent or cut off
  */
 export function readSafetensors(file: string, options: SafetensorsOptions = {}): SafetensorsFile {

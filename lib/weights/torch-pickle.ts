@@ -89,6 +89,14 @@ function orderedDict(args: readonly PickleValue[]): Map<string, PickleValue> | u
   return dict
 }
 
+/** device('cuda:0') or device('cuda', 0), as a text. */
+function device(args: readonly PickleValue[]): string | undefined {
+  const [type, index] = args
+  if (typeof type !== 'string' || args.length > 2) return undefined
+  if (index === undefined || index === null) return type
+  return isIndex(index) ? `${type}:${index}` : undefined
+}
+
 /** All names that a state dict may use. */
 export const torchGlobals = pickleGlobals([
   ...bytesGlobals,
@@ -100,7 +108,7 @@ export const torchGlobals = pickleGlobals([
   new PickleGlobal('torch._utils _rebuild_parameter', rebuildParameter),
   new PickleGlobal('torch._utils _rebuild_parameter_with_state', rebuildParameter),
   new PickleGlobal('torch Size', ([sizes]) => (sizes instanceof PickleTuple ? sizes : undefined)),
-  new PickleGlobal('torch device', (args) => args.join(':')),
+  new PickleGlobal('torch device', device),
 ])
 
 /** The storage of a persistent id ('storage', type, key, device, count[, null]); one object a key. */
