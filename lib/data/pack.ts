@@ -8,7 +8,7 @@ import { read, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { fileError, replaceFile, writeFileAtomic } from '../native/files.js'
-import { native, StarError } from '../native/index.js'
+import { native, plain, StarError } from '../native/index.js'
 import type { LmdbReader, LmdbWriter } from '../native/ops/io.js'
 import { pickle, unpickle } from './pickle.js'
 
@@ -36,7 +36,7 @@ function readInfo(file: string): Map<string, ImageInfo> {
     parsed = JSON.parse(readFileSync(file, 'utf8'))
   } catch (error) {
     if (error instanceof SyntaxError)
-      throw new StarError('ERR_FILE', `${file} is not JSON (${error.message}): pack the images again`)
+      throw new StarError('ERR_FILE', `${file} is not JSON (${plain(error.message)}): pack the images again`)
     throw fileError('read', file, error)
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))

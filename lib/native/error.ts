@@ -13,6 +13,20 @@ export type ErrorCode =
   | 'ERR_INTERNAL'
 
 /**
+ * Messages quote texts of files, paths and libraries, which may hold anything: an end of line becomes a space, what would act on a
+ * terminal (control characters, changes of writing direction) an escape.
+ */
+function oneLine(message: string): string {
+  return message
+    .trim()
+    .replaceAll(/\s*[\r\n\u2028\u2029]+\s*/g, ' ')
+    .replaceAll(unprintable, escaped)
+}
+
+const unprintable = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu
+const escaped = (c: string): string => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`
+
+/**
  * Every error this package throws on purpose: one line that says what was given, what was expected and what to do,
  * and a `code` to branch on.
  */
@@ -23,16 +37,14 @@ export class StarError extends Error {
     message: string,
     options?: ErrorOptions,
   ) {
-    super(message, options)
+    super(oneLine(message), options)
   }
 }
 
 /** A text out of a file as a part of an error: one line, cut to a readable length, control characters as escapes. */
 export function plain(text: string, most = 100): string {
   const cut = text.length > most ? `${text.slice(0, most)}…` : text
-  return JSON.stringify(cut)
-    .slice(1, -1)
-    .replaceAll(/\p{Cc}/gu, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return JSON.stringify(cut).slice(1, -1).replaceAll(unprintable, escaped)
 }
 
 /** `plain` in quotes. */
