@@ -17,19 +17,50 @@ export interface RgbImage {
   data: Uint8Array
 }
 
+/** About what a picture of 256 MiB has, three bytes a pixel; decoders take some times as much while they work. */
+const mostPixels = 89_478_485
+/** Longest side that the resize takes. */
+const longestSide = 1 << 20
+
+/** First bytes of the formats that are read. libvips knows more (SVG, PDF, …), whose readers are programs of their own. */
+const formats: readonly (readonly [at: number, mark: string])[] = [
+  [0, '\x89PNG\r\n\x1a\n'],
+  [0, '\xff\xd8\xff'],
+  [8, 'WEBP'],
+  [0, 'GIF8'],
+  [4, 'ftypavif'],
+  [4, 'ftypavis'],
+  [4, 'ftypmif1'],
+  [0, 'II*\0'],
+  [0, 'MM\0*'],
+  [0, 'II+\0'],
+  [0, 'MM\0+'],
+]
+
+function expectKnownFormat(bytes: Uint8Array): void {
+  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(16, bytes.length)).toString('latin1')
+  if (!formats.some(([at, mark]) => head.startsWith(mark, at)))
+    throw new Error('it is no PNG, JPEG, WebP, GIF, AVIF or TIFF')
+}
+
 /**
  * Decodes PNG, JPEG, WebP, GIF (first frame), AVIF or TIFF to 8-bit RGB. Transparency is dropped without blending and
  * colour profiles are ignored, as the published loader does; grey becomes three equal channels.
  * @param name what the error calls the image
- * @throws ERR_FILE when the bytes are no complete image
+ * @throws ERR_FILE when the bytes are no complete image of these formats, or one of more than 89,478,485 pixels or with a side
+ * beyond 2²⁰
  */
 export async function decodeImage(bytes: Uint8Array, name = 'an image'): Promise<RgbImage> {
   try {
-    const { data, info } = await sharp(bytes, { ignoreIcc: true, failOn: 'error' })
+    expectKnownFormat(bytes)
+    const image = sharp(bytes, { ignoreIcc: true, failOn: 'error', limitInputPixels: mostPixels })
+    const { data, info } = await image
       .toColourspace('srgb')
       .removeAlpha()
       .raw({ depth: 'uchar' })
       .toBuffer({ resolveWithObject: true })
+    if (Math.max(info.width, info.height) > longestSide)
+      throw new Error(`its sides are ${info.width} and ${info.height}, the longest that is read is ${longestSide}`)
     if (info.channels === 3) return { width: info.width, height: info.height, data }
     const rgb = new Uint8Array(info.width * info.height * 3)
     for (let i = 0; i < rgb.length; i++) rgb[i] = data[Math.floor(i / 3) * info.channels]

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import sharp from 'sharp'
 import t from 'tap'
 import {
@@ -43,6 +44,47 @@ t.test('pictures of every kind become 8-bit RGB', async (t) => {
   t.equal((await decodeImage(palette)).data.length, 7 * 5 * 3)
   const jpeg = await encoded(ramp(40, 30)).jpeg().toBuffer()
   t.match(await decodeImage(jpeg), { width: 40, height: 30 })
+})
+
+t.test('a few bytes that stand for gigabytes of pixels are refused before they are decoded', async (t) => {
+  const refused = (what: RegExp) => ({ code: 'ERR_FILE', message: what })
+  const png = await encoded(ramp(8, 8)).png().toBuffer()
+  png.writeUInt32BE(16_000, 16)
+  png.writeUInt32BE(16_000, 20)
+  // The header's checksum, which libpng compares.
+  png.writeUInt32BE(crc32(png.subarray(12, 29)), 29)
+  await t.rejects(
+    decodeImage(png, 'bomb.png'),
+    refused(/^bomb\.png cannot be decoded \(Input image exceeds pixel limit\)/),
+  )
+  const jpeg = await encoded(ramp(8, 8)).jpeg().toBuffer()
+  const frame = jpeg.indexOf(Buffer.from([0xff, 0xc0]))
+  jpeg.writeUInt16BE(16_000, frame + 5)
+  jpeg.writeUInt16BE(16_000, frame + 7)
+  await t.rejects(
+    decodeImage(jpeg, 'bomb.jpg'),
+    refused(/^bomb\.jpg cannot be decoded \(Input image exceeds pixel limit\)/),
+  )
+  const long = await sharp({ create: { width: 1_048_577, height: 1, channels: 3, background: 'red' } })
+    .png()
+    .toBuffer()
+  await t.rejects(decodeImage(long, 'long.png'), refused(/^long\.png cannot be decoded \(its sides are 1048577 and 1,/))
+})
+
+t.test('formats that a data set has no use for are refused, though the library reads them', async (t) => {
+  for (const text of [
+    '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect width="8" height="8"/></svg>',
+    '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>',
+    'P6 1 1 255 abc',
+    '%PDF-1.4',
+  ])
+    await t.rejects(decodeImage(Buffer.from(text), 'x'), {
+      code: 'ERR_FILE',
+      message: /^x cannot be decoded \(it is no PNG, JPEG, WebP, GIF, AVIF or TIFF\)/,
+    })
+  const picture = ramp(9, 9)
+  for (const format of ['png', 'jpeg', 'webp', 'gif', 'avif', 'tiff'] as const)
+    t.equal((await decodeImage(await encoded(picture).toFormat(format).toBuffer())).width, 9, format)
 })
 
 t.test('what is no whole picture is refused by name', async (t) => {
