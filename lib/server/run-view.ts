@@ -72,7 +72,7 @@ export class RunView {
 
   summary(): RunSummary {
     const config = this.#config()
-    const optimizer = config.optimizer as { steps?: number } | undefined
+    const optimizer = config.optimizer as { steps?: number } | null | undefined
     return {
       name: this.name,
       folder: this.folder,
@@ -86,7 +86,8 @@ export class RunView {
     const file = join(this.folder, 'config.json')
     if (!existsSync(file)) return {}
     try {
-      return JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
+      const config: unknown = JSON.parse(readFileSync(file, 'utf8'))
+      return typeof config === 'object' && config !== null ? (config as Record<string, unknown>) : {}
     } catch {
       // Curves are worth showing without it, and the trainer is where a broken configuration is an error.
       return {}
@@ -96,7 +97,7 @@ export class RunView {
   /** Sets of pictures in the order of their steps. */
   pictures(): PictureSet[] {
     const root = join(this.folder, 'val_imgs')
-    if (!existsSync(root)) return []
+    if (!statSync(root, { throwIfNoEntry: false })?.isDirectory()) return []
     return readdirSync(root)
       .flatMap((name) => {
         const match = setName.exec(name)
@@ -137,9 +138,16 @@ export function openRuns(folders: readonly string[]): RunView[] {
   })
 }
 
+/** Objects in objects that the settings show; a configuration has four. */
+const deepest = 8
+
 /** `a.b: text` for every value of a nested configuration. */
-function* flatten(value: unknown, path = ''): Generator<[string, string]> {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-    for (const [key, inner] of Object.entries(value)) yield* flatten(inner, path === '' ? key : `${path}.${key}`)
-  } else yield [path, Array.isArray(value) ? value.map((entry) => String(entry)).join(' ') : String(value)]
+function* flatten(value: unknown, path = '', depth = 0): Generator<[string, string]> {
+  if (depth < deepest && typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    for (const [key, inner] of Object.entries(value))
+      yield* flatten(inner, path === '' ? key : `${path}.${key}`, depth + 1)
+  } else yield [path, Array.isArray(value) ? value.map(word).join(' ') : word(value)]
 }
+
+/** A value in a list is a number or a text; anything nested, which no configuration has there, is named only. */
+const word = (value: unknown): string => (typeof value === 'object' && value !== null ? '…' : String(value))

@@ -49,6 +49,8 @@ export class MetricsFile {
         this.#position += count
         this.#take(this.#decoder.write(bytes.subarray(0, count)), changed)
       }
+    } catch (error) {
+      throw fileError('read', this.file, error)
     } finally {
       closeSync(fd)
     }

@@ -37,7 +37,8 @@ export async function serveRuns(runs: readonly RunView[], options: WatchOptions)
   }
 
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
-    const { pathname } = new URL(request.url ?? '/', 'http://page')
+    // Not by URL, to which the target '//' is a host without a name. Proxies may send a whole address.
+    const pathname = (request.url ?? '/').replace(/^https?:\/\/[^/]*/i, '').split(/[?#]/, 1)[0]
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       refuse(response, 405)
     } else if (pathname === '/events') {

@@ -58,6 +58,8 @@ t.test('star watch serves page, curves, pictures and what comes later', async (t
   ])
     t.equal(await status(server.address, path), 404, path)
   t.equal(await status(server.address, '/pictures/0/%ff/x.png'), 400)
+  t.equal(await status(server.address, '//'), 404)
+  t.equal(await status(server.address, '/?//'), 200)
   t.equal((await fetch(server.address, { method: 'POST' })).status, 405)
 
   const events = await fetch(`${server.address}events`)
@@ -121,4 +123,17 @@ t.test('a run that has not logged yet, and a broken configuration', async (t) =>
   mkdirSync(run)
   writeFileSync(join(run, 'config.json'), '{')
   t.match(openRuns([run])[0].data(), { kind: 'training', totalSteps: null, series: {}, pictures: [] })
+})
+
+t.test('a report of a run folder that holds the unexpected', async (t) => {
+  const odd = (files: Record<string, unknown>) => report(openRuns([t.testdir(files as never)]))
+  t.match(odd({ 'config.json': 'null' }), /<html/)
+  t.match(odd({ 'config.json': '[1]' }), /<html/)
+  t.match(odd({ 'config.json': `${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}` }), /<html/)
+  t.match(odd({ 'config.json': `{"a":[${'['.repeat(5000)}${']'.repeat(5000)}],"optimizer":null}` }), /<html/)
+  t.match(odd({ 'config.json': '{}', val_imgs: 'a file' }), /<html/)
+  t.throws(() => odd({ 'config.json': '{}', 'metrics.jsonl': {} }), {
+    code: 'ERR_FILE',
+    message: /metrics\.jsonl cannot be read: the path is a folder/,
+  })
 })
