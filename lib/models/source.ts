@@ -13,6 +13,7 @@ import {
   readModelConfig,
   type Weights,
 } from '../weights/index.js'
+import { expectSizes } from './sizes.js'
 import {
   isStarTransformer,
   publishedScales,
@@ -114,18 +115,51 @@ export function partEntries(
 function folderSource(folder: string): ModelSource {
   const config = readModelConfig(folder)
   const file = join(folder, 'model.json')
+  const tokenizer = parseConfig(tokenizerSchema, config.tokenizer, `"tokenizer" of ${file}`)
+  const transformer = config.transformer
+    ? parseConfig(starConfigSchema, config.transformer, `"transformer" of ${file}`)
+    : null
+  expectStoredSizes(folder, tokenizer, transformer)
   return {
     name: config.name,
     path: folder,
-    tokenizer: parseConfig(tokenizerSchema, config.tokenizer, `"tokenizer" of ${file}`),
-    transformer: config.transformer
-      ? parseConfig(starConfigSchema, config.transformer, `"transformer" of ${file}`)
-      : null,
+    tokenizer,
+    transformer,
     samplerHead: existsSync(join(folder, 'sampler-head.safetensors')),
     textEncoder: config.textEncoder ?? null,
     sampling: config.sampling ?? {},
     startedFrom: config.startedFrom ?? null,
     open: (part) => openWeights(join(folder, `${part}.safetensors`)),
+  }
+}
+
+/**
+ * Compares the sizes in a model.json with those of the weights beside it. A file that is missing is told of when it is opened.
+ * @throws ERR_SHAPE
+ */
+function expectStoredSizes(folder: string, tokenizer: TokenizerConfig, transformer: StarConfig | null): void {
+  const source = join(folder, 'model.json')
+  const shapesIn = (file: string): Shapes => {
+    using weights = openWeights(file)
+    return shapesOf(weights)
+  }
+  const tokenizerFile = join(folder, 'tokenizer.safetensors')
+  if (existsSync(tokenizerFile)) {
+    const stored = releasedTokenizerConfig(shapesIn(tokenizerFile), tokenizer.patchNums)
+    const { baseChannels, channelMultipliers, residualBlocks, vocabSize, latentChannels } = stored
+    const sizes = { baseChannels, channelMultipliers, residualBlocks, vocabSize, latentChannels }
+    // With one φ a scale there are as many as scales, which are few.
+    const phi = tokenizer.phi === 'per-scale' || stored.phi === 'per-scale' ? {} : { phi: stored.phi }
+    expectSizes({ source, weights: tokenizerFile }, tokenizer, { ...sizes, ...phi })
+  }
+  const transformerFile = join(folder, 'transformer.safetensors')
+  if (transformer && existsSync(transformerFile)) {
+    const stored = releasedStarConfig(shapesIn(transformerFile), new Map(), { patchNums: transformer.patchNums })
+    const { depth, width, vocabSize, latentChannels, textWidth } = stored
+    const hidden = (config: StarConfig): number => Math.round(config.width * config.mlpRatio)
+    const given = { ...transformer, hidden: hidden(transformer) }
+    const sizes = { depth, width, vocabSize, latentChannels, textWidth, hidden: hidden(stored) }
+    expectSizes({ source, weights: transformerFile }, given, sizes)
   }
 }
 

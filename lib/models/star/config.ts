@@ -6,16 +6,26 @@ import { parseConfig } from '../../config/parse-config.js'
 export const crossAttentionModes = ['per-sample', 'first-sample'] as const
 export type CrossAttentionMode = (typeof crossAttentionModes)[number]
 
+/** Beyond any model, and little enough that a wrong digit is an error and not gigabytes. */
+const count = z
+  .int()
+  .positive()
+  .max(1 << 20)
+
 /** The keys by themselves, for configurations that leave some to others (a training run takes sizes from its tokenizer). */
 export const starOptionsSchema = z.strictObject({
-  depth: z.int().positive().describe('number of blocks'),
-  width: z.int().positive().describe('channels C of the residual stream'),
-  heads: z.int().positive().describe('attention heads; the published models have C/64 of them'),
-  patchNums: z.array(z.int().positive()).min(1).describe('side of each scale’s token map, first to last'),
-  vocabSize: z.int().positive().default(4096).describe('codebook size V'),
-  latentChannels: z.int().positive().default(32).describe('codebook channels Z'),
-  textWidth: z.int().positive().default(1024).describe('channels of the text encoder'),
-  mlpRatio: z.number().positive().default(4).describe('hidden width of the feed-forward over C'),
+  depth: z.int().positive().max(1000).describe('number of blocks'),
+  width: count.describe('channels C of the residual stream'),
+  heads: count.describe('attention heads; the published models have C/64 of them'),
+  patchNums: z
+    .array(z.int().positive().max(512))
+    .min(1)
+    .max(100)
+    .describe('side of each scale’s token map, first to last'),
+  vocabSize: count.default(4096).describe('codebook size V'),
+  latentChannels: count.default(32).describe('codebook channels Z'),
+  textWidth: count.default(1024).describe('channels of the text encoder'),
+  mlpRatio: z.number().positive().max(1000).default(4).describe('hidden width of the feed-forward over C'),
   dropPath: z
     .number()
     .min(0)

@@ -112,7 +112,7 @@ export class HuggingFaceTokenizer implements TextTokenizer {
         ? new BytePairModel(model.vocab, model.merges, model.end_of_word_suffix ?? '', model.unk_token ?? null, source)
         : new UnigramModel(model.vocab, model.unk_id, source)
     const added = definition.added_tokens
-    this.size = Math.max(this.#model.size, ...added.map((token) => token.id + 1))
+    this.size = added.reduce((size, token) => Math.max(size, token.id + 1), this.#model.size)
     const last = this.#frame.after.at(-1)
     if (last === undefined)
       throw new StarError(

@@ -6,10 +6,11 @@ import { parseConfig, readConfigFile } from '../../config/parse-config.js'
 import { packageRoot, StarError } from '../../native/index.js'
 import { scope } from '../../tensor/index.js'
 import { openWeights } from '../../weights/weights.js'
-import { ClipTextModel, clipTextSchema } from './clip.js'
+import { expectSizes } from '../sizes.js'
+import { type ClipTextConfig, ClipTextModel, clipTextSchema } from './clip.js'
 import { ModelTextEncoder, meanPooling, statePooling, type TextEncoder, type TextModel } from './encoder.js'
 import { MiniLmEncoder } from './minilm.js'
-import { T5Encoder, t5Schema } from './t5.js'
+import { type T5Config, T5Encoder, t5Schema } from './t5.js'
 import { loadTokenizer, tokenizerFiles } from './tokenizer-files.js'
 
 const shipped: Readonly<Record<string, (folder: string, device: string) => TextEncoder>> = {
@@ -55,6 +56,43 @@ function clipName(name: string): string | null {
 const t5Name = (name: string): string | null =>
   name === 'shared.weight' || (name.startsWith('encoder.') && name !== 'encoder.embed_tokens.weight') ? name : null
 
+/** Sizes of a network's configuration that its weights tell, by the names of the keys. */
+type StoredSizes<C> = (shape: (name: string) => readonly number[], layers: (pattern: RegExp) => number) => Partial<C>
+
+/** @throws ERR_SHAPE where the sizes of a config.json are not those of the weights in its folder */
+function expectStored<C extends object>(source: string, folder: string, config: C, sizes: StoredSizes<C>): void {
+  using weights = openWeights(folder)
+  const shapes = new Map(Array.from(weights.entries, ({ name, shape }) => [name, shape] as const))
+  const shape = (name: string): readonly number[] => {
+    const found = shapes.get(name) ?? shapes.get(name.replace('text_model.', ''))
+    if (!found)
+      throw new StarError('ERR_SHAPE', `${weights.path} holds no ${name}: take it from the model of ${source}`)
+    return found
+  }
+  const layers = (pattern: RegExp): number =>
+    new Set([...shapes.keys()].flatMap((name) => pattern.exec(name)?.[1] ?? [])).size
+  expectSizes({ source, weights: weights.path }, config, sizes(shape, layers))
+}
+
+const clipSizes: StoredSizes<ClipTextConfig> = (shape, layers) => {
+  const [vocab_size, hidden_size] = shape('text_model.embeddings.token_embedding.weight')
+  const [max_position_embeddings] = shape('text_model.embeddings.position_embedding.weight')
+  const [intermediate_size] = shape('text_model.encoder.layers.0.mlp.fc1.weight')
+  const num_hidden_layers = layers(/^(?:text_model\.)?encoder\.layers\.(\d+)\./)
+  return { vocab_size, hidden_size, max_position_embeddings, intermediate_size, num_hidden_layers }
+}
+
+const t5Sizes: StoredSizes<T5Config & { inner: number }> = (shape, layers) => {
+  const [vocab_size, d_model] = shape('shared.weight')
+  const [inner] = shape('encoder.block.0.layer.0.SelfAttention.q.weight')
+  const [relative_attention_num_buckets, num_heads] = shape(
+    'encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight',
+  )
+  const [d_ff] = shape('encoder.block.0.layer.1.DenseReluDense.wi_0.weight')
+  const num_layers = layers(/^encoder\.block\.(\d+)\./)
+  return { vocab_size, d_model, inner, relative_attention_num_buckets, num_heads, d_ff, num_layers }
+}
+
 type Loader = (config: unknown, source: string, folder: string, tokenizer: string, device: string) => TextEncoder
 
 const checkSize = (vocabulary: number, rows: number, source: string): void => {
@@ -71,6 +109,7 @@ const kinds: Readonly<Record<string, Loader>> = {
     const config = parseConfig(clipTextSchema, json, source)
     const tokenizer = loadTokenizer(tokenizerFolder, 'clip')
     checkSize(tokenizer.size, config.vocab_size, source)
+    expectStored(source, folder, config, clipSizes)
     const model = withWeights(
       scope(() => new ClipTextModel(config, { init: null, device })),
       folder,
@@ -83,6 +122,7 @@ const kinds: Readonly<Record<string, Loader>> = {
     const config = parseConfig(t5Schema, json, source)
     const tokenizer = loadTokenizer(tokenizerFolder, 't5')
     checkSize(tokenizer.size, config.vocab_size, source)
+    expectStored(source, folder, { ...config, inner: config.num_heads * config.d_kv }, t5Sizes)
     const model = withWeights(
       scope(() => new T5Encoder(config, { init: null, device })),
       folder,

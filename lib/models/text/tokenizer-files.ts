@@ -35,7 +35,7 @@ const configSchema = z.object({
   ...roles,
   added_tokens_decoder: z.record(z.string().regex(/^\d+$/), z.object({ content: z.string(), ...flags })).nullish(),
   /** Number of T5's sentinels. */
-  extra_ids: z.int().min(0).nullish(),
+  extra_ids: z.int().min(0).max(10_000).nullish(),
 })
 type TokenizerConfig = z.output<typeof configSchema>
 

@@ -1,28 +1,35 @@
 /** What fixes the shape of a tokenizer. The defaults are those of the released one (vae_ch160v4096z32). */
 import { z } from 'zod'
 
-const count = z.int().positive()
+/** Beyond any model, and little enough that a wrong digit is an error and not gigabytes. */
+const count = z
+  .int()
+  .positive()
+  .max(1 << 20)
+const few = z.int().positive().max(1000)
+
+/** Sides of the scales' token maps. The largest published model has 14, up to a side of 64. */
+const patchNumsSchema = z.array(z.int().positive().max(512)).min(1).max(100)
 
 export const tokenizerSchema = z
   .strictObject({
     baseChannels: count.default(160).describe('channels of the first level; every level has a multiple of it'),
     channelMultipliers: z
-      .array(count)
+      .array(few)
       .min(1)
+      .max(12)
       .default([1, 1, 2, 2, 4])
       .describe('channel multiplier of each level, finest first. Each level but the last halves the image'),
-    residualBlocks: count.default(2).describe('residual blocks a level in the encoder; the decoder has one more'),
+    residualBlocks: few.default(2).describe('residual blocks a level in the encoder; the decoder has one more'),
     levelAttention: z.boolean().default(true).describe('spatial attention after each block of the coarsest level'),
     middleAttention: z.boolean().default(true).describe('spatial attention between the two blocks in the middle'),
     vocabSize: count.default(4096).describe('number of codebook rows, V'),
     latentChannels: count.default(32).describe('channels of the latent and of a codebook row, Z'),
-    patchNums: z
-      .array(count)
-      .min(1)
+    patchNums: patchNumsSchema
       .default([1, 2, 3, 4, 5, 6, 8, 10, 13, 16])
       .describe('sides p_k of the token maps, coarse to fine; the last one is the side of the latent'),
     phi: z
-      .union([count, z.literal('per-scale')])
+      .union([few, z.literal('per-scale')])
       .default(4)
       .describe('how many φ convolutions the scales share: a count, or one for each scale'),
     phiRatio: z

@@ -4,7 +4,11 @@ import { StarError } from '../../native/error.js'
 import { schedulePattern } from '../../optim/schedule.js'
 
 const keys = z.strictObject({
-  batchSize: z.int().min(1).describe('images a step, over all processes'),
+  batchSize: z
+    .int()
+    .min(1)
+    .max(1 << 20)
+    .describe('images a step, over all processes'),
   accumulate: z
     .int()
     .min(1)
