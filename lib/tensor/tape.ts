@@ -227,6 +227,34 @@ function step(node: TapeNode): void {
 }
 
 /**
+ * A function of one tensor with its gradient there, on a tape of its own: what has been recorded stays as it is. Parameters with
+ * requiresGrad that `fn` uses get their gradients as from `backward`.
+ * @param fn x (…) → []
+ * @returns fn(x) and d fn/dx, of x's shape, neither of them on a tape
+ */
+export function valueAndGrad(fn: (x: Tensor) => Tensor, x: Tensor): { value: Tensor; grad: Tensor } {
+  const [outer, before] = [tape, recording]
+  tape = []
+  recording = true
+  try {
+    return scope(() => {
+      const leaf = x.detach()
+      leaf.requiresGrad = true
+      const y = fn(leaf)
+      backward(y)
+      const grad = leaf.grad ?? new Tensor(native.full(x.shape, x.dtype, x.device, 0))
+      if (leaf.grad) track(grad)
+      leaf.grad = null
+      return { value: y.detach(), grad }
+    })
+  } finally {
+    clearTape()
+    tape = outer
+    recording = before
+  }
+}
+
+/**
  * The result of `fn` with nothing left on the tape, and the leaves it used. Its ops do record themselves where recording is on: some of them round
  * otherwise when nothing is to be differentiated, and the second run must give what the first gave.
  */

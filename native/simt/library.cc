@@ -52,6 +52,7 @@ const Function kFunctions[] = {
     STAR_FUNCTION(cudnnDestroyConvolutionDescriptor),
     STAR_FUNCTION(cudnnSetConvolution2dDescriptor),
     STAR_FUNCTION(cudnnSetConvolutionMathType),
+    STAR_FUNCTION(cudnnSetConvolutionGroupCount),
     STAR_FUNCTION(cudnnGetConvolutionForwardAlgorithm_v7),
     STAR_FUNCTION(cudnnConvolutionForward),
     STAR_FUNCTION(cudnnConvolutionBiasActivationForward),

@@ -1,0 +1,3 @@
+export { type BackboneName, backboneCache, backboneFile, backboneNames, fetchBackbone } from './cache.js'
+export { EfficientNetLite0 } from './efficientnet.js'
+export { foldNormalisations, loadBackbone } from './load.js'
