@@ -16,8 +16,9 @@ export const samplerRunSchema = z.strictObject({
   tokenizer: z.string().min(1).optional().describe('of a checkpoint as base: its tokenizer, where it is not beside it'),
   textEncoder: z.string().min(1).optional().describe('of a checkpoint as base: the text encoder it was trained with'),
   patchNums: z
-    .array(z.int().min(1))
+    .array(z.int().min(1).max(512))
     .min(1)
+    .max(100)
     .optional()
     .describe('of a checkpoint as base: sides of its token maps, where it does not say them'),
   stableFrom: z.int().min(0).default(firstStableScale).describe('scale index from which on tokens are fixed in steps'),

@@ -14,8 +14,9 @@ export const transformerRunSchema = z.strictObject({
     .min(1)
     .describe('folder with a trained tokenizer: a tokenizer run’s `model` folder, or any model folder'),
   patchNums: z
-    .array(z.int().min(1))
+    .array(z.int().min(1).max(512))
     .min(1)
+    .max(100)
     .optional()
     .describe('sides of the token maps, coarse to fine; default: those that the tokenizer was trained with'),
   textEncoder: z
