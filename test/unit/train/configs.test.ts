@@ -9,7 +9,7 @@ import { counterparts } from '../../../scripts/config-counterparts.js'
 import { pageFile, pageText, schemaFile, schemaText } from '../../../scripts/config-files.js'
 
 const folder = join(packageRoot, 'configs')
-const files = readdirSync(folder).filter((name) => name !== 'schema.json')
+const files = readdirSync(folder).filter((name) => name.endsWith('.json') && name !== 'schema.json')
 
 for (const name of files) {
   t.test(`configs/${name} is a valid run and names the JSON Schema`, async (t) => {
