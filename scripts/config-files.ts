@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../lib/native/files.js'
 import { packageRoot } from '../lib/native/index.js'
-import { runJsonSchema } from '../lib/train/config/json-schema.js'
+import { runJsonSchema } from '../lib/train/json-schema.js'
 import { counterparts } from './config-counterparts.js'
 import { ownTables, publishedTable, withTables } from './config-tables.js'
 

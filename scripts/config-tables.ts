@@ -1,5 +1,5 @@
 /** The tables of docs/configuration.md, from the JSON Schema of run configurations. */
-import type { JsonSchema as Schema } from '../lib/train/config/json-schema.js'
+import type { JsonSchema as Schema } from '../lib/train/json-schema.js'
 import type { PublishedKey } from '../lib/train/published/keys.js'
 
 /** A key and its schema, by its dotted name. */

@@ -10,9 +10,9 @@ import { levels, type StarConfig, tokenCount } from '../lib/models/star/index.js
 import { writeFileAtomic } from '../lib/native/files.js'
 import { packageRoot } from '../lib/native/index.js'
 import { hiddenWidth } from '../lib/plan/index.js'
-import { readRunConfig } from '../lib/train/config/run-config.js'
 import type { TransformerRunConfig } from '../lib/train/index.js'
 import { modelOfRun } from '../lib/train/kinds/transformer/plan.js'
+import { readRunConfig } from '../lib/train/run-config.js'
 import { withTables } from './config-tables.js'
 
 export const scalingPage = join(packageRoot, 'docs', 'distributed.md')

@@ -22,7 +22,7 @@ Examples:
     )
     .action(async (_: string | undefined, flags: ConfigFlags, command: Command) => {
       if (flags.schema) {
-        const { runJsonSchema } = await import('../train/config/json-schema.js')
+        const { runJsonSchema } = await import('../train/json-schema.js')
         console.log(JSON.stringify(runJsonSchema(), null, 2))
       } else console.log(JSON.stringify((await readRun(runArguments(command.args, flags))).config, null, 2))
     })

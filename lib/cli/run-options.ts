@@ -1,7 +1,7 @@
 /** How commands take a run configuration: a file, flags of the reference implementation, and keys that are set. */
 import type { Command } from 'commander'
 import { StarError } from '../native/error.js'
-import type { ReadOptions, ReadRun } from '../train/config/run-config.js'
+import type { ReadOptions, ReadRun } from '../train/run-config.js'
 
 export interface RunArguments {
   config: string
@@ -72,7 +72,7 @@ export function runArguments(
 
 /** Reads the configuration and tells on standard error what has no effect in it. */
 export async function readRun({ config, flags, set }: RunArguments, kind?: ReadOptions['kind']): Promise<ReadRun> {
-  const { readRunConfig } = await import('../train/config/run-config.js')
+  const { readRunConfig } = await import('../train/run-config.js')
   const read = readRunConfig(config, { kind, flags, set })
   for (const notice of read.notices) console.error(`note: ${notice}`)
   return read

@@ -42,6 +42,18 @@ export const libLayers: LayerTable = {
   server: [...everythingBelowTheTools, 'train', '.'],
 }
 
+/** The rooms of lib/train, each of whose files may use its own room and those named. */
+export const trainLayers: LayerTable = {
+  config: [],
+  published: [],
+  'run-folder': ['config'],
+  data: ['config', 'run-folder'],
+  kinds: ['data'],
+  checkpoint: ['kinds'],
+  loop: ['checkpoint'],
+  '.': ['loop', 'published'],
+}
+
 export const nativeLayers: LayerTable = {
   core: [],
   cpu: ['core'],
@@ -106,6 +118,21 @@ function judge(table: LayerTable, file: string, target: string): string[] {
 const unknownFolder = (table: LayerTable, file: string): string[] =>
   folderOf(file) in table ? [] : [`${file}: its folder "${folderOf(file)}" is not in the table`]
 
+const targetOf = (path: string, name: string): string =>
+  normalize(join(dirname(path), name))
+    .split(sep)
+    .join('/')
+
+/** Violations among the rooms of one folder of lib/; what they import from elsewhere is not looked at. */
+export function checkRooms(files: readonly SourceFile[], table: LayerTable): string[] {
+  return files.flatMap(({ path, text }) => [
+    ...unknownFolder(table, path),
+    ...typeScriptImports(text)
+      .filter((name) => name.startsWith('.') && !targetOf(path, name).startsWith('..'))
+      .flatMap((name) => judge(table, path, targetOf(path, name))),
+  ])
+}
+
 /** Violations in the TypeScript files below lib/. */
 export function checkTypeScript(files: readonly SourceFile[], table: LayerTable = libLayers): string[] {
   return files.flatMap(({ path, text }) => [
@@ -113,9 +140,7 @@ export function checkTypeScript(files: readonly SourceFile[], table: LayerTable 
     ...typeScriptImports(text)
       .filter((name) => name.startsWith('.'))
       .flatMap((name) => {
-        const target = normalize(join(dirname(path), name))
-          .split(sep)
-          .join('/')
+        const target = targetOf(path, name)
         return target.startsWith('..')
           ? [`${path}: imports ${name}, which is outside lib/`]
           : judge(table, path, target)

@@ -1,9 +1,10 @@
 /** Tasks opened as one of several processes, and what they are given: to compare numbers of processes. */
 import { ProcessGroup } from '../../lib/distributed/index.js'
 import { backward, full, scope, type Tensor } from '../../lib/tensor/index.js'
+import type { TaskContext } from '../../lib/train/data/context.js'
 import { runSchema } from '../../lib/train/index.js'
 import { type OpenedTask, openTask } from '../../lib/train/kinds/open-task.js'
-import type { Figures, Metrics, TaskContext } from '../../lib/train/kinds/task.js'
+import type { Figures, Metrics } from '../../lib/train/kinds/task.js'
 import { RunFolder } from '../../lib/train/run-folder/run-folder.js'
 import { type Owner, type RankFunction, runRanks } from './ranks.js'
 

@@ -5,13 +5,13 @@ import type { LossScaleState } from '../../optim/index.js'
 import { parsePieceName } from '../../optim/index.js'
 import { scope } from '../../tensor/index.js'
 import { type ModelFolderContent, readSafetensorsHeader } from '../../weights/index.js'
-import { type DownloadContext, openSource } from '../data/token-data.js'
+import type { DownloadContext } from '../data/context.js'
+import { openSource } from '../data/token-data.js'
 import { exportModel } from '../kinds/export.js'
 import { type RunConfig, specOf } from '../kinds/index.js'
-import type { Best } from '../loop/validator.js'
 import { checkpointWeights, readCheckpoint } from './checkpoint.js'
 import { listCheckpoints, shardFile } from './checkpointer.js'
-import { describedMetadata, parseMetadata } from './format.js'
+import { type Best, describedMetadata, parseMetadata } from './format.js'
 
 export interface CheckpointEntry {
   step: number

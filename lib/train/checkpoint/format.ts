@@ -67,6 +67,8 @@ const describedSchema = metadataSchema.extend({
 })
 
 export type CheckpointState = z.output<typeof stateSchema>
+/** The best result of a run on held-out images. */
+export type Best = NonNullable<CheckpointState['validation']['best']>
 export type CheckpointMetadata = z.output<typeof metadataSchema>
 export type DescribedMetadata = z.output<typeof describedSchema>
 

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { dataSchema } from './data.js'
 import { optimizerSchema } from './optimizer.js'
+import type { StartConfig } from './start.js'
 import { workSchema } from './work.js'
 
 export const commonKeys = {
@@ -17,6 +18,9 @@ export const commonKeys = {
     ),
   work: workSchema.prefault({}),
 }
+
+/** What every configuration of a run has. */
+export type CommonConfig = z.output<z.ZodObject<typeof commonKeys>> & { start?: StartConfig }
 
 /** Of the kinds that train on captions. */
 export const textDropout = z

@@ -1,6 +1,6 @@
 /** Configurations with every length in steps, once the number of images is known. */
 import { StarError } from '../../native/error.js'
-import type { CommonConfig, RunSpec } from '../kinds/run-spec.js'
+import type { CommonConfig } from './common.js'
 import type { OptimizerConfig } from './optimizer.js'
 import type { WorkConfig } from './work.js'
 
@@ -56,12 +56,13 @@ export function resolveWork(config: WorkConfig, stepsPerEpoch: number | null): R
 }
 
 /**
+ * @param spec of the kind, which resolves its own lengths
  * @param images of an epoch; null where nobody knows
  * @throws ERR_CONFIG for lengths in epochs where their number is not known
  */
 export function resolve<Config extends CommonConfig>(
   config: Config,
-  spec: Pick<RunSpec<Config>, 'resolve'>,
+  spec: { resolve?(config: Resolved<Config>, stepsPerEpoch: number | null): Resolved<Config> },
   images: number | null,
 ): Resolved<Config> {
   const perEpoch = images === null ? null : images / config.optimizer.batchSize

@@ -5,8 +5,8 @@ import { dirname, join } from 'node:path'
 import { Loader, type LoaderOptions, type RecordCacheOptions } from '../../data/index.js'
 import { makeFolder } from '../../native/files.js'
 import type { DataConfig } from '../config/data.js'
-import type { TaskContext } from '../kinds/task.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
+import type { TaskContext } from './context.js'
 import { DataPlace } from './place.js'
 
 export class Loaders {

@@ -1,8 +1,8 @@
 /** The place of a training in its data, as checkpoints keep it and any number of processes goes on from it. */
 import type { Loader } from '../../data/index.js'
-import type { TaskContext } from '../kinds/task.js'
-import { gatherJson } from '../loop/gather.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
+import type { TaskContext } from './context.js'
+import { gatherJson } from './gather.js'
 
 /** Of several processes with orders of their own, by rank. */
 interface Places {

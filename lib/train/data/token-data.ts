@@ -1,15 +1,15 @@
 /** A data set as transformers train on it: captions with their text states, and the token maps of a frozen tokenizer. */
 import { type LoadedSample, shareOf } from '../../data/index.js'
 import { type HubOptions, localModel, localTextEncoder } from '../../models/local.js'
-import { findModel, loadPart, type ModelSource } from '../../models/source.js'
+import { findModel, loadPart, type ModelSource, type SourceOptions } from '../../models/source.js'
 import { loadTextEncoder } from '../../models/text/load.js'
 import { imageSide, scaleSides, Tokenizer } from '../../models/tokenizer/index.js'
 import { StarError } from '../../native/index.js'
 import { noGrad, type Random, type Share, scope, Tensor } from '../../tensor/index.js'
 import type { DataConfig } from '../config/data.js'
-import type { SourceReference } from '../kinds/run-spec.js'
-import type { Batch, TaskContext } from '../kinds/task.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
+import type { Batch } from './batch.js'
+import type { DownloadContext, TaskContext } from './context.js'
 import { cacheOptions, cacheRoot, type Loaders, openLoaders } from './loaders.js'
 import { type TextBatch, TextStates } from './text-states.js'
 import { TokenMaps } from './token-maps.js'
@@ -69,8 +69,11 @@ export interface TokenDataOptions {
   textEncoder: string
 }
 
-/** What downloads report to and are aborted by. */
-export type DownloadContext = Pick<TaskContext, 'signal' | 'onProgress'>
+/** A model, by its name and what it does not say itself. */
+export interface SourceReference {
+  name: string
+  options: SourceOptions
+}
 
 /** Finds a model by its name, folder, file or name on Hugging Face. @throws ERR_FILE when it is nowhere */
 export async function openSource({ name, options }: SourceReference, context: DownloadContext): Promise<ModelSource> {

@@ -1,9 +1,10 @@
 /** From a configuration to the task it describes: first the data, then lengths in steps, then the task. */
 import { checkShares } from '../config/optimizer.js'
 import { type Resolved, resolve } from '../config/resolve.js'
+import type { TaskContext } from '../data/context.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
 import { type RunConfig, specOf } from './index.js'
-import type { Task, TaskContext } from './task.js'
+import type { Task } from './task.js'
 
 export interface OpenedTask {
   task: Task

@@ -3,16 +3,13 @@
  * nor the native addon; what opens the data and trains is loaded when a run begins.
  */
 import type { z } from 'zod'
-import type { SourceOptions } from '../../models/source.js'
 import type { ModelPart } from '../../weights/index.js'
-import type { commonKeys } from '../config/common.js'
+import type { CommonConfig } from '../config/common.js'
 import type { Resolved } from '../config/resolve.js'
-import type { StartConfig } from '../config/start.js'
+import type { TaskContext } from '../data/context.js'
+import type { SourceReference } from '../data/token-data.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
-import type { Task, TaskContext } from './task.js'
-
-/** What every configuration of a run has. */
-export type CommonConfig = z.output<z.ZodObject<typeof commonKeys>> & { start?: StartConfig }
+import type { Task } from './task.js'
 
 /** The opened data of a run. */
 export interface RunData {
@@ -27,12 +24,6 @@ export interface RunModule<Config extends CommonConfig = CommonConfig, Data exte
   openData(config: Config, run: RunFolder, context: TaskContext): Promise<Data>
   /** The data is the task's from then on. */
   createTask(config: Resolved<Config>, data: Data, context: TaskContext): Task
-}
-
-/** A model, by its name and what it does not say itself. */
-export interface SourceReference {
-  name: string
-  options: SourceOptions
 }
 
 export interface RunSpec<Config extends CommonConfig = CommonConfig, Data extends RunData = RunData> {

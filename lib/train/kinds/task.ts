@@ -4,7 +4,7 @@ import type { ModelSource } from '../../models/source.js'
 import type { Module } from '../../nn/index.js'
 import { cast, concat, noGrad, reshape, scope, type Tensor } from '../../tensor/index.js'
 import type { ModelFolderContent, ModelPart, NamedTensors } from '../../weights/index.js'
-import type { TaskGroup } from '../loop/gather.js'
+import type { Batch } from '../data/batch.js'
 import type { RecordedSample } from '../run-folder/recorder.js'
 
 /** Numbers of one step by name (loss, accuracy, …), as logged. */
@@ -31,24 +31,6 @@ export const scalars = (tensors: readonly Tensor[]): Tensor =>
 
 /** Weights in f32 of parts that a run does not train. */
 export type FrozenParts = Partial<Record<ModelPart, NamedTensors>>
-
-/** What a task is opened with. */
-export interface TaskContext {
-  device: string
-  /** Told what is being prepared and how far it is. */
-  onProgress: (what: string, done: number, total: number) => void
-  signal: AbortSignal | undefined
-  /** The processes that train together, this one among them. */
-  group: TaskGroup
-}
-
-/** Training samples made ready, and which they are. */
-export interface Batch {
-  /** Names of this process's samples in their data set, as logged. */
-  readonly ids: readonly string[]
-  /** The epoch of the last sample of the whole batch, counted from 0. */
-  readonly epoch: number
-}
 
 export interface Task<B extends Batch = Batch, Part = unknown> {
   /** The module whose parameters are trained and saved. */

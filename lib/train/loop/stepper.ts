@@ -8,7 +8,8 @@ import { AdamW, Ema, LossScaler, noWeightDecay, scheduled } from '../../optim/in
 import { addInto, backward, clearTape, full, scope, type Tensor } from '../../tensor/index.js'
 import { type Precision, TrainedWeights } from '../checkpoint/trained-weights.js'
 import type { ResolvedOptimizer } from '../config/resolve.js'
-import type { Batch, Figures, Metrics, Task } from '../kinds/task.js'
+import type { Batch } from '../data/batch.js'
+import type { Figures, Metrics, Task } from '../kinds/task.js'
 import type { Replicas } from './replicas.js'
 
 export interface StepResult {

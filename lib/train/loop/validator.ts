@@ -1,12 +1,9 @@
 /** Validation: when it is due, and which result is the best so far. */
 
-import type { CheckpointState } from '../checkpoint/format.js'
+import type { Best, CheckpointState } from '../checkpoint/format.js'
 import type { ResolvedWork } from '../config/resolve.js'
 import type { RunSpec } from '../kinds/run-spec.js'
 import type { Metrics } from '../kinds/task.js'
-
-/** The best result of a run. */
-export type Best = NonNullable<CheckpointState['validation']['best']>
 
 export class Validator {
   best: Best | null = null

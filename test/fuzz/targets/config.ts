@@ -6,7 +6,7 @@ import { findModel } from '../../../lib/models/source.js'
 import { StarTransformer } from '../../../lib/models/star/index.js'
 import { Tokenizer } from '../../../lib/models/tokenizer/index.js'
 import { packageRoot } from '../../../lib/native/index.js'
-import { readRunConfig } from '../../../lib/train/config/run-config.js'
+import { readRunConfig } from '../../../lib/train/run-config.js'
 import { writeTinyModel } from '../../support/tiny-model.js'
 import type { FuzzTarget } from '../target.js'
 
@@ -36,7 +36,7 @@ const keys = [
 
 export const runConfig: FuzzTarget = {
   name: 'run-config',
-  sources: ['lib/train/config/run-config.js', 'lib/config/parse-config.js', 'lib/train/published/translate.js'],
+  sources: ['lib/train/run-config.js', 'lib/config/parse-config.js', 'lib/train/published/translate.js'],
   pieces: keys,
   seeds: () =>
     readdirSync(folder)

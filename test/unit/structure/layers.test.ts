@@ -1,12 +1,31 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../../lib/native/index.js'
-import { checkNative, checkTypeScript, includes, readSources, typeScriptImports } from '../../support/layers.js'
+import {
+  checkNative,
+  checkRooms,
+  checkTypeScript,
+  includes,
+  readSources,
+  trainLayers,
+  typeScriptImports,
+} from '../../support/layers.js'
 
 t.test('every file of lib/ imports only what its folder may use', async (t) => {
   const files = readSources(join(packageRoot, 'lib'), ['.ts'])
   t.ok(files.length > 20, 'the files were found')
   t.same(checkTypeScript(files), [])
+})
+
+t.test('every file of lib/train imports only what its room may use', async (t) => {
+  const files = readSources(join(packageRoot, 'lib', 'train'), ['.ts'])
+  t.ok(files.length > 20, 'the files were found')
+  t.same(checkRooms(files, trainLayers), [])
+  const planted = {
+    path: 'data/x.ts',
+    text: "import { a } from '../kinds/task.js'\nimport { b } from '../../nn/index.js'",
+  }
+  t.match(checkRooms([planted], trainLayers), [/^data\/x\.ts: folder "data" may not import from "kinds"/])
 })
 
 t.test('every file of native/ includes only what its folder may use', async (t) => {

@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../../lib/native/index.js'
 import { scheduled } from '../../../lib/optim/index.js'
-import { type ReadOptions, readRunConfig, resolveRunConfig } from '../../../lib/train/config/run-config.js'
 import type { RunConfig } from '../../../lib/train/index.js'
 import { publishedFlags, publishedSchema } from '../../../lib/train/published/keys.js'
+import { type ReadOptions, readRunConfig, resolveRunConfig } from '../../../lib/train/run-config.js'
 
 /** The keys that the published program's files and documented commands use. */
 const keysInUse = [

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readRunConfig, resolveRunConfig } from '../../../lib/train/config/run-config.js'
+import { readRunConfig, resolveRunConfig } from '../../../lib/train/run-config.js'
 import { tinySamplerRun, tinyTransformerRun } from '../../support/tiny-run.js'
 
 const own = tinyTransformerRun('run', 'pack', 'tokenizer', 5)

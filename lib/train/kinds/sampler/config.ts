@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { firstStableScale, initScalesSchema } from '../../../models/star/config.js'
 import { commonKeys, textDropout } from '../../config/common.js'
 import { startSchema } from '../../config/start.js'
-import type { SourceReference } from '../run-spec.js'
+import type { SourceReference } from '../../data/token-data.js'
 
 export const samplerRunSchema = z.strictObject({
   kind: z.literal('sampler').describe('a sampler head is trained on a frozen model'),

@@ -20,11 +20,12 @@ import {
 } from '../../../tensor/index.js'
 import type { ModelFolderContent } from '../../../weights/index.js'
 import type { Resolved } from '../../config/resolve.js'
+import type { TaskContext } from '../../data/context.js'
 import { openSource, splitSamples, type TokenBatch, TokenData, type TokenSamples } from '../../data/token-data.js'
 import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
 import { drawPrompts } from '../sample-pictures.js'
-import { type Figures, type FrozenParts, type Metrics, scalars, type Task, type TaskContext } from '../task.js'
+import { type Figures, type FrozenParts, type Metrics, scalars, type Task } from '../task.js'
 import { type SamplerRunConfig, sourceOf } from './config.js'
 
 /** A micro-batch: samples, and 1 for each of their tokens that is known, (B·n). */

@@ -1,7 +1,7 @@
 /** Vectors of a step of tokenizer training, over all its micro-batches and processes, in the order of one whole batch. */
 import type { Candidates } from '../../../models/tokenizer/index.js'
 import { keep, scope, Tensor } from '../../../tensor/index.js'
-import type { TaskContext } from '../task.js'
+import type { TaskContext } from '../../data/context.js'
 
 /**
  * The vectors that were matched against the codebook: all of scale 1, sample by sample, then all of scale 2, and so on, as if

@@ -12,19 +12,13 @@ import { StarError } from '../../../native/index.js'
 import { noGrad, Random, scope, Tensor } from '../../../tensor/index.js'
 import type { ModelFolderContent } from '../../../weights/index.js'
 import type { Resolved } from '../../config/resolve.js'
+import type { Batch } from '../../data/batch.js'
+import type { TaskContext } from '../../data/context.js'
 import { type Loaders, openLoaders } from '../../data/loaders.js'
 import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
 import { sideBySide } from '../sample-pictures.js'
-import {
-  type Batch,
-  type Figures,
-  type FrozenParts,
-  type Metrics,
-  scalars,
-  type Task,
-  type TaskContext,
-} from '../task.js'
+import { type Figures, type FrozenParts, type Metrics, scalars, type Task } from '../task.js'
 import type { TokenizerRunConfig } from './config.js'
 import { StepVectors } from './step-vectors.js'
 

@@ -1,7 +1,7 @@
 /** The JSON Schema of run configurations, made from the schemas that check them. */
 import { z } from 'zod'
-import { runSpecs } from '../kinds/index.js'
-import { publishedSchema } from '../published/keys.js'
+import { runSpecs } from './kinds/index.js'
+import { publishedSchema } from './published/keys.js'
 
 /** The words of JSON Schema that ours is made of. */
 export interface JsonSchema {

@@ -1,9 +1,6 @@
 /** What the processes of a training tell each other beside gradients. */
-import type { ProcessGroup } from '../../distributed/index.js'
 import { scope, Tensor } from '../../tensor/index.js'
-
-/** Of a process group, what a task needs. All processes call the same functions in the same order. */
-export type TaskGroup = Pick<ProcessGroup, 'rank' | 'size' | 'allReduce' | 'broadcast' | 'allGather'>
+import type { TaskGroup } from './context.js'
 
 /** One JSON value of each process, by rank, on all of them. */
 export function gatherJson(group: TaskGroup, value: unknown, device: string): unknown[] {

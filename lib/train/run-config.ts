@@ -4,12 +4,12 @@
  */
 import { basename } from 'node:path'
 import type { z } from 'zod'
-import { nearest } from '../../config/nearest.js'
-import { expectationOf, parseConfig, readJson, shown } from '../../config/parse-config.js'
-import { StarError } from '../../native/error.js'
-import { type RunConfig, type RunKind, runSchema, runSpecs } from '../kinds/index.js'
-import { type PublishedKey, publishedFlags, publishedSchema } from '../published/keys.js'
-import { type PublishedKind, translate } from '../published/translate.js'
+import { nearest } from '../config/nearest.js'
+import { expectationOf, parseConfig, readJson, shown } from '../config/parse-config.js'
+import { StarError } from '../native/error.js'
+import { type RunConfig, type RunKind, runSchema, runSpecs } from './kinds/index.js'
+import { type PublishedKey, publishedFlags, publishedSchema } from './published/keys.js'
+import { type PublishedKind, translate } from './published/translate.js'
 
 type Json = Record<string, unknown>
 
