@@ -14,6 +14,7 @@ export type RunConfig = z.output<(typeof runSpecs)[RunKind]['schema']>
 
 export const specOf = ({ kind }: Pick<RunConfig, 'kind'>): RunSpec<RunConfig> => runSpecs[kind]
 
-const [first, ...others] = Object.values(runSpecs).map(({ schema }): z.ZodObject => schema)
-
-export const runSchema = z.discriminatedUnion('kind', [first, ...others]) as z.ZodType as z.ZodType<RunConfig>
+export const runSchema = z.lazy(() => {
+  const [first, ...others] = Object.values(runSpecs).map(({ schema }): z.ZodObject => schema)
+  return z.discriminatedUnion('kind', [first, ...others])
+}) as z.ZodType as z.ZodType<RunConfig>
