@@ -1,7 +1,7 @@
 /** Settings of a generation that concern tokens, not models. */
 import { z } from 'zod'
 import { firstStableScale } from '../models/star/index.js'
-import { StarError } from '../native/index.js'
+import { parseConfig } from '../config/parse-config.js'
 
 /** Rules of the published program's sampling versions. */
 export const sampleVersions = ['1024', 'new', 'old'] as const
@@ -35,16 +35,9 @@ export const samplingSchema = z.strictObject({
 export type SamplingSettings = z.output<typeof samplingSchema>
 export type SamplingOptions = z.input<typeof samplingSchema>
 
-/**
- * Fills in defaults and checks settings.
- * @throws ERR_CONFIG with every problem in one line
- */
-export function samplingSettings(options: SamplingOptions = {}): SamplingSettings {
-  const result = samplingSchema.safeParse(options)
-  if (result.success) return result.data
-  const problems = result.error.issues.map((i) => `${i.path.join('.') || 'settings'}: ${i.message}`).join('; ')
-  throw new StarError('ERR_CONFIG', `the sampling settings are not valid: ${problems}`)
-}
+/** Fills in defaults and checks settings. @throws ERR_CONFIG with every problem in one line */
+export const samplingSettings = (options: SamplingOptions = {}): SamplingSettings =>
+  parseConfig(samplingSchema, options, 'the sampling settings')
 
 /** What a scale's tokens are drawn from. */
 export interface TokenFilter {
