@@ -113,7 +113,7 @@ export class Star {
   ) {}
 
   /**
-   * Loads a shipped model by name, a model folder by path, or a checkpoint of the published program (.pth, or safetensors
+   * Loads a shipped model by name, a model folder by path, or a checkpoint of the reference implementation (.pth, or safetensors
    * made from it), which needs a tokenizer file and a text encoder named or in their usual places. Each of them can be one of
    * Hugging Face: `org/name`, `org/name/file.pth`.
    * @throws ERR_FILE when it is not there or damaged, ERR_CONFIG and ERR_SHAPE when its files do not fit each other,

@@ -68,7 +68,7 @@ export function sampleScale(models: ScaleModels, { k, decoder, noise, given, fHa
       if (settings.moreSmooth) {
         const codebook = quantizer.embedding.weight
         const gumbel = noise.gumbel(batch * length, vocab)
-        // As in the published program, the soft mix is of all tokens: top-k and top-p concern drawn tokens only.
+        // As in the reference implementation, the soft mix is of all tokens: top-k and top-p concern drawn tokens only.
         const mix = gumbelMix(rows, gumbel, codebook, { topK: 0, topP: 0, ...smoothing(progress(k, scales)) })
         return { ...next(reshape(mix, [batch, length, codebook.dim(1)])), tokens: null }
       }

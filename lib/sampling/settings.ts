@@ -1,9 +1,9 @@
 /** Settings of a generation that concern tokens, not models. */
 import { z } from 'zod'
-import { firstStableScale } from '../models/star/index.js'
 import { parseConfig } from '../config/parse-config.js'
+import { firstStableScale } from '../models/star/index.js'
 
-/** Rules of the published program's sampling versions. */
+/** Rules of the reference implementation's sampling versions. */
 export const sampleVersions = ['1024', 'new', 'old'] as const
 export type SampleVersion = (typeof sampleVersions)[number]
 

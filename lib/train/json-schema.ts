@@ -37,7 +37,7 @@ function asFile(schema: z.ZodType, title: string): JsonSchema {
   return { title, ...rest, properties: { $schema: { type: 'string' }, ...properties } } as JsonSchema
 }
 
-/** What a run configuration may be: a file of this program, by its kind, or one of the published program. */
+/** What a run configuration may be: a file of this program, by its kind, or one of the reference implementation. */
 export function runJsonSchema(): RunJsonSchema {
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
@@ -45,6 +45,6 @@ export function runJsonSchema(): RunJsonSchema {
     if: { required: ['kind'] },
     // biome-ignore lint/suspicious/noThenProperty: a key word of JSON Schema
     then: { oneOf: Object.values(runSpecs).map(({ schema, title }) => asFile(schema, title)) },
-    else: asFile(publishedSchema, 'configuration of the published program'),
+    else: asFile(publishedSchema, 'configuration of the reference implementation'),
   }
 }

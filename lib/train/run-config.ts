@@ -14,9 +14,9 @@ import { type PublishedKind, translate } from './published/translate.js'
 type Json = Record<string, unknown>
 
 export interface ReadOptions {
-  /** The kind of training that was asked for. A file of the published program does not say its own. */
+  /** The kind of training that was asked for. A file of the reference implementation does not say its own. */
   kind?: RunKind
-  /** Flags of the published program: key → text. */
+  /** Flags of the reference implementation: key → text. */
   flags?: ReadonlyMap<string, string>
   /** Dotted keys of the file → text, which is JSON or taken as it is. */
   set?: readonly (readonly [key: string, text: string])[]
@@ -37,7 +37,7 @@ const ownKeys = new Set(
     .filter((key) => !Object.hasOwn(publishedSchema.shape, key)),
 )
 
-/** Whether this is a file of the published program: one without a kind, unless its keys say that the kind was forgotten. */
+/** Whether this is a file of the reference implementation: one without a kind, unless its keys say that the kind was forgotten. */
 const isPublished = (json: Json): boolean => !('kind' in json) && !Object.keys(json).some((key) => ownKeys.has(key))
 
 /** What a text of the command line may stand for, the likeliest first. */
@@ -99,7 +99,7 @@ function readOwn(json: Json, source: string, { kind, flags }: ReadOptions): Read
   if (flag !== undefined)
     throw new StarError(
       'ERR_ARGUMENT',
-      `--${flag} is for configurations of the published program, and ${source} is none: use --set KEY=VALUE, such as --set optimizer.batchSize=8`,
+      `--${flag} is for configurations of the reference implementation, and ${source} is none: use --set KEY=VALUE, such as --set optimizer.batchSize=8`,
     )
   const config = parseConfig(runSchema, json, source)
   if (kind && config.kind !== kind)

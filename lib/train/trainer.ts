@@ -76,7 +76,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
   }
 
   /**
-   * Opens the run a configuration describes; a run folder with a checkpoint goes on from it.
+   * Opens the run a configuration describes; a run folder with a checkpoint resumes from it.
    * @param config a JSON file, or its parsed content
    * @throws ERR_CONFIG for an unknown or ill-typed key, ERR_FILE for missing data or a broken checkpoint, ERR_SHAPE for a
    * checkpoint of another architecture, ERR_DEVICE for a device that is unknown or not available
@@ -127,7 +127,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
     return { model: this.#stepper.weights, optimizer: this.#stepper.optimizer, ema: this.#stepper.ema }
   }
 
-  /** Takes up a checkpoint or the first weights: the same in all processes. */
+  /** Loads a checkpoint or the first weights: the same in all processes. */
   async #begin(context: TaskContext): Promise<void> {
     const replicas = this.#replicas
     await replicas.agree(this.config)
@@ -147,7 +147,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
     this.run.log(await startRun(start, this.#spec.part, this.#task.modelConfig(), this.#parts(), context))
   }
 
-  /** Takes up the newest checkpoint that is whole, the same in all processes. @returns whether there was one */
+  /** Loads the newest checkpoint that is whole, the same in all processes. @returns whether there was one */
   async #resume(): Promise<boolean> {
     const { group, first } = this.#replicas
     // What the first sees counts, should the others' view of the folder lag behind.
@@ -157,11 +157,11 @@ export class Trainer implements AsyncIterable<TrainStep> {
     for (const { file, step } of found) {
       const fault = this.#load(file)
       if (!this.#replicas.any(fault !== null)[0]) {
-        this.run.log(`goes on from step ${step}`)
+        this.run.log(`resumed from step ${step}`)
         return true
       }
       faults.push(fault?.message ?? `${file} could not be read by another process`)
-      this.run.log(`passed over ${file}: ${faults.at(-1)}`)
+      this.run.log(`skipped ${file}: ${faults.at(-1)}`)
     }
     if (faults.length > 0)
       throw new StarError(
@@ -171,7 +171,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
     return false
   }
 
-  /** Takes up a checkpoint. @returns why it could not be read; null when it could */
+  /** Loads a checkpoint. @returns why it could not be read; null when it could */
   #load(file: string): StarError | null {
     try {
       const state = loadCheckpoint(file, this.#parts())
@@ -181,7 +181,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
       this.#task.restore(state.task)
       return null
     } catch (error) {
-      // A checkpoint that a crash or a disk has damaged is passed over for the one before it; another model's is the user's
+      // A checkpoint that a crash or a disk has damaged is skipped for the one before it; another model's is the user's
       // mistake.
       if (!(error instanceof StarError)) throw error
       if (error.code === 'ERR_FILE') return error
@@ -199,7 +199,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
     return this.#checkpointer.file(this.step)
   }
 
-  /** Asks for a checkpoint after the current step, while the iteration goes on. */
+  /** Asks for a checkpoint after the current step, while the iteration continues. */
   requestSave(): void {
     this.#saveAsked = true
   }
@@ -254,7 +254,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
         this.#saveAsked = save
         if (stop) {
           await this.save()
-          this.run.log(`stopped at step ${this.step}; the same command goes on from here`)
+          this.run.log(`stopped at step ${this.step}; the same command resumes from here`)
           return
         }
         const step = await this.#runStep()

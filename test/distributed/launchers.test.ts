@@ -86,7 +86,7 @@ t.test(
     process.kill(workers[workers.length - 1], 'SIGKILL')
     const { stderr } = await launched
     t.match(stderr, /signal SIGKILL/)
-    t.match(readFileSync(join(killed.runFolder, 'log.txt'), 'utf8'), /goes on from step/)
+    t.match(readFileSync(join(killed.runFolder, 'log.txt'), 'utf8'), /resumed from step/)
     const [a, b] = [trainedWeights(alone.runFolder), trainedWeights(killed.runFolder)]
     t.strictSame([...b.keys()], [...a.keys()])
     for (const [name, values] of a) t.ok(Buffer.from(values.buffer).equals(Buffer.from(b.get(name)!.buffer)), name)

@@ -134,7 +134,7 @@ export interface CheckpointDescription {
   optimizerStep: number
   lossScale: LossScaleState | null
   best: Best | null
-  /** Random states and the place in the data. */
+  /** Random states and the position in the data. */
   task: unknown
   tensors: { name: string; dtype: string; shape: readonly number[] }[]
 }

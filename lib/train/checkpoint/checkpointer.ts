@@ -1,5 +1,5 @@
 /**
- * The checkpoints of a run: `checkpoints/step-N.safetensors`, written by a thread while training goes on, of which the
+ * The checkpoints of a run: `checkpoints/step-N.safetensors`, written by a thread while training continues, of which the
  * newest and the best are kept. Of a sharded run the other processes' shards lie beside it, `step-N.shard-R.safetensors`;
  * rank 0 writes its own when all of those are there, so that a checkpoint with this file is whole.
  */

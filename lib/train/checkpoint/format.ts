@@ -29,7 +29,7 @@ const count = z.int().min(0)
 const stateSchema = z.object({
   /** Steps done. */
   step: count,
-  /** State of the task: random numbers, the place in the data. */
+  /** State of the task: random numbers, the position in the data. */
   task: z.unknown(),
   /** In f16 runs. */
   lossScale: z.object({ scale: z.number(), good: count, skipped: count }).optional(),

@@ -6,7 +6,7 @@ import type { StartConfig } from './start.js'
 import { workSchema } from './work.js'
 
 export const commonKeys = {
-  runFolder: z.string().min(1).describe('folder of the run; a run goes on from the checkpoint it finds there'),
+  runFolder: z.string().min(1).describe('folder of the run; a run resumes from the checkpoint it finds there'),
   seed: z.int().min(0).default(0).describe('of first weights, order of images, captions and dropout'),
   data: dataSchema,
   optimizer: optimizerSchema,

@@ -14,6 +14,6 @@ export const startSchema = z
       .default('reset')
       .describe('keep: take AdamW’s averages along, which the checkpoint of a run holds; reset: begin without'),
   })
-  .describe('weights that a new run begins with; a run that goes on from its own checkpoint takes none')
+  .describe('weights that a new run begins with; a run that resumes from its own checkpoint takes none')
 
 export type StartConfig = z.output<typeof startSchema>

@@ -7,7 +7,7 @@ import { makeFolder } from '../../native/files.js'
 import type { DataConfig } from '../config/data.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
 import type { TaskContext } from './context.js'
-import { DataPlace } from './place.js'
+import { DataPosition } from './position.js'
 
 export class Loaders {
   constructor(
@@ -15,7 +15,7 @@ export class Loaders {
     /** Null where the data names none. */
     readonly heldOut: Loader | null,
     /** In the training images. */
-    readonly place: DataPlace,
+    readonly position: DataPosition,
   ) {}
 
   /** Training samples of an epoch over all processes; null for tars that nobody counted. */
@@ -56,7 +56,7 @@ export async function openLoaders(
   const split = packs && !heldOutPacks ? 'train' : undefined
   const train = await Loader.open({ ...common, packs, tars, tarSamples, split, flip, rank, ranks })
   try {
-    return new Loaders(train, await openHeldOut(), new DataPlace(train, run, context))
+    return new Loaders(train, await openHeldOut(), new DataPosition(train, run, context))
   } catch (error) {
     train.close()
     throw error

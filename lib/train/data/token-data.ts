@@ -14,7 +14,7 @@ import { cacheOptions, cacheRoot, type Loaders, openLoaders } from './loaders.js
 import { type TextBatch, TextStates } from './text-states.js'
 import { TokenMaps } from './token-maps.js'
 
-/** Prompts longer than this may be dropped for guidance, as in the published program. */
+/** Prompts longer than this may be dropped for guidance, as in the reference implementation. */
 const droppableLength = 20
 const validationBatch = 32
 const shownCaptions = 4
@@ -163,13 +163,13 @@ export class TokenData {
     return { ids: samples.map(({ id }) => id), captions, tokens: this.maps.of(samples, this.device) }
   }
 
-  /** The place in the training samples, see `DataPlace`. */
+  /** The position in the training samples, see `DataPosition`. */
   state(): unknown {
-    return this.loaders.place.state()
+    return this.loaders.position.state()
   }
 
   restore(state: unknown): void {
-    this.loaders.place.restore(state)
+    this.loaders.position.restore(state)
   }
 
   /** Samples as tensors of the current scope. */

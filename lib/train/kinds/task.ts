@@ -46,7 +46,7 @@ export interface Task<B extends Batch = Batch, Part = unknown> {
   /**
    * Draws what is random about step `step`, counted from 0, and cuts the batch in `count` equal micro-batches: the draws
    * for a sample are the same whatever the count and the number of processes. They must come from the task's own Random, so
-   * that a resumed run draws the same, and leave it at the same place on every process.
+   * that a resumed run draws the same, and leave it at the same position on every process.
    */
   split(batch: B, count: number, step: number): Part[]
   /**
@@ -62,11 +62,11 @@ export interface Task<B extends Batch = Batch, Part = unknown> {
   /** Sample pictures with the weights in place: of these prompts, of held-out captions where there are none, or, of a tokenizer, of held-out images. */
   pictures(prompts: readonly string[]): Promise<RecordedSample[]>
   /**
-   * Everything besides weights that a resumed run needs, the place in the data included, as JSON: the same on every process.
-   * All of them call it together, as it may gather what differs between them (places in tars).
+   * Everything besides weights that a resumed run needs, the position in the data included, as JSON: the same on every process.
+   * All of them call it together, as it may gather what differs between them (positions in tars).
    */
   state(): unknown
-  /** Goes on from a state that any number of processes saved. */
+  /** Resumes from a state that any number of processes saved. */
   restore(state: unknown): void
   /** What the model for use says of itself (its model.json). */
   modelConfig(): ModelFolderContent['config']

@@ -1,5 +1,5 @@
 /**
- * The keys of the configuration files of the published program, by their own names: what each may hold, and what stands for
+ * The keys of the configuration files of the reference implementation, by their own names: what each may hold, and what stands for
  * it where it is missing. `translate.ts` says what becomes of them.
  */
 import { z } from 'zod'
@@ -78,7 +78,7 @@ const training = {
   bs: count.describe('images a step, of all processes and micro-batches together'),
   ac: count.default(1).describe('micro-batches a step'),
   ep: z.number().positive().describe('epochs'),
-  opt: z.string().default('adamw').describe('optimizer: adamw, which the published program also takes for adam'),
+  opt: z.string().default('adamw').describe('optimizer: adamw, which the reference implementation also takes for adam'),
   tlr: z.number().positive().nullish().describe('peak learning rate; without it tblr·bs/256'),
   tblr: z.number().positive().default(1e-4).describe('peak learning rate for 256 images a step, where there is no tlr'),
   sche: z

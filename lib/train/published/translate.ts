@@ -1,5 +1,5 @@
 /**
- * Turns a configuration of the published program into one of this one. Every key is honoured, or a notice says that it has no
+ * Turns a configuration of the reference implementation into one of this one. Every key is honoured, or a notice says that it has no
  * effect here, or it is refused with the reason.
  */
 import { existsSync } from 'node:fs'
@@ -12,7 +12,7 @@ import type { PublishedConfig, PublishedKey } from './keys.js'
 
 export type PublishedKind = 'transformer' | 'sampler'
 
-/** A configuration of the published program, and where its values come from. */
+/** A configuration of the reference implementation, and where its values come from. */
 export interface Given {
   /** Parsed, with defaults. */
   keys: PublishedConfig
@@ -79,7 +79,7 @@ function initOf(given: Given): Record<string, unknown> {
 function optimizerOf(given: Given, kind: PublishedKind): Record<string, unknown> {
   const { keys } = given
   const { bs, ac } = keys
-  // The published program builds AdamW for both names.
+  // The reference implementation builds AdamW for both names.
   if (!/^adamw?$/i.test(keys.opt.trim())) throw refuse(given, 'opt', 'expected adamw, the only optimizer there is')
   if (bs % ac !== 0)
     throw complaint(
@@ -149,7 +149,7 @@ function checkText(given: Given): void {
     )
 }
 
-/** The published program validates every epoch. What it counts in iterations are micro-batches. */
+/** The reference implementation validates every epoch. What it counts in iterations are micro-batches. */
 function workOf({
   keys: { val_it, print_every: lines, instance_prompt: prompts, ac },
 }: Given): Record<string, unknown> {
@@ -168,7 +168,7 @@ function tokenizerFile({ keys: { ckpt_path: path } }: Given): string {
   return isAbsolute(file) || /^\.\.?\//.test(file) ? file : `./${file}`
 }
 
-/** Index of the first scale whose tokens the published program drops. */
+/** Index of the first scale whose tokens the reference implementation drops. */
 const dropFrom = 13
 
 /** Which tokens a step computes: those that token drop leaves, of the scales that progressive training has reached. */
@@ -224,7 +224,7 @@ const withoutEffect: Partial<Record<PublishedKey, { usual: unknown; why: string 
   infer_bsz: { usual: undefined, why: 'how many pictures are drawn at once changes none of them' },
   local_rank: { usual: undefined, why: 'ranks come from the environment (RANK, LOCAL_RANK)' },
   same_seed_for_all_ranks: { usual: 0, why: 'the order of images follows seed and epoch, the same in every process' },
-  from_0: { usual: true, why: 'epochs count from 0, and a run folder goes on where it stopped' },
+  from_0: { usual: true, why: 'epochs count from 0, and a run folder resumes where it stopped' },
 }
 
 /** Keys of the model, which the weights under a sampler head say themselves. */
@@ -257,7 +257,7 @@ function noticesOf(given: Given, kind: PublishedKind): string[] {
 }
 
 /**
- * The run that a configuration of the published program describes.
+ * The run that a configuration of the reference implementation describes.
  * @throws ERR_CONFIG naming the key, its value and what there is instead
  */
 export function translate(given: Given, kind: PublishedKind): Translation {

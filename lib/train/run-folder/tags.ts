@@ -1,4 +1,4 @@
-/** Names of metrics in TensorBoard: those of the published program, so that its runs and ours lie in the same charts. */
+/** Names of metrics in TensorBoard: those of the reference implementation, so that its runs and ours lie in the same charts. */
 
 /** Names for what does not depend on the scale. */
 const fixed: Readonly<Record<string, string>> = {
@@ -21,7 +21,7 @@ const fixed: Readonly<Record<string, string>> = {
 
 /**
  * Tag → value of the metrics of a step. A scale's metrics are named by the side in pixels that it makes, the loss scale is
- * given as its binary logarithm, the number of scales trained as the index of the last one; what the published program does not know stands under `star/` with its own name.
+ * given as its binary logarithm, the number of scales trained as the index of the last one; what the reference implementation does not know stands under `star/` with its own name.
  * @param sides side in pixels of each scale
  */
 export function tensorboardScalars(

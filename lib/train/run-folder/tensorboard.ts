@@ -77,7 +77,7 @@ export class EventFile {
 
   /**
    * @param folder where TensorBoard looks
-   * @param restart the step that the run goes on from: what an earlier file holds of later steps is void
+   * @param restart the step that the run resumes from: what an earlier file holds of later steps is void
    */
   constructor(
     folder: string,

@@ -73,11 +73,11 @@ class PaletteTask implements Task<ImageBatch, readonly Uint8Array[]> {
   }
 
   state(): unknown {
-    return this.loaders.place.state()
+    return this.loaders.position.state()
   }
 
   restore(state: unknown): void {
-    this.loaders.place.restore(state)
+    this.loaders.position.restore(state)
   }
 
   modelConfig(): ReturnType<Task['modelConfig']> {

@@ -42,7 +42,7 @@ function copied(name: string): string {
 
 const bytes = (tensor: Tensor): Buffer => Buffer.from(new Uint8Array(tensor.handle.read()))
 
-t.test('a run goes on from its earlier checkpoint, with every tensor and the whole state', async (t) => {
+t.test('a run resumes from its earlier checkpoint, with every tensor and the whole state', async (t) => {
   const run = copied('transformer')
   const file = join(run, 'checkpoints', 'step-3.safetensors')
   const before = describeCheckpoint(file)

@@ -1,4 +1,4 @@
-/** Configurations of the published program: what its files amount to, its flags, and what is refused or has no effect. */
+/** Configurations of the reference implementation: what its files are translated to, its flags, and what is refused or has no effect. */
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../../lib/native/index.js'
@@ -7,7 +7,7 @@ import type { RunConfig } from '../../../lib/train/index.js'
 import { publishedFlags, publishedSchema } from '../../../lib/train/published/keys.js'
 import { type ReadOptions, readRunConfig, resolveRunConfig } from '../../../lib/train/run-config.js'
 
-/** The keys that the published program's files and documented commands use. */
+/** The keys that the reference implementation's files and documented commands use. */
 const keysInUse = [
   ...['web_tar_root', 'web_tar_root_val', 'web_tar_len', 'web_tar_len_val', 'prompt_length', 'using_webtar'],
   ...['data_args', 'depth', 'ini', 'hd', 'aln', 'alng', 'fp16', 'tblr', 'tlr', 'twd', 'twde', 'tclip', 'ls'],

@@ -52,7 +52,7 @@ t.test('what is refused', async (t) => {
   })
   t.throws(() => resolveRunConfig(own, 'x.json', { flags: new Map([['bs', '1']]) }), {
     code: 'ERR_ARGUMENT',
-    message: /--bs is for configurations of the published program, and x\.json is none: use --set/,
+    message: /--bs is for configurations of the reference implementation, and x\.json is none: use --set/,
   })
   t.throws(() => readRunConfig('none.json'), { code: 'ERR_FILE' })
 })

@@ -106,7 +106,7 @@ t.test('training', async (t) => {
     t.ok(star.info().samplerHead)
   })
 
-  await t.test('a configuration of the published program trains', async (t) => {
+  await t.test('a configuration of the reference implementation trains', async (t) => {
     const file = join(folder, 'published.json')
     const out = join(folder, 'published')
     const keys = {
@@ -155,7 +155,7 @@ t.test('training', async (t) => {
     )
   }
 
-  await t.test('a damaged checkpoint is passed over for the one before it', async (t) => {
+  await t.test('a damaged checkpoint is skipped for the one before it', async (t) => {
     const config = {
       ...tinyTokenizerRun(join(folder, 'damaged'), pack, 6),
       work: { logEvery: 1, saveEvery: 2, keep: 3 },
@@ -165,7 +165,7 @@ t.test('training', async (t) => {
     writeFileSync(last, readFileSync(last).subarray(0, 1000))
     const rest = await runSteps(config)
     t.equal(rest[0].step, 5)
-    t.match(readFileSync(join(folder, 'damaged', 'log.txt'), 'utf8'), /passed over .*step-5/)
+    t.match(readFileSync(join(folder, 'damaged', 'log.txt'), 'utf8'), /skipped .*step-5/)
   })
 
   await t.test('without prompts the sample pictures are of held-out captions', async (t) => {

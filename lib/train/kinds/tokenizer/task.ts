@@ -181,13 +181,13 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   }
 
   state(): unknown {
-    return { random: this.#random.state(), data: this.#loaders.place.state() }
+    return { random: this.#random.state(), data: this.#loaders.position.state() }
   }
 
   restore(state: unknown): void {
     const { random, data } = state as { random: ReturnType<Random['state']>; data: unknown }
     this.#random = Random.restore(random)
-    this.#loaders.place.restore(data)
+    this.#loaders.position.restore(data)
     this.#initialized = true
   }
 

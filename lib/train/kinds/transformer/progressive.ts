@@ -39,7 +39,7 @@ function finestScale(step: number, o: ProgressiveOptions): number {
   return o.firstScale + roundHalfToEven(progress * (last - o.firstScale))
 }
 
-/** What is trained at a step, counted from 0. It follows from the step alone, so a resumed run goes on as it was. */
+/** What is trained at a step, counted from 0. It follows from the step alone, so a resumed run continues as it was. */
 export function stageAt(step: number, o: ProgressiveOptions): Stage {
   const finest = finestScale(step, o)
   if (finest === o.firstScale || finest === o.scales - 1) return { finest, weight: 1 }

@@ -204,7 +204,7 @@ function checkTokens({ tokenDrop, progressive }: TransformerRunConfig, all: read
 }
 
 /**
- * Names as in the published program's log: L… losses in nats, Acc… in percent; m over all scales that were computed, t of
+ * Names as in the reference implementation's log: L… losses in nats, Acc… in percent; m over all scales that were computed, t of
  * the last scale, 1, 2, … of each.
  */
 function flatMetrics({ loss, accuracy, perScale }: TokenMetrics): Metrics {

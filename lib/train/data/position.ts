@@ -1,4 +1,4 @@
-/** The place of a training in its data, as checkpoints keep it and any number of processes goes on from it. */
+/** The position of a training in its data, as checkpoints keep it and any number of processes resumes from it. */
 import type { Loader } from '../../data/index.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
 import type { TaskContext } from './context.js'
@@ -10,10 +10,10 @@ interface Places {
 }
 
 /**
- * Of packs the place is one for all processes. Of tars each process has its own, and a state holds them all: as many
- * processes go on exactly, another number has other shares and begins the epoch after the one that was under way.
+ * Of packs there is one position for all processes. Of tars each process has its own, and a state holds them all: as many
+ * processes resume exactly, another number has other shares and begins the epoch after the one that was under way.
  */
-export class DataPlace {
+export class DataPosition {
   readonly #train: Loader
   readonly #run: RunFolder
   readonly #context: TaskContext
@@ -41,7 +41,7 @@ export class DataPlace {
     }
     const epoch = 1 + Math.max(...places.map(({ epoch }) => epoch))
     this.#run.log(
-      `the checkpoint is of ${places.length} processes, and tars are shared out to ${ranks} now: goes on at the beginning of epoch ${epoch + 1}`,
+      `the checkpoint is of ${places.length} processes, and tars are shared out to ${ranks} now: resumes at the beginning of epoch ${epoch + 1}`,
     )
     this.#train.begin(epoch)
   }
