@@ -1,5 +1,6 @@
 /** CRC-32 of everything in a checkpoint, kept in its metadata: a file that a disk has changed is not taken for a whole one. */
 import { crc32 } from 'node:zlib'
+import { z } from 'zod'
 import { StarError } from '../../native/error.js'
 
 interface Part {
@@ -12,6 +13,17 @@ export function checksums(tensors: Iterable<Part>, metadata: Readonly<Record<str
   const sums: Record<string, number> = { '': crc32(textOf(metadata)) }
   for (const { name, read } of tensors) sums[name] = crc32(read())
   return JSON.stringify(sums)
+}
+
+const sumsSchema = z.record(z.string(), z.number())
+
+/** Null where the text is no list of checksums, as damage to it leaves. */
+function parsed(text = ''): Record<string, number> | null {
+  try {
+    return sumsSchema.safeParse(JSON.parse(text)).data ?? null
+  } catch {
+    return null
+  }
 }
 
 const textOf = (metadata: Readonly<Record<string, string>>): string =>
@@ -30,7 +42,7 @@ export function verifyChecksums(
   const fail = (what: string): never => {
     throw new StarError('ERR_FILE', `${file} is damaged: ${what} is not what was written; remove it`)
   }
-  const sums = JSON.parse(metadata.checksums ?? '{}') as Record<string, number>
+  const sums = parsed(metadata.checksums) ?? fail('its list of checksums')
   if (sums[''] !== crc32(textOf(metadata))) fail('its metadata')
   const names = new Set([
     '',

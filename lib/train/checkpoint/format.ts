@@ -56,7 +56,7 @@ const metadataSchema = z.object({
   state: json(stateSchema),
   optimizer: json(z.object({ step: count })),
   /** Files of the checkpoint of a sharded run, and the shapes of the whole tensors. */
-  shards: json(z.int().min(1)).optional(),
+  shards: json(z.int().min(1).max(65_536)).optional(),
   shapes: json(z.record(z.string(), z.array(count))).optional(),
 })
 

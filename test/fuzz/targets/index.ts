@@ -1,5 +1,6 @@
 /** All targets by name. */
 import type { FuzzTarget } from '../target.js'
+import { checkpointFile, checkpointMetadata } from './checkpoint.js'
 import { modelJson, runConfig } from './config.js'
 import { csv, image, pack, packInfo, pngText, tar } from './data.js'
 import { http, store } from './network.js'
@@ -13,6 +14,7 @@ export const targets: ReadonlyMap<string, FuzzTarget> = new Map(
     ...[pack, packInfo, tar, image, pngText, csv],
     ...[clipMerges, clipTokens, clipConfig, clipJson, t5Json, t5Pieces, sentencePiece, prompt],
     ...[runConfig, modelJson, metrics, runFolder],
+    ...[checkpointFile, checkpointMetadata],
     ...[http, store],
   ].map((target) => [target.name, target]),
 )
