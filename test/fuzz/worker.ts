@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import {
   closeSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -57,8 +58,7 @@ function note(input: Buffer): void {
 const run = await target.open(files)
 const mutator = new Mutator(task.seed, target.pieces)
 const inputs = [...(await target.seeds())]
-for (const folder of task.corpus) {
-  mkdirSync(folder, { recursive: true })
+for (const folder of task.corpus.filter((folder) => existsSync(folder))) {
   for (const name of readdirSync(folder)) inputs.push(readFileSync(join(folder, name)))
 }
 const kinds = new Set<string>()

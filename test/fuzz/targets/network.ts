@@ -5,7 +5,10 @@ import { openRuns, serveRuns } from '../../../lib/server/index.js'
 import { writeSampleRun } from '../../support/sample-run.js'
 import type { FuzzTarget } from '../target.js'
 
-/** Sends bytes, ends its side, and gives what came back until the other side has ended too, or for a moment. */
+/**
+ * Sends bytes, ends its side once something has come back, and gives what came until the other side has ended too, or for a
+ * moment.
+ */
 function exchange(port: number, input: Buffer, patience: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = []
@@ -15,7 +18,10 @@ function exchange(port: number, input: Buffer, patience: number): Promise<Buffer
       resolve(Buffer.concat(parts))
     }
     const timer = setTimeout(finish, patience)
-    socket.on('data', (part) => parts.push(part))
+    socket.on('data', (part) => {
+      parts.push(part)
+      socket.end()
+    })
     socket.on('close', () => {
       clearTimeout(timer)
       finish()
@@ -24,7 +30,7 @@ function exchange(port: number, input: Buffer, patience: number): Promise<Buffer
     socket.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ECONNREFUSED') reject(error)
     })
-    socket.end(input)
+    socket.write(input)
   })
 }
 
@@ -53,7 +59,7 @@ export const http: FuzzTarget = {
     const { port } = new URL(server.address)
     return {
       run: async (input) => {
-        const status = /^HTTP\/1\.1 (\d+)/.exec((await exchange(Number(port), input, 300)).toString('latin1'))?.[1]
+        const status = /^HTTP\/1\.1 (\d+)/.exec((await exchange(Number(port), input, 50)).toString('latin1'))?.[1]
         if (status === '500') throw new Error('the page was answered with 500')
         return `status ${status ?? 'none'}`
       },
@@ -98,7 +104,7 @@ export const store: FuzzTarget = {
     let asked = 0
     return {
       run: async (input) => {
-        const answer = await exchange(port, input, 100)
+        const answer = await exchange(port, input, 20)
         // The store still knows its members' keys.
         if (++asked % 50 === 0 && members.store.add('asked', 1) < 1) throw new Error('the store has forgotten a number')
         return `answered ${Math.min(answer.length, 64)}`
