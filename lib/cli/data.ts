@@ -31,6 +31,7 @@ Examples:
     .description('packs of ten thousand pictograms in nine styles with captions, from npm packages of free icon sets')
     .option('-o, --out <folder>', 'folder of the packs', 'runs/data/icons')
     .option('--size <n>', 'side of the pictures in pixels', wholeNumber('--size', 32, 1024), 256)
+    .option('--openclipart <folder>', "add the drawings of Debian's openclipart-svg, /usr/share/openclipart/svg")
     .addHelpText(
       'after',
       `
@@ -44,13 +45,14 @@ Examples:
     .action(icons)
 }
 
-async function icons(options: { out: string; size: number }): Promise<void> {
+async function icons(options: { out: string; size: number; openclipart?: string }): Promise<void> {
   const { buildIconPack } = await import('../data/index.js')
   checkWritable(join(options.out, 'icons-000000'))
   using progress = new Progress('drawing')
   await stoppable(async (signal) => {
     const { paths, count, styles, heldOut, leftOut, notRendered } = await buildIconPack(options.out, {
       size: options.size,
+      openclipart: options.openclipart,
       signal,
       onProgress: (done, total) => progress.update(done, total),
     })

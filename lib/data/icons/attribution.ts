@@ -13,11 +13,13 @@ const licences: Readonly<Record<string, string>> = {
 const versionOf = (name: string): string =>
   JSON.parse(readFileSync(join(packageFolder(name, 'the icon data set'), 'package.json'), 'utf8')).version
 
+const licenceOf = (name: string) => (licences[name] ? `[${name}](${licences[name]})` : name)
+
 /** Markdown that lies beside the pack. @param counts pictures by style */
 export function attributionOf(sets: readonly IconSet[], counts: Readonly<Record<string, number>>): string {
   const rows = sets.map(
     ({ title, author, source, license, package: name, style }) =>
-      `| ${style} | [${title}](${source}) | ${author} | [${license}](${licences[license]}) | ${name} ${versionOf(name)} | ${counts[style] ?? 0} |`,
+      `| ${style} | [${title}](${source}) | ${author} | ${licenceOf(license)} | ${name ? `${name} ${versionOf(name)}` : '–'} | ${counts[style] ?? 0} |`,
   )
   return `# Attribution
 

@@ -10,7 +10,8 @@ import { attributionOf } from './attribution.js'
 import { iconCaptions, Vocabulary } from './captions.js'
 import { Concepts, type LeftOutReason } from './concepts.js'
 import { protectedLabels } from './everyday.js'
-import { type IconPicture, picturesOf } from './pictures.js'
+import { openClipart, openClipartPictures } from './openclipart.js'
+import { type IconPicture, type LeftOut, picturesOf } from './pictures.js'
 import { type RenderedIcon, renderIcon, signatureDistance } from './render.js'
 import { iconSets } from './sets.js'
 import { drawContactSheet } from './sheet.js'
@@ -20,6 +21,8 @@ export interface IconOptions {
   size?: number
   /** Ids of the sets to draw from, see `iconSets`; all by default. */
   sets?: readonly string[]
+  /** Folder of Debian's openclipart-svg, whose drawings are packed too; none by default. */
+  openclipart?: string
   onProgress?: (done: number, total: number) => void
   signal?: AbortSignal
 }
@@ -91,7 +94,8 @@ export async function buildIconPack(folder: string, options: IconOptions = {}): 
       'ERR_ARGUMENT',
       `buildIconPack: there is no set ${JSON.stringify(unknown)}: give some of ${iconSets.map(({ id }) => id).join(', ')}`,
     )
-  const sets = iconSets.filter(({ id }) => options.sets?.includes(id) ?? true)
+  const drawings = options.openclipart === undefined ? [] : [openClipart]
+  const sets = [...iconSets.filter(({ id }) => options.sets?.includes(id) ?? true), ...drawings]
   const concepts = new Concepts()
   const vocabulary = new Vocabulary(concepts.all)
   const leftOut: IconReport['leftOut'] = {}
@@ -100,7 +104,10 @@ export async function buildIconPack(folder: string, options: IconOptions = {}): 
     leftOut[set][reason] = (leftOut[set][reason] ?? 0) + 1
   }
   const notRendered: string[] = []
-  const pictures = sets.flatMap((set) => picturesOf(set, concepts, ({ id }, reason) => count(id, reason)))
+  const leave: LeftOut = ({ id }, reason) => count(id, reason)
+  const pictures = sets.flatMap((set) =>
+    set === openClipart ? openClipartPictures(options.openclipart!, concepts, leave) : picturesOf(set, concepts, leave),
+  )
 
   // All pictures are drawn before the first is packed: which pairs can be held out depends on what is left of each concept.
   const kept: Kept[] = []
@@ -126,17 +133,20 @@ export async function buildIconPack(folder: string, options: IconOptions = {}): 
       continue
     }
     const { image, signature, monochrome } = rendered
-    const { hexcode } = picture.subject
-    const others = signatures.get(hexcode) ?? []
+    const { tone, hexcode, concept } = picture.subject
+    const thing = tone ? hexcode : concept.id
+    const others = signatures.get(thing) ?? []
     if (monochrome) count(picture.set.id, 'monochrome')
     else if (others.some((other) => signatureDistance(other, signature) < nearlyEqual))
       count(picture.set.id, 'duplicate')
     else {
       kept.push({ picture, image, colour: mainColour(signature) })
-      signatures.set(hexcode, [...others, signature])
+      signatures.set(thing, [...others, signature])
     }
   }
 
+  // Which words a picture takes does not depend on the sets that are drawn from.
+  const turns = [...iconSets, openClipart]
   const held = holdOut(kept.map(({ picture }) => picture))
   function* entries(): Generator<PackEntry> {
     for (const [i, { picture, image, colour }] of kept.entries()) {
@@ -145,7 +155,7 @@ export async function buildIconPack(folder: string, options: IconOptions = {}): 
       const info = {
         id,
         basename: `${id}.png`,
-        ...iconCaptions(subject, set, iconSets.indexOf(set), vocabulary, colour),
+        ...iconCaptions(subject, set, turns.indexOf(set), vocabulary, colour),
         width: size,
         height: size,
         concept: subject.concept.id,

@@ -18,6 +18,8 @@ export type LeftOutReason =
   | 'wrong'
   /** A further picture of the same thing in the same set. */
   | 'twice'
+  /** Not marked as free to use. */
+  | 'licence'
   | 'monochrome'
   /** Nearly the picture of the same thing in an earlier set. */
   | 'duplicate'

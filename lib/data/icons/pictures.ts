@@ -16,11 +16,8 @@ export interface IconPicture {
 
 export type LeftOut = (set: IconSet, reason: LeftOutReason, name: string) => void
 
-/** Longer side at which an SVG is drawn before it is made small. */
-const drawnSide = 512
-
 function* filesOf(set: IconSet, concepts: Concepts): Generator<[string, Subject | null, () => Uint8Array]> {
-  const folder = join(packageFolder(set.package, 'the icon data set'), 'assets')
+  const folder = join(packageFolder(set.package!, 'the icon data set'), 'assets')
   for (const file of readdirSync(folder).sort()) {
     const match = /^(.+)\.(webp|png)$/.exec(file)
     if (match) yield [match[1], concepts.byHexcode(match[1]), () => readFileSync(join(folder, file))]
@@ -28,7 +25,7 @@ function* filesOf(set: IconSet, concepts: Concepts): Generator<[string, Subject 
 }
 
 function* iconsOf(set: IconSet, concepts: Concepts): Generator<[string, Subject | null, () => Uint8Array]> {
-  const { icons, aliases, chars, width, height } = readIconify(set.package)
+  const { icons, aliases, chars, width, height } = readIconify(set.package!)
   const names = new Map<string, string[]>()
   for (const [alias, { parent }] of Object.entries(aliases)) names.set(parent, [...(names.get(parent) ?? []), alias])
   const codes = new Map<string, string[]>()
@@ -44,9 +41,8 @@ function* iconsOf(set: IconSet, concepts: Concepts): Generator<[string, Subject 
       subject,
       () => {
         const [w, h] = [icon.width ?? width, icon.height ?? height]
-        const scale = drawnSide / Math.max(w, h)
         return Buffer.from(
-          `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="${w * scale}" height="${h * scale}" viewBox="${icon.left ?? 0} ${icon.top ?? 0} ${w} ${h}">${icon.body}</svg>`,
+          `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="${w}" height="${h}" viewBox="${icon.left ?? 0} ${icon.top ?? 0} ${w} ${h}">${icon.body}</svg>`,
         )
       },
     ]

@@ -39,13 +39,23 @@ function visibleBox(rgba: Uint8Array, width: number, height: number): Box | null
   return right < 0 ? null : { left, top, width: right - left + 1, height: bottom - top + 1 }
 }
 
+/** Longer side at which an SVG is drawn before it is made small. */
+const drawnSide = 512
+
+/** Dots an inch at which an SVG has `drawnSide`; other formats have pixels of their own. */
+async function densityFor(input: Uint8Array): Promise<number> {
+  const { format, width, height } = await sharp(input).metadata()
+  const side = Math.max(width, height)
+  return format === 'svg' ? Math.min(Math.max((72 * drawnSide) / side, 1), 100_000) : 72
+}
+
 /**
  * Draws an SVG, or a picture with transparency, cut to what can be seen, centred on white.
  * @throws ERR_FILE when it cannot be drawn, or nothing can be seen
  */
 export async function renderIcon(input: Uint8Array, name: string, size: number): Promise<RenderedIcon> {
   try {
-    const { data, info } = await sharp(input)
+    const { data, info } = await sharp(input, { density: await densityFor(input) })
       .toColourspace('srgb')
       .ensureAlpha()
       .raw()

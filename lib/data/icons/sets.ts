@@ -3,9 +3,10 @@
 export interface IconSet {
   /** Name of the set in keys, files and reports. */
   id: string
-  package: string
-  /** `files`: one picture a file, named by code points; `iconify`: SVG bodies by name in icons.json. */
-  kind: 'files' | 'iconify'
+  /** npm package; null for a folder that the caller names. */
+  package: string | null
+  /** `files`: one picture a file, named by code points; `iconify`: SVG bodies by name in icons.json; `folder`: of drawings. */
+  kind: 'files' | 'iconify' | 'folder'
   /** Words of the style in captions: "a red apple, flat icon". */
   style: string
   /** The style in front of the thing: "a flat icon of a red apple". */
