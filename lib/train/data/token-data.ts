@@ -3,29 +3,33 @@ import { type LoadedSample, shareOf } from '../../data/index.js'
 import { type HubOptions, localModel, localTextEncoder } from '../../models/local.js'
 import { findModel, loadPart, type ModelSource, type SourceOptions } from '../../models/source.js'
 import { loadTextEncoder } from '../../models/text/load.js'
-import { imageSide, scaleSides, Tokenizer } from '../../models/tokenizer/index.js'
+import { imageSide, SelfCorrection, scaleSides, Tokenizer } from '../../models/tokenizer/index.js'
 import { StarError } from '../../native/index.js'
-import { noGrad, type Random, type Share, scope, Tensor } from '../../tensor/index.js'
+import { cast, concat, noGrad, Random, reshape, type Share, scope, Tensor } from '../../tensor/index.js'
 import type { DataConfig } from '../config/data.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
 import type { Batch } from './batch.js'
 import type { DownloadContext, TaskContext } from './context.js'
 import { cacheOptions, cacheRoot, type Loaders, openLoaders } from './loaders.js'
 import { type TextBatch, TextStates } from './text-states.js'
-import { TokenMaps } from './token-maps.js'
+import { type Tokenized, TokenMaps } from './token-maps.js'
 
 /** Prompts longer than this may be dropped for guidance, as in the reference implementation. */
 const droppableLength = 20
 const validationBatch = 32
 const shownCaptions = 4
-/** Numbers that `next` draws for a sample: which caption, and whether it is dropped. */
+/** Numbers that `next` draws for a sample: which caption, and whether it is dropped; */
 const drawsPerSample = 2
+/** and where errors are made: how many, and the seed of which. */
+const drawsPerErrors = 2
 
 /** Training samples that were drawn, each with one caption. */
 export interface TokenSamples extends Batch {
   captions: readonly string[]
   /** Indices over all scales, (B, L) row-major. */
   tokens: Int32Array
+  /** Where errors are made in the fed tokens (self-correction): the latents in f16, and for each sample how much and which. */
+  errors: { latents: Uint16Array; rates: readonly number[]; seeds: readonly number[] } | null
 }
 
 /** Equal parts of a batch in order, and the places [begin, end) of each. */
@@ -35,6 +39,7 @@ export function splitSamples(
 ): { samples: TokenSamples; begin: number; end: number }[] {
   const size = batch.ids.length / count
   const length = batch.tokens.length / batch.ids.length
+  const latent = (batch.errors?.latents.length ?? 0) / batch.ids.length
   return Array.from({ length: count }, (_, i) => {
     const [begin, end] = [i * size, (i + 1) * size]
     const samples = {
@@ -42,6 +47,11 @@ export function splitSamples(
       ids: batch.ids.slice(begin, end),
       captions: batch.captions.slice(begin, end),
       tokens: batch.tokens.subarray(begin * length, end * length),
+      errors: batch.errors && {
+        latents: batch.errors.latents.subarray(begin * latent, end * latent),
+        rates: batch.errors.rates.slice(begin, end),
+        seeds: batch.errors.seeds.slice(begin, end),
+      },
     }
     return { samples, begin, end }
   })
@@ -49,7 +59,7 @@ export function splitSamples(
 
 /** What a forward pass by teacher forcing takes, and the tokens it should predict. */
 export interface TokenBatch {
-  /** i32 (B, p²) of each scale. */
+  /** The tokens it should predict, i32 (B, p²) of each scale. */
   maps: Tensor[]
   /** i32 (B, L) */
   targets: Tensor
@@ -67,6 +77,8 @@ export interface TokenDataOptions {
   /** Sides of the token maps; default: those that the tokenizer was trained with. */
   patchNums?: readonly number[]
   textEncoder: string
+  /** Largest part of the fed tokens that is exchanged for near codes. */
+  selfCorrection?: number
 }
 
 /** A model, by its name and what it does not say itself. */
@@ -91,6 +103,7 @@ export class TokenData {
     readonly maps: TokenMaps,
     readonly loaders: Loaders,
     private readonly group: TaskContext['group'],
+    private readonly correction: { strength: number; errors: SelfCorrection } | null,
   ) {}
 
   /** Opens images, token maps and text states; what takes long is done when it is needed, and cached beside the data. */
@@ -112,11 +125,13 @@ export class TokenData {
       loadPart(source, 'tokenizer', tokenizer)
       const root = cacheRoot(options.data, run)
       const caching = cacheOptions(options.data, run)
-      maps = new TokenMaps(tokenizer, side, root, caching)
+      const { selfCorrection: strength = 0 } = options
+      const correction = strength > 0 ? { strength, errors: new SelfCorrection(tokenizer.quantizer) } : null
+      maps = new TokenMaps(tokenizer, side, root, { ...caching, latents: correction !== null })
       loaders = await openLoaders(options, run, context, maps.folder)
       const encoder = await localTextEncoder(options.textEncoder, downloads(context))
       text = new TextStates(() => loadTextEncoder(encoder, device), root, caching)
-      return new TokenData(source, tokenizer, text, device, maps, loaders, context.group)
+      return new TokenData(source, tokenizer, text, device, maps, loaders, context.group, correction)
     } catch (error) {
       text?.dispose()
       loaders?.dispose()
@@ -149,18 +164,27 @@ export class TokenData {
   async next(count: number, random: Random, dropout: number): Promise<TokenSamples> {
     const { samples, epoch } = await this.loaders.train.next(count)
     const { total, begin, end } = this.share(samples.length)
-    random.skip(drawsPerSample * begin)
-    const captions = samples.map(({ captions }) => {
+    const draws = drawsPerSample + (this.correction ? drawsPerErrors : 0)
+    random.skip(draws * begin)
+    const drawn = samples.map(({ captions }) => {
       const caption = captions[random.integer(captions.length)]
       const dropped = random.next() < dropout
-      return dropped && caption.length > droppableLength ? '' : caption
+      const text = dropped && caption.length > droppableLength ? '' : caption
+      if (!this.correction) return { text, rate: 0, seed: 0 }
+      return { text, rate: random.next() * this.correction.strength, seed: random.integer(Number.MAX_SAFE_INTEGER) }
     })
-    random.skip(drawsPerSample * (total - end))
-    return { ...this.#prepared(samples, captions), epoch }
+    random.skip(draws * (total - end))
+    const made = this.#prepared(
+      samples,
+      drawn.map(({ text }) => text),
+    )
+    const { latents } = made
+    const errors = latents && { latents, rates: drawn.map(({ rate }) => rate), seeds: drawn.map(({ seed }) => seed) }
+    return { ...made, errors, epoch }
   }
 
-  #prepared(samples: readonly LoadedSample[], captions: string[]): Omit<TokenSamples, 'epoch'> {
-    return { ids: samples.map(({ id }) => id), captions, tokens: this.maps.of(samples, this.device) }
+  #prepared(samples: readonly LoadedSample[], captions: string[]): Omit<TokenSamples, 'epoch' | 'errors'> & Tokenized {
+    return { ids: samples.map(({ id }) => id), captions, ...this.maps.of(samples, this.device) }
   }
 
   /** The position in the training samples, see `DataPosition`. */
@@ -172,9 +196,11 @@ export class TokenData {
     this.loaders.position.restore(state)
   }
 
-  /** Samples as tensors of the current scope. */
-  batch({ tokens, captions }: Pick<TokenSamples, 'tokens' | 'captions'>): TokenBatch {
+  /** Samples as tensors of the current scope; where errors are made, input and tokens follow from them. */
+  batch({ tokens, captions, errors }: Pick<TokenSamples, 'tokens' | 'captions' | 'errors'>): TokenBatch {
     const { patchNums } = this.tokenizer.config
+    const text = this.text.batch(captions, this.device)
+    if (errors && this.correction) return { ...this.#withErrors(errors), text }
     const { device } = this
     const { length } = this.maps
     const count = captions.length
@@ -188,7 +214,23 @@ export class TokenData {
       return Tensor.from(map, [count, p * p], { device }) // (B, p²)
     })
     const input = this.tokenizer.quantizer.transformerInput(maps) // (B, L − p₁², Z)
-    return { maps, targets, input, text: this.text.batch(captions, device) }
+    return { maps, targets, input, text }
+  }
+
+  #withErrors({ latents, rates, seeds }: NonNullable<TokenSamples['errors']>): Omit<TokenBatch, 'text'> {
+    const { quantizer, config } = this.tokenizer
+    const side = config.patchNums[config.patchNums.length - 1]
+    return noGrad(() => {
+      const half = Tensor.from(latents, [rates.length, side, side, config.latentChannels], { device: this.device })
+      const randoms = seeds.map((seed) => new Random(seed))
+      const quantized = this.correction!.errors.quantize(cast(half, 'f32'), rates, randoms)
+      const maps = quantized.indices
+      const targets = concat(
+        maps.map((map) => reshape(map, [rates.length, -1])),
+        1,
+      ) // (B, L)
+      return { maps, targets, input: quantizer.transformerInput(quantized) } // (B, L − p₁², Z)
+    })
   }
 
   /** Captions of the first held-out images, what sample pictures show where no prompts are given; [] without such images. */
@@ -210,7 +252,7 @@ export class TokenData {
         samples,
         samples.map(({ captions }) => captions[0]),
       )
-      const found = noGrad(() => scope(() => measure(this.batch(prepared))))
+      const found = noGrad(() => scope(() => measure(this.batch({ ...prepared, errors: null }))))
       for (const [name, value] of Object.entries(found)) sums[name] = (sums[name] ?? 0) + value * samples.length
       total += samples.length
     }

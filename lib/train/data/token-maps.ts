@@ -7,17 +7,33 @@ import { join } from 'node:path'
 import { type LoadedSample, RecordCache, type RecordCacheOptions, toTensor } from '../../data/index.js'
 import type { Tokenizer } from '../../models/tokenizer/index.js'
 import { StarError } from '../../native/index.js'
-import { concat, noGrad, reshape, scope } from '../../tensor/index.js'
+import { cast, concat, noGrad, reshape, scope } from '../../tensor/index.js'
 
 const format = 'star-token-maps-2'
+const latentFormat = 'star-token-maps-latents-1'
 /** Images that are tokenized together. */
 const chunk = 32
+
+export interface TokenMapsOptions extends RecordCacheOptions {
+  /** Whether the latents are kept too, which takes 2·h·w·Z bytes more an image. */
+  latents?: boolean
+}
+
+/** What a tokenizer makes of images. */
+export interface Tokenized {
+  /** Indices over all scales, (B, L) row-major. */
+  tokens: Int32Array
+  /** Bit patterns of the latents before quantization in f16, (B, h, w, Z) row-major; null where they are not kept. */
+  latents: Uint16Array | null
+}
 
 export class TokenMaps {
   /** Folder of the cache, for loaders that leave out pixels nobody needs. */
   readonly folder: string
   /** L, tokens over all scales. */
   readonly length: number
+  /** Numbers of a latent that are kept, h·w·Z or 0. */
+  readonly #latent: number
   readonly #cache: RecordCache
 
   /**
@@ -29,53 +45,62 @@ export class TokenMaps {
     readonly tokenizer: Tokenizer,
     readonly resolution: number,
     root: string,
-    options?: RecordCacheOptions,
+    { latents = false, ...options }: TokenMapsOptions = {},
   ) {
-    const { patchNums } = tokenizer.config
+    const { patchNums, latentChannels } = tokenizer.config
     this.length = patchNums.reduce((n, p) => n + p * p, 0)
+    this.#latent = latents ? patchNums[patchNums.length - 1] ** 2 * latentChannels : 0
     const hash = createHash('sha256')
-    for (const part of identity(tokenizer, resolution)) hash.update(part)
+    for (const part of identity(tokenizer, resolution, latents ? latentFormat : format)) hash.update(part)
     this.folder = join(root, `tokens-${hash.digest('hex').slice(0, 16)}`)
     this.#cache = new RecordCache(this.folder, options)
   }
 
   /**
-   * Indices of a batch, (B, L) row-major. Which images share a pass depends on the batch only, never on what is known
+   * What the tokenizer makes of a batch. Which images share a pass depends on the batch only, never on what is known
    * already, so a run that is repeated from any of its steps sees the same tokens.
    */
-  of(samples: readonly LoadedSample[], device: string): Int32Array {
+  of(samples: readonly LoadedSample[], device: string): Tokenized {
     this.#cache.refresh()
-    const all = new Int32Array(samples.length * this.length)
+    const tokens = new Int32Array(samples.length * this.length)
+    const latents = this.#latent > 0 ? new Uint16Array(samples.length * this.#latent) : null
+    const rowLength = this.length + this.#latent
     for (let begin = 0; begin < samples.length; begin += chunk) {
       const part = samples.slice(begin, begin + chunk)
       const known = part.map(({ key, cached }) => cached ?? this.#cache.get(key!))
       const made = known.includes(null) ? this.#tokenize(part, device) : []
       const rows = known.map((row, b) => row ?? made[b])
       this.#cache.add(part.flatMap(({ key }, b) => (known[b] ? [] : [[key!, made[b]]])))
-      rows.forEach((row, b) => {
-        if (row.length !== 2 * this.length) this.#damaged(part[b].id)
+      rows.forEach((bytes, b) => {
+        if (bytes.length !== 2 * rowLength) this.#damaged(part[b].id)
         // A copy, as 16-bit numbers must lie at even addresses.
-        all.set(new Uint16Array(Uint8Array.from(row).buffer), (begin + b) * this.length)
+        const row = new Uint16Array(Uint8Array.from(bytes).buffer)
+        tokens.set(row.subarray(0, this.length), (begin + b) * this.length)
+        latents?.set(row.subarray(this.length), (begin + b) * this.#latent)
       })
     }
-    return all
+    return { tokens, latents }
   }
 
-  /** Indices of each sample as 16-bit numbers, (L) a row. */
+  /** Indices of each sample as 16-bit numbers, and its latent where latents are kept. */
   #tokenize(samples: readonly LoadedSample[], device: string): Uint8Array[] {
     const pixels = samples.map(({ id, pixels }) => pixels ?? this.#damaged(id))
-    const indices = noGrad(() =>
+    const { indices, latents } = noGrad(() =>
       scope(() => {
-        const maps = this.tokenizer.tokenize(toTensor(pixels, this.resolution, { device }))
-        return concat(
-          maps.map((map) => reshape(map, [samples.length, -1])),
-          1,
-        ).ints() // (B, L)
+        const latent = this.tokenizer.encode(toTensor(pixels, this.resolution, { device })) // (B, h, w, Z)
+        const maps = this.tokenizer.quantizer.quantize(latent).indices
+        const rows = maps.map((map) => reshape(map, [samples.length, -1]))
+        return {
+          indices: concat(rows, 1).ints(), // (B, L)
+          latents: this.#latent > 0 ? new Uint16Array(cast(latent, 'f16').handle.read()) : null,
+        }
       }),
     )
     return samples.map((_, b) => {
-      const row = indices.subarray(b * this.length, (b + 1) * this.length)
-      return new Uint8Array(Uint16Array.from(row).buffer)
+      const row = new Uint16Array(this.length + this.#latent)
+      row.set(indices.subarray(b * this.length, (b + 1) * this.length))
+      if (latents) row.set(latents.subarray(b * this.#latent, (b + 1) * this.#latent), this.length)
+      return new Uint8Array(row.buffer)
     })
   }
 
@@ -93,7 +118,7 @@ export class TokenMaps {
 }
 
 /** What token maps depend on: all that the tokenizer was made of, and the size of the images. */
-function* identity(tokenizer: Tokenizer, resolution: number): Generator<string | Uint8Array> {
+function* identity(tokenizer: Tokenizer, resolution: number, format: string): Generator<string | Uint8Array> {
   yield `${format}\0${resolution}\0${JSON.stringify(tokenizer.config)}`
   for (const { name, tensor } of tokenizer.namedTensors()) {
     yield `\0${name}\0`

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { initScalesSchema, starOptionsSchema } from '../../../models/star/config.js'
 import { commonKeys, textDropout } from '../../config/common.js'
 import { startSchema } from '../../config/start.js'
-import { progressiveSchema, scaleWeightsSchema, tokenDropSchema } from './tokens.js'
+import { progressiveSchema, scaleWeightsSchema, selfCorrectionSchema, tokenDropSchema } from './tokens.js'
 
 export const transformerRunSchema = z.strictObject({
   kind: z.literal('transformer').describe('a transformer is trained on the tokens of a tokenizer'),
@@ -34,6 +34,7 @@ export const transformerRunSchema = z.strictObject({
   labelSmoothing: z.number().min(0).lt(1).default(0).describe('part of the target spread over all codes'),
   textDropout,
   scaleWeights: scaleWeightsSchema,
+  selfCorrection: selfCorrectionSchema,
   tokenDrop: tokenDropSchema.optional(),
   progressive: progressiveSchema.optional(),
   sampling: z

@@ -8,6 +8,15 @@ export const scaleWeightsSchema = z
     'what each scale counts in the loss: by its number of tokens (as in the reference implementation), by its side, equally, or a weight for each scale; the coarse scales, which decide what a picture shows, count more with side',
   )
 
+export const selfCorrectionSchema = z
+  .number()
+  .min(0)
+  .max(1)
+  .default(0)
+  .describe(
+    'largest part of the fed tokens that is exchanged for near codes, from none to this a sample; the tokens of later scales then code what that left over, so that the model learns to mend its own errors (0.1 to 0.3 is usual)',
+  )
+
 export const tokenDropSchema = z
   .strictObject({
     fromScale: z.int().min(1).describe('index of the first scale whose tokens may be left out, the coarsest being 0'),
