@@ -1,8 +1,9 @@
 /** Public interface of star-t2i. */
 
+export { readPngText } from './data/png.js'
 export { type ConnectOptions, type DistributedEnvironment, ProcessGroup } from './distributed/index.js'
-export { type GridOptions, ImageGrid, type ImageSettings, imageGrid, StarImage } from './image.js'
-export { type ModelInfo, modelInfo, type PartInfo } from './model-info.js'
+export { type ModelInfo, modelInfo, type PartInfo } from './engine/model-info.js'
+export { type GridOptions, type ImageFormat, ImageGrid, type ImageSettings, imageGrid, StarImage } from './image.js'
 export type { HubProgress } from './models/local.js'
 export type { SourceOptions } from './models/source.js'
 export { type ErrorCode, StarError } from './native/index.js'
@@ -11,6 +12,7 @@ export {
   type LoadOptions,
   Star,
   type StarGenerateOptions,
+  type StarInfo,
   type StarResult,
   type StarScaleEvent,
 } from './star.js'

@@ -1,24 +1,17 @@
 /** Star: a loaded model that makes pictures of prompts. */
 import { z } from 'zod'
-import { parseConfig } from './config/parse-config.js'
-import { type ImageSettings, StarImage } from './image.js'
-import { describeSource, type ModelInfo } from './model-info.js'
-import { type HubOptions, localModel, localTextEncoder } from './models/local.js'
-import { findModel, loadPart, type ModelSource, type SourceOptions } from './models/source.js'
-import { SamplerHead, StarTransformer } from './models/star/index.js'
-import type { TextEncoder } from './models/text/index.js'
-import { loadTextEncoder } from './models/text/load.js'
-import { imageSide, Tokenizer } from './models/tokenizer/index.js'
+import { parseConfig, shown } from './config/parse-config.js'
+import type { DrawingModel, LoadedInfo } from './engine/drawing-model.js'
+import { LoadedModel } from './engine/loaded-model.js'
+import { type CallScale, DrawQueue } from './engine/queue.js'
+import { ThreadModel } from './engine/thread-model.js'
+import { type ImageSettings, readSettings, StarImage } from './image.js'
+import type { HubOptions } from './models/local.js'
+import type { SourceOptions } from './models/source.js'
+import { crossAttentionModes } from './models/star/index.js'
 import { StarError } from './native/index.js'
-import { buildIn, type WeightType, weightTypes } from './nn/index.js'
-import {
-  drawPictures,
-  GraphPool,
-  type SamplingOptions,
-  type SamplingSettings,
-  samplingSchema,
-} from './sampling/index.js'
-import { type DType, keep, resolveDevice, scope, tellFallback } from './tensor/index.js'
+import { type WeightType, weightTypes } from './nn/index.js'
+import { type SamplingOptions, type SamplingSettings, samplingSchema } from './sampling/index.js'
 
 /** Longest prompt that is taken, in characters. The text encoder reads its first tokens only. */
 export const maxPromptLength = 4096
@@ -33,33 +26,47 @@ export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' |
    * GPU where the weights are stored in f16, else bf16.
    */
   dtype?: WeightType
+  /**
+   * Where the model lives: `worker` (the default) is a thread of its own, and the caller's event loop stays free; `main` is the
+   * caller's thread, which is blocked while a scale is drawn.
+   */
+  thread?: 'worker' | 'main'
+  /** Calls that may wait behind those at work; one more is refused with ERR_BUSY. Default: any number. */
+  maxQueue?: number
   /** Called as parts of a Hugging Face model arrive. */
   onDownload?: HubOptions['onProgress']
-  /** Aborting ends a download; it goes on there the next time. */
+  /** Told in one line what the caller may want to know, such as why `auto` takes no GPU. Nothing is printed. */
+  onNotice?: (message: string) => void
+  /** Aborting ends the loading; a download resumes the next time. */
   signal?: AbortSignal
 }
 
-/** One scale of one batch is drawn. */
+/** One scale of some pictures of a call is drawn. */
 export interface StarScaleEvent {
   scaleIndex: number
   /** Number of scales. */
   scales: number
-  /** Places of the batch's images in the result. */
+  /** Places of the pictures in the result. */
   images: readonly number[]
-  /** Number of images that the call makes in all. */
+  /** Number of pictures that the call makes in all. */
   total: number
-  /** The images of the batch as they look so far, in the order of `images`. To be called inside `onScale` only. */
-  preview(): StarImage[]
+  /** The pictures as they look so far, in the order of `images`. To be called before `onScale` (or its promise) is done. */
+  preview(): Promise<StarImage[]>
 }
 
 export interface StarGenerateOptions extends SamplingOptions {
   /** Pictures of each prompt; picture j of a prompt is drawn with seed + j. Default 1. */
   count?: number
-  /** Images drawn together; more are faster together and take more memory. Default 8. */
+  /**
+   * Pictures drawn together at most; more are faster together and take more memory. Pictures of other calls that wait and have the
+   * same settings are drawn along. Default 8.
+   */
   batchSize?: number
-  /** Called after each scale; a promise it returns is waited for. */
+  /** Of the calls that wait, the one with the highest number comes first. Default 0. */
+  priority?: number
+  /** Called after each scale of the call's pictures; a promise it returns is waited for. */
   onScale?: (event: StarScaleEvent) => void | Promise<void>
-  /** Aborting ends the call with ERR_ABORTED after the current scale. */
+  /** Aborting ends the call with ERR_ABORTED at once, and the drawing after the current scale. */
   signal?: AbortSignal
 }
 
@@ -68,17 +75,81 @@ export interface StarResult {
   images: StarImage[]
 }
 
-const callSchema = z.strictObject({
-  count: z.int().min(1).max(100_000).default(1),
-  batchSize: z.int().min(1).max(1024).default(8),
+/** A model, and where and how it runs. */
+export type StarInfo = LoadedInfo
+
+const signalSchema = z.instanceof(AbortSignal, { error: 'expected an AbortSignal' }).optional()
+const functionSchema = <F>() =>
+  z
+    .custom<F>((value) => value === undefined || typeof value === 'function', { error: 'expected a function' })
+    .optional()
+
+const loadSchema = z.strictObject({
+  device: z.string().optional(),
+  dtype: z.enum(weightTypes).optional(),
+  thread: z.enum(['worker', 'main']).default('worker'),
+  maxQueue: z.int().min(0).default(Number.MAX_SAFE_INTEGER),
+  offline: z.boolean().optional(),
+  cacheDir: z.string().optional(),
+  tokenizer: z.string().optional(),
+  textEncoder: z.string().optional(),
+  patchNums: z.array(z.int().min(1)).min(1).optional(),
+  crossAttention: z.enum(crossAttentionModes).optional(),
+  onDownload: functionSchema<LoadOptions['onDownload']>(),
+  onNotice: functionSchema<LoadOptions['onNotice']>(),
+  signal: signalSchema,
 })
 
-/** Checks one prompt. @throws ERR_ARGUMENT when it is empty or too long */
-export function checkPrompt(prompt: string): void {
+const generateSchema = samplingSchema.extend({
+  count: z.int().min(1).max(100_000).default(1),
+  batchSize: z.int().min(1).max(1024).default(8),
+  priority: z.number().default(0),
+  onScale: functionSchema<StarGenerateOptions['onScale']>(),
+  signal: signalSchema,
+})
+
+/** What options of other tools are called here, or why there is none. */
+const generateHints: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(
+    ['steps', 'numSteps', 'numInferenceSteps', 'num_inference_steps', 'sampler', 'scheduler', 'eta'].map((name) => [
+      name,
+      'the model has no such steps, a picture takes one pass a scale: remove it',
+    ]),
+  ),
+  ...Object.fromEntries(
+    ['negativePrompt', 'negative_prompt', 'negative'].map((name) => [name, 'the model takes none: remove it']),
+  ),
+  ...Object.fromEntries(
+    ['width', 'height', 'size', 'resolution'].map((name) => [
+      name,
+      'a model draws pictures of one size (star.imageSize): remove it',
+    ]),
+  ),
+  ...Object.fromEntries(
+    ['guidance', 'guidanceScale', 'guidance_scale', 'cfgScale', 'cfg_scale', 'scale'].map((name) => [
+      name,
+      'did you mean "cfg"?',
+    ]),
+  ),
+  ...Object.fromEntries(
+    ['n', 'images', 'numImages', 'num_images', 'numImagesPerPrompt', 'samples'].map((name) => [
+      name,
+      'did you mean "count"?',
+    ]),
+  ),
+  ...Object.fromEntries(
+    ['callback', 'onProgress', 'onStep', 'progress'].map((name) => [name, 'did you mean "onScale"?']),
+  ),
+  temperature: 'the model has none; "topK" and "topP" say how freely it draws',
+  prompt: 'the prompt is the first argument',
+}
+
+/** @throws ERR_ARGUMENT when it is no text, empty or too long */
+function checkPrompt(prompt: unknown): asserts prompt is string {
   if (typeof prompt !== 'string')
     throw new StarError(
       'ERR_ARGUMENT',
-      `a prompt of type ${typeof prompt} was given, expected a text: describe the picture`,
+      `a prompt is ${shown(prompt)}, expected a text: describe the picture in some words, such as "a red apple"`,
     )
   if (prompt.trim() === '')
     throw new StarError(
@@ -92,100 +163,86 @@ export function checkPrompt(prompt: string): void {
     )
 }
 
-interface Job {
-  /** Place in the result. */
-  index: number
-  prompt: string
-  seed: number
+/** The prompts as a list. @throws ERR_ARGUMENT when there is none, or one is no text, empty or too long */
+export function checkPrompts(prompts: unknown): string[] {
+  const list: unknown[] = Array.isArray(prompts) ? prompts : [prompts]
+  if (list.length === 0) throw new StarError('ERR_ARGUMENT', 'no prompt was given: pass at least one')
+  return list.map((prompt) => {
+    checkPrompt(prompt)
+    return prompt
+  })
 }
 
-export class Star {
-  #disposed = false
-  readonly #graphs = new GraphPool()
+function checkOptions(name: string, options: unknown): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw new StarError('ERR_ARGUMENT', `the options of ${name} are ${shown(options)}, expected an object`)
+}
 
-  private constructor(
-    private readonly model: ModelInfo,
-    readonly device: string,
-    readonly tokenizer: Tokenizer,
-    readonly transformer: StarTransformer,
-    readonly samplerHead: SamplerHead | null,
-    readonly textEncoder: TextEncoder,
-  ) {}
+const named = <T extends object>(options: T): Partial<T> =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
+
+export class Star {
+  readonly #model: DrawingModel
+  readonly #queue: DrawQueue
+  #disposed: Promise<void> | null = null
+
+  private constructor(model: DrawingModel, maxQueue: number) {
+    this.#model = model
+    this.#queue = new DrawQueue(model, maxQueue)
+  }
 
   /**
    * Loads a shipped model by name, a model folder by path, or a checkpoint of the reference implementation (.pth, or safetensors
    * made from it), which needs a tokenizer file and a text encoder named or in their usual places. Each of them can be one of
    * Hugging Face: `org/name`, `org/name/file.pth`.
    * @throws ERR_FILE when it is not there or damaged, ERR_CONFIG and ERR_SHAPE when its files do not fit each other,
-   * ERR_DEVICE for a device that is unknown or not available
+   * ERR_DEVICE for a device that is unknown or not available, ERR_ABORTED when the signal fires
    */
-  static async load(nameOrPath: string, given: LoadOptions = {}): Promise<Star> {
-    const { device: wanted, dtype: asked, offline, cacheDir, onDownload, signal, ...options } = given
-    const device = resolveDevice(wanted)
-    const hub: HubOptions = { offline, cacheDir, onProgress: onDownload, signal }
-    const here = await localModel(nameOrPath, options, hub)
-    const source = findModel(here.path, here.options)
-    const { path, transformer: config, textEncoder: encoderName } = source
-    if (!config)
+  static async load(nameOrPath: string, options: LoadOptions = {}): Promise<Star> {
+    if (typeof nameOrPath !== 'string' || nameOrPath === '')
       throw new StarError(
-        'ERR_CONFIG',
-        `${path} holds a tokenizer only, which draws no pictures of prompts: train a transformer on it ("star train")`,
+        'ERR_ARGUMENT',
+        `Star.load: the model is ${shown(nameOrPath)}, expected the name of a shipped model such as "emoji-64", or a path`,
       )
-    if (!encoderName)
-      throw new StarError(
-        'ERR_CONFIG',
-        `${path} does not say its text encoder: name the one it was trained with (textEncoder, --text-encoder), such as the folder of CLIP`,
-      )
-    const info = describeSource(source)
-    const dtype = checkWeightType(asked) ?? (device === 'cpu' || device === 'simt' ? 'f32' : gpuType(source))
-    const owned: { dispose(): void }[] = []
-    try {
-      const tokenizer = new Tokenizer(source.tokenizer, { init: null, device })
-      owned.push(tokenizer)
-      loadPart(source, 'tokenizer', tokenizer)
-      const transformer = buildIn(dtype, () => new StarTransformer(config, { init: null, device }))
-      owned.push(transformer)
-      loadPart(source, 'transformer', transformer)
-      const samplerHead = source.samplerHead
-        ? buildIn(dtype, () => new SamplerHead(config, { init: null, device }))
-        : null
-      if (samplerHead) {
-        owned.push(samplerHead)
-        loadPart(source, 'sampler-head', samplerHead)
-        samplerHead.setTrainable(false)
-      }
-      const textEncoder = loadTextEncoder(await localTextEncoder(encoderName, hub), device)
-      owned.push(textEncoder)
-      if (textEncoder.width !== config.textWidth)
-        throw new StarError(
-          'ERR_CONFIG',
-          `${path}: the transformer takes text of width ${config.textWidth}, but ${encoderName} ` +
-            `gives ${textEncoder.width}: name the text encoder it was trained with`,
-        )
-      tokenizer.setTrainable(false)
-      transformer.setTrainable(false)
-      tellFallback(wanted, device)
-      return new Star(info, device, tokenizer, transformer, samplerHead, textEncoder)
-    } catch (error) {
-      for (const part of owned) part.dispose()
-      throw error
-    }
+    checkOptions('Star.load', options)
+    const { thread, maxQueue, ...given } = parseConfig(loadSchema, named(options), 'the options of Star.load')
+    if (given.signal?.aborted)
+      throw new StarError('ERR_ABORTED', 'the loading was aborted', { cause: given.signal.reason })
+    const model = await (thread === 'main' ? LoadedModel : ThreadModel).load(nameOrPath, given)
+    return new Star(model, maxQueue)
+  }
+
+  /**
+   * How a picture was made, from a file that star-t2i wrote.
+   * @param file its path, or its bytes
+   * @throws ERR_FILE when it cannot be read or does not say, ERR_ARGUMENT for a grid of several pictures
+   */
+  static async settingsOf(file: string | Uint8Array): Promise<ImageSettings> {
+    const { all } = await readSettings(file)
+    if (all.length !== 1)
+      throw new StarError('ERR_ARGUMENT', `settingsOf: this is a grid of ${all.length} pictures, expected one picture`)
+    return all[0]
+  }
+
+  /** The device that the weights are on. */
+  get device(): string {
+    return this.#model.info.device
   }
 
   /** Width and height of the pictures in pixels. */
   get imageSize(): number {
-    return this.model.imageSize
+    return this.#model.info.imageSize
   }
 
-  /** Name, sizes, modes and defaults of the model, and the device it is on. */
-  info(): ModelInfo & { device: string; dtype: DType } {
-    return { ...this.model, device: this.device, dtype: this.transformer.dtype }
+  /** Name, sizes, modes and defaults of the model, and how it runs. */
+  info(): StarInfo {
+    return this.#model.info
   }
 
   /**
-   * Makes pictures of one or more prompts. The same prompt, seed and settings give the same picture.
-   * @throws ERR_ARGUMENT for an empty or over-long prompt, ERR_CONFIG for settings out of range, ERR_ABORTED when the
-   * signal fires
+   * Makes pictures of one or more prompts. The same prompt, seed and settings give the same picture. Calls wait in a queue.
+   * @throws ERR_ARGUMENT for an empty or over-long prompt, ERR_CONFIG for settings out of range, ERR_BUSY where `maxQueue` calls
+   * wait, ERR_ABORTED when the signal fires or the model is disposed
    */
   async generate(prompts: string | readonly string[], options: StarGenerateOptions = {}): Promise<StarResult> {
     const images: StarImage[] = []
@@ -193,102 +250,45 @@ export class Star {
     return { images }
   }
 
-  /** The pictures of `generate` one by one, as soon as their batch is done. @throws as `generate` */
+  /** The pictures of `generate` one by one, as soon as they are drawn. Leaving the loop ends the call. @throws as `generate` */
   async *stream(prompts: string | readonly string[], options: StarGenerateOptions = {}): AsyncGenerator<StarImage> {
     if (this.#disposed) throw new StarError('ERR_ARGUMENT', 'generate: this model was disposed; load it again')
-    const { onScale, signal, count, batchSize, ...given } = options
-    const call = parseConfig(callSchema, { count, batchSize }, 'the options of generate')
-    const settings = this.#settings(given)
-    const list = typeof prompts === 'string' ? [prompts] : [...prompts]
-    if (list.length === 0) throw new StarError('ERR_ARGUMENT', 'no prompt was given: pass at least one')
-    for (const prompt of list) checkPrompt(prompt)
-    const jobs = list.flatMap((prompt, p) =>
-      Array.from(
-        { length: call.count },
-        (_, j): Job => ({ index: p * call.count + j, prompt, seed: settings.seed + j }),
-      ),
+    const list = checkPrompts(prompts)
+    checkOptions('generate', options)
+    const defaults = this.#model.info.sampling
+    const what = 'the options of generate'
+    const parsed = parseConfig(generateSchema, { ...defaults, ...named(options) }, what, { hints: generateHints })
+    const { count, batchSize, priority, onScale, signal, ...settings } = parsed
+    const drawings = list.flatMap((prompt) =>
+      Array.from({ length: count }, (_, j) => ({ prompt, seed: settings.seed + j })),
     )
-    for (let begin = 0; begin < jobs.length; begin += call.batchSize) {
-      const batch = jobs.slice(begin, begin + call.batchSize)
-      yield* await this.#generateBatch(batch, settings, jobs.length, { onScale, signal })
-    }
+    const image = (data: Uint8Array, i: number): StarImage => this.#image(data, { ...settings, ...drawings[i] })
+    const tell =
+      onScale &&
+      (({ preview, ...event }: CallScale) =>
+        onScale({
+          ...event,
+          total: drawings.length,
+          preview: async () => (await preview()).map((data, i) => image(data, event.images[i])),
+        }))
+    const call = { settings, batchSize, priority, signal, onScale: tell }
+    let i = 0
+    for await (const data of this.#queue.draw(drawings, call)) yield image(data, i++)
   }
 
-  /** Options that are given go before the model's defaults, those before the general ones. */
-  #settings(given: SamplingOptions): SamplingSettings {
-    const named = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
-    return parseConfig(samplingSchema, { ...this.model.sampling, ...named }, 'the sampling settings')
+  #image(data: Uint8Array, settings: SamplingSettings & { prompt: string }): StarImage {
+    const { imageSize, name, weights, dtype, device } = this.#model.info
+    const own = { model: name, weights, dtype: dtype as WeightType, device, ...settings }
+    return new StarImage(imageSize, imageSize, data, own)
   }
 
-  async #generateBatch(
-    jobs: readonly Job[],
-    settings: SamplingSettings,
-    total: number,
-    { onScale, signal }: Pick<StarGenerateOptions, 'onScale' | 'signal'>,
-  ): Promise<StarImage[]> {
-    const distinct = [...new Set(jobs.map((job) => job.prompt))]
-    const { lengths: _, ...text } = scope(() => {
-      const encoded = this.textEncoder.encode([...distinct, ''], { trim: true })
-      for (const tensor of [encoded.states, encoded.pooled, encoded.mask]) keep(tensor)
-      return encoded
-    })
-    const side = imageSide(this.tokenizer.config)
-    const toImages = (pixels: readonly Uint8Array[]): StarImage[] =>
-      pixels.map((data, i) => {
-        const own: ImageSettings = { prompt: jobs[i].prompt, model: this.model.name, ...settings, seed: jobs[i].seed }
-        return new StarImage(side, side, data, own)
-      })
-    try {
-      const pixels = await drawPictures({
-        tokenizer: this.tokenizer,
-        transformer: this.transformer,
-        samplerHead: this.samplerHead,
-        graphs: this.#graphs,
-        text,
-        empty: distinct.length,
-        pictures: jobs.map(({ prompt, seed }) => ({ prompt: distinct.indexOf(prompt), seed })),
-        settings,
-        signal,
-        onScale:
-          onScale &&
-          (({ preview, ...event }) =>
-            onScale({
-              ...event,
-              images: jobs.map((job) => job.index),
-              total,
-              preview: () => toImages(preview()),
-            })),
-      })
-      return toImages(pixels)
-    } finally {
-      for (const tensor of Object.values(text)) tensor.dispose()
-    }
+  /** Ends the calls that wait or are at work with ERR_ABORTED, and frees the weights once nothing uses them. */
+  dispose(): Promise<void> {
+    this.#disposed ??= this.#queue.close().then(() => this.#model.dispose())
+    return this.#disposed
   }
 
-  /** Frees the weights. */
-  dispose(): void {
-    if (this.#disposed) return
-    this.#disposed = true
-    this.#graphs.dispose()
-    this.tokenizer.dispose()
-    this.transformer.dispose()
-    this.samplerHead?.dispose()
-    this.textEncoder.dispose()
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
   }
-
-  [Symbol.dispose](): void {
-    this.dispose()
-  }
-}
-
-/** @throws ERR_ARGUMENT for another type */
-function checkWeightType(dtype: WeightType | undefined): WeightType | undefined {
-  if (dtype === undefined || weightTypes.includes(dtype)) return dtype
-  throw new StarError('ERR_ARGUMENT', `dtype is ${JSON.stringify(dtype)}, expected ${weightTypes.join(', ')}`)
-}
-
-/** f16 holds weights that are stored in it exactly; bf16 holds any weight's size. */
-function gpuType(source: ModelSource): WeightType {
-  using weights = source.open('transformer')
-  return Array.from(weights.entries).some(({ dtype }) => dtype === 'F16') ? 'f16' : 'bf16'
 }

@@ -8,7 +8,8 @@ import { parseArgs } from 'node:util'
 import { ImageCaptionDataset } from '../lib/data/index.js'
 import { Star, StarError } from '../lib/index.js'
 import { type RetrievalResult, retrieval, thumbnail } from '../lib/metrics/retrieval.js'
-import { imageSide, psnr } from '../lib/models/tokenizer/index.js'
+import { findModel, loadPart } from '../lib/models/source.js'
+import { psnr, Tokenizer } from '../lib/models/tokenizer/index.js'
 import { noGrad, Random, scope, Tensor } from '../lib/tensor/index.js'
 
 const { positionals, values } = parseArgs({
@@ -29,8 +30,8 @@ if (positionals.length !== 2)
 const [model, packs] = positionals
 const number = (text: string | undefined): number | undefined => (text === undefined ? undefined : Number(text))
 
-using star = await Star.load(model, { device: 'cpu' })
-const resolution = imageSide(star.tokenizer.config)
+await using star = await Star.load(model, { device: 'cpu' })
+const resolution = star.imageSize
 const train = await ImageCaptionDataset.open(packs, { resolution, split: 'train' })
 const heldOut = await ImageCaptionDataset.open(packs, { resolution, split: 'held-out' })
 
@@ -60,6 +61,9 @@ async function measureRetrieval(): Promise<RetrievalResult> {
 }
 
 async function measureReconstruction(): Promise<number> {
+  const source = findModel(model)
+  using tokenizer = new Tokenizer(source.tokenizer, { init: null, device: 'cpu' })
+  loadPart(source, 'tokenizer', tokenizer)
   let squares = 0
   for (let begin = 0; begin < heldOut.length; begin += 16) {
     const samples = Array.from({ length: Math.min(16, heldOut.length - begin) }, (_, i) => begin + i)
@@ -67,9 +71,7 @@ async function measureReconstruction(): Promise<number> {
     const pixels = images.flatMap((image) => Array.from(image, (v) => v / 127.5 - 1))
     squares += noGrad(() =>
       scope(() => {
-        const given = star.tokenizer
-          .reconstruct(Tensor.from(pixels, [samples.length, resolution, resolution, 3]))
-          .floats()
+        const given = tokenizer.reconstruct(Tensor.from(pixels, [samples.length, resolution, resolution, 3])).floats()
         return given.reduce((sum, v, i) => sum + (v - pixels[i]) ** 2, 0)
       }),
     )

@@ -1,7 +1,7 @@
 /** `star info`: what this installation can do, or what a model is. */
 import { availableParallelism } from 'node:os'
 import type { Command } from 'commander'
-import type { ModelInfo } from '../model-info.js'
+import type { ModelInfo } from '../engine/model-info.js'
 import { interruptible } from './interrupt.js'
 import { addSourceOptions, downloading, type SourceFlags, sourceOptions } from './source-options.js'
 import { megabytes, millions, table } from './text.js'
@@ -36,7 +36,7 @@ Examples:
 }
 
 async function described(model: string, flags: InfoFlags): Promise<ModelInfo> {
-  const { modelInfo } = await import('../model-info.js')
+  const { modelInfo } = await import('../engine/model-info.js')
   const { localModel } = await import('../models/local.js')
   return await interruptible((signal) =>
     downloading(flags.offline, signal, async (hub) => {

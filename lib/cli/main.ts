@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { followLauncher } from '../distributed/launcher/worker-guard.js'
 import { StarError } from '../native/error.js'
+import { addAgainCommand } from './again.js'
 import { addCheckpointCommands } from './ckpt.js'
 import { addConfigCommand } from './config.js'
 import { addConvertCommand } from './convert.js'
@@ -46,6 +47,7 @@ Exit code: 0 done, 1 a fault of the program, 2 a mistake in what was asked, 130 
 Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error comes from.`,
     )
   addSampleCommand(star)
+  addAgainCommand(star)
   addInfoCommand(star)
   addTrainCommands(star)
   addConfigCommand(star)

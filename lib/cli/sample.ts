@@ -1,10 +1,12 @@
 /** `star sample`: draws pictures of prompts. */
 import { type Command, Option } from 'commander'
+import type { ImageGrid, StarImage } from '../image.js'
 import { StarError } from '../native/error.js'
 import type { LoadOptions } from '../star.js'
 import { Interrupted, interruptible } from './interrupt.js'
+import { tellOfGpu } from './notices.js'
 import { number, wholeNumber } from './options.js'
-import { checkWritable, picturePaths } from './output.js'
+import { checkWritable, namesFile, picturePaths } from './output.js'
 import { Progress } from './progress.js'
 import { addSourceOptions, downloading, type SourceFlags, sourceOptions } from './source-options.js'
 
@@ -18,6 +20,7 @@ interface SampleOptions extends SourceFlags {
   topP?: number
   moreSmooth?: boolean
   grid?: boolean
+  force?: boolean
   batch: number
   device: string
   dtype?: LoadOptions['dtype']
@@ -36,7 +39,12 @@ export function addSampleCommand(star: Command): void {
       'a shipped model, a model folder, a checkpoint (.pth, .safetensors) or a Hugging Face model',
       'emoji-64',
     )
-    .option('-o, --out <path>', 'a .png file, or a folder for PROMPT-SEED.png', 'star.png')
+    .option(
+      '-o, --out <path>',
+      'a .png, .jpg, .webp or .avif file, or a folder for PROMPT-SEED.png; - writes one PNG to standard output',
+      'star.png',
+    )
+    .option('-f, --force', 'replace files that are there; without it a number makes their names free')
     .option('-n, --count <n>', 'pictures of each prompt', wholeNumber('--count', 1, 100_000), 1)
     .option('-s, --seed <n>', 'seed of the first picture; the next has the next', wholeNumber('--seed', 0), 42)
     .option('--cfg <x>', 'strength of guidance; 0 turns it off (default: the model’s)', number('--cfg', 0, 1000))
@@ -64,12 +72,14 @@ export function addSampleCommand(star: Command): void {
     .addHelpText(
       'after',
       `
-The prompt and all settings are in each PNG's text chunks; the same prompt, seed and settings draw the same picture.
+The prompt and all settings are in each file: "star again" draws it again. The same prompt, seed and settings draw the same
+picture.
 
 Examples:
   $ star sample "a red apple" --out apple.png
   $ star sample "a red apple" "a green apple" --count 4 --grid --out apples.png
   $ star sample - --out pictures/ < prompts.txt
+  $ star sample "a red apple" --out - | display
   $ star sample "a sleeping cat" --model runs/mine/model --seed 7 --cfg 3 --top-k 300 --top-p 0.9 --out cats/`,
     )
     .action(sample)
@@ -99,21 +109,34 @@ async function readPrompts(): Promise<string[]> {
 }
 
 async function sample(given: string[], options: SampleOptions): Promise<void> {
-  const { checkPrompt, Star } = await import('../star.js')
+  const { checkPrompts, Star } = await import('../star.js')
   const { imageGrid } = await import('../image.js')
   const prompts = given.length === 1 && given[0] === '-' ? await readPrompts() : given
-  for (const prompt of prompts) checkPrompt(prompt)
+  checkPrompts(prompts)
   const { count, seed } = options
   const names = prompts.flatMap((prompt) => Array.from({ length: count }, (_, j) => ({ prompt, seed: seed + j })))
-  if (options.grid && !/\.png$/i.test(options.out))
+  const toStdout = options.out === '-'
+  if (toStdout && names.length > 1 && !options.grid)
+    throw new StarError('ERR_ARGUMENT', `--out - takes one picture, not ${names.length}: name a folder, or add --grid`)
+  if (options.grid && !toStdout && !namesFile(options.out))
     throw new StarError('ERR_ARGUMENT', `--out is "${options.out}", but a grid is one file: end the name in .png`)
-  const paths = options.grid ? [options.out] : picturePaths(options.out, names)
-  for (const path of new Set([paths[0], paths[paths.length - 1]])) checkWritable(path)
+  const paths = toStdout
+    ? []
+    : picturePaths(options.out, options.grid ? names.slice(0, 1) : names, options.force ?? false)
+  for (const path of new Set(paths.length > 0 ? [paths[0], paths[paths.length - 1]] : [])) checkWritable(path)
 
   await interruptible(async (signal) => {
     const { device, dtype } = options
-    const star = await downloading(options.offline, signal, ({ offline, onProgress }) =>
-      Star.load(options.model, { device, dtype, ...sourceOptions(options), offline, onDownload: onProgress, signal }),
+    await using star = await downloading(options.offline, signal, ({ offline, onProgress }) =>
+      Star.load(options.model, {
+        device,
+        dtype,
+        ...sourceOptions(options),
+        offline,
+        onDownload: onProgress,
+        onNotice: tellOfGpu,
+        signal,
+      }),
     )
     using progress = new Progress('drawing')
     let written = 0
@@ -137,24 +160,28 @@ async function sample(given: string[], options: SampleOptions): Promise<void> {
       const forGrid = []
       for await (const image of stream) {
         if (options.grid) forGrid.push(image)
-        else {
-          await image.save(paths[written])
-          progress.stop()
-          console.log(paths[written])
-        }
+        else await write(image, paths.at(written))
         written++
       }
-      progress.stop()
-      if (options.grid) {
-        await imageGrid(forGrid, { columns: prompts.length > 1 && count > 1 ? count : undefined }).save(options.out)
-        console.log(options.out)
+      if (options.grid)
+        await write(imageGrid(forGrid, { columns: prompts.length > 1 && count > 1 ? count : undefined }), paths.at(0))
+
+      /** Without a path to standard output. */
+      async function write(picture: StarImage | ImageGrid, path: string | undefined): Promise<void> {
+        if (path === undefined) {
+          const bytes = await picture.toBuffer()
+          progress.stop()
+          await new Promise<void>((resolve) => process.stdout.write(bytes, () => resolve()))
+        } else {
+          await picture.save(path)
+          progress.stop()
+          console.log(path)
+        }
       }
     } catch (error) {
       if (!(error instanceof StarError) || error.code !== 'ERR_ABORTED') throw error
       const kept = options.grid ? 'nothing was written' : `${written} of ${names.length} pictures were written`
       throw new Interrupted(`stopped: ${kept}`)
-    } finally {
-      star.dispose()
     }
   })
 }

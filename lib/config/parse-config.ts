@@ -6,6 +6,7 @@ import { fileError } from '../native/files.js'
 import { nearest } from './nearest.js'
 
 type Path = readonly PropertyKey[]
+type Hints = Readonly<Record<string, string>>
 
 /** Looks through optional, nullable, default, read-only, lazy and piped schemas. */
 function unwrap(schema: unknown): unknown {
@@ -67,19 +68,37 @@ const dotted = (path: Path): string =>
     '',
   )
 
+/** Values that JSON has no word for, as error messages show them. */
+function wordFor(value: unknown): string | undefined {
+  if (typeof value === 'number' && !Number.isFinite(value)) return String(value)
+  if (typeof value === 'bigint') return `${value}n`
+  if (typeof value === 'function') return 'a function'
+  if (typeof value === 'symbol') return String(value)
+  return undefined
+}
+
 /** A value as error messages show it: JSON, cut to a readable length. */
 export function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value)
+  let text: string | undefined
+  try {
+    text = wordFor(value) ?? JSON.stringify(value, (_, inner) => wordFor(inner) ?? inner)
+  } catch {
+    text = 'an object that contains itself'
+  }
+  text ??= String(value)
   return text.length > 60 ? `${text.slice(0, 57)}…` : text
 }
 
-function unknownKey(schema: unknown, path: Path, key: string): string {
+function unknownKey(schema: unknown, path: Path, key: string, hints: Hints): string {
+  const name = dotted([...path, key])
+  if (Object.hasOwn(hints, name)) return `unknown key "${name}": ${hints[name]}`
   const here = [...new Set(objectsAt(schema, path).flatMap((object) => Object.keys(object.shape)))]
   // A key that is known elsewhere in the file was put in the wrong place; otherwise it is misspelt.
   const elsewhere = allPaths(schema).find((candidate) => candidate.split('.').at(-1) === key)
+  if (elsewhere === name) return `unknown key "${name}": only another kind has it: remove it, or choose that kind`
   const suggestion = elsewhere ?? nearest(key, here)
   const hint = suggestion === undefined ? 'there is no key to be set here: remove it' : `did you mean "${suggestion}"?`
-  return `unknown key "${dotted([...path, key])}": ${hint}`
+  return `unknown key "${name}": ${hint}`
 }
 
 /** "Invalid input: expected X, received Y" → "X": what was received is shown as the value itself. */
@@ -97,9 +116,9 @@ export function expectationOf(issues: readonly z.core.$ZodIssue[]): string {
   return [...new Set(all)].join(' or ')
 }
 
-function describe(schema: unknown, json: unknown, issue: z.core.$ZodIssue, base: Path = []): string[] {
+function describe(schema: unknown, json: unknown, issue: z.core.$ZodIssue, hints: Hints, base: Path = []): string[] {
   const path = [...base, ...issue.path]
-  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(schema, path, key))
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(schema, path, key, hints))
   const given = valueAt(json, path)
   const name = path.length > 0 ? `"${dotted(path)}"` : 'the configuration'
   if (issue.code === 'invalid_union') {
@@ -108,7 +127,7 @@ function describe(schema: unknown, json: unknown, issue: z.core.$ZodIssue, base:
       errors.some((error) => error.path.length > 0 || error.code === 'unrecognized_keys'),
     )
     branches.sort((a, b) => a.length - b.length)
-    if (branches.length > 0) return branches[0].flatMap((inner) => describe(schema, json, inner, path))
+    if (branches.length > 0) return branches[0].flatMap((inner) => describe(schema, json, inner, hints, path))
     // A discriminated union complains of its key alone, whose values the schema knows.
     const choices = issue.errors
       .flatMap((errors) => errors.map(expectation))
@@ -124,12 +143,18 @@ function describe(schema: unknown, json: unknown, issue: z.core.$ZodIssue, base:
 /**
  * Parses `json` (a value out of JSON.parse) by `schema`, with defaults filled in.
  * @param source file or option the value came from, as the error names it
+ * @param options.hints what is said of unknown keys that others than the nearest known one explain, by dotted path
  * @throws ERR_CONFIG naming each wrong key, what it holds and what was expected; for an unknown key the nearest known one
  */
-export function parseConfig<S extends z.ZodType>(schema: S, json: unknown, source: string): z.output<S> {
+export function parseConfig<S extends z.ZodType>(
+  schema: S,
+  json: unknown,
+  source: string,
+  { hints = {} }: { hints?: Hints } = {},
+): z.output<S> {
   const result = schema.safeParse(json)
   if (result.success) return result.data
-  const problems = result.error.issues.flatMap((issue) => describe(schema, json, issue))
+  const problems = result.error.issues.flatMap((issue) => describe(schema, json, issue, hints))
   const listed = problems.slice(0, 5).join('; ')
   const more = problems.length > 5 ? `; and ${problems.length - 5} more` : ''
   throw new StarError('ERR_CONFIG', `${source}: ${listed}${more}. Correct this and run it again`)

@@ -103,6 +103,15 @@ export function encodePng({ width, height, data, text = {} }: PngImage): Buffer 
   ])
 }
 
+/** Length of the signature and of the first chunk, IHDR. */
+const headLength = 8 + 25
+
+/** The same PNG file with text chunks behind its header. @throws ERR_ARGUMENT for a keyword that is not allowed */
+export function withPngText(png: Buffer, text: Readonly<Record<string, string>>): Buffer {
+  const chunks = Object.entries(text).map(([keyword, value]) => textChunk(keyword, value))
+  return Buffer.concat([png.subarray(0, headLength), ...chunks, png.subarray(headLength)])
+}
+
 /** Texts of a PNG file (tEXt, and iTXt that is not compressed). @throws ERR_FILE when it is not a PNG or cut off */
 export function readPngText(file: Uint8Array): Record<string, string> {
   const bytes = Buffer.from(file.buffer, file.byteOffset, file.byteLength)

@@ -6,10 +6,6 @@ import sharp from 'sharp'
 import { native, StarError } from '../native/index.js'
 import { Tensor } from '../tensor/index.js'
 
-// An image is read once, so nothing is won by keeping it; and several are worked on at once, so each takes one thread.
-sharp.cache(false)
-sharp.concurrency(1)
-
 /** 8-bit RGB, row-major, three bytes a pixel. */
 export interface RgbImage {
   width: number

@@ -9,6 +9,7 @@ export type ErrorCode =
   | 'ERR_COMM'
   | 'ERR_ARGUMENT'
   | 'ERR_ABORTED'
+  | 'ERR_BUSY'
   | 'ERR_NATIVE'
   | 'ERR_INTERNAL'
 
@@ -28,16 +29,17 @@ const escaped = (c: string): string => `\\u${c.charCodeAt(0).toString(16).padSta
 
 /**
  * Every error this package throws on purpose: one line that says what was given, what was expected and what to do,
- * and a `code` to branch on.
+ * and a `code` to branch on. What an AbortSignal ended has the name `AbortError`, as elsewhere.
  */
 export class StarError extends Error {
-  override readonly name = 'StarError'
+  override readonly name: 'StarError' | 'AbortError'
   constructor(
     readonly code: ErrorCode,
     message: string,
     options?: ErrorOptions,
   ) {
     super(oneLine(message), options)
+    this.name = code === 'ERR_ABORTED' ? 'AbortError' : 'StarError'
   }
 }
 

@@ -11,6 +11,7 @@ import {
   statSync,
   writeSync,
 } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { StarError } from './error.js'
 
@@ -110,11 +111,11 @@ export async function replaceFile(file: string, write: (path: string) => Promise
     makeFolder(dirname(target))
     path = besideName(target)
     await write(path)
-    const fd = openSync(path, 'r')
+    const handle = await open(path, 'r')
     try {
-      fsyncSync(fd)
+      await handle.sync()
     } finally {
-      closeSync(fd)
+      await handle.close()
     }
     renameSync(path, target)
     path = null

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ProcessGroup } from '../distributed/index.js'
 import { StarError } from '../native/index.js'
-import { resolveDevice, scope, tellFallback } from '../tensor/index.js'
+import { fallbackNotice, resolveDevice, scope } from '../tensor/index.js'
 import type { NamedTensors } from '../weights/index.js'
 import { type CheckpointParts, checkpointContent, checkpointWeights, loadCheckpoint } from './checkpoint/checkpoint.js'
 import { Checkpointer, type CheckpointFile } from './checkpoint/checkpointer.js'
@@ -29,6 +29,8 @@ export interface TrainerOptions {
   device?: string
   /** Aborting saves a checkpoint and ends the iteration after the current step. */
   signal?: AbortSignal
+  /** Told in one line what the caller may want to know, such as why `auto` takes no GPU. Nothing is printed. */
+  onNotice?: (message: string) => void
   /** Told what is being prepared (downloads, models) and how far it is. */
   onProgress?: (what: string, done: number, total: number) => void
   /**
@@ -99,7 +101,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
       run.writeJson('config.json', trainer.config)
       run.writeJson('run.json', runFacts(parsed.data, device, group.size))
       for (const notice of notices) run.log(notice)
-      if (group.rank === 0) tellFallback(asked, device)
+      const notice = fallbackNotice(asked, device)
+      if (notice) options.onNotice?.(notice)
       return trainer
     } catch (error) {
       opened?.dispose()

@@ -71,7 +71,7 @@ t.test('export writes what the run writes at its end', async (t) => {
   const early = join(folder, 'early')
   t.equal((await star(['ckpt', 'export', run, early, '--step', '2'])).code, 0)
   t.notOk(weights(early, 'transformer').equals(weights(join(run, 'model'), 'transformer')))
-  using loaded = await Star.load(early, { device: 'cpu' })
+  await using loaded = await Star.load(early, { device: 'cpu' })
   const { images } = await loaded.generate('a red square', { seed: 1 })
   t.equal(images.length, 1)
   t.equal((await star(['ckpt', 'export', run, join(folder, 'best'), '--best'])).code, 0)

@@ -2,7 +2,8 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { readPngText } from '../../lib/data/index.js'
+import { encodePng, readPngText } from '../../lib/data/index.js'
+import { Star } from '../../lib/index.js'
 import { goldenFolder } from '../support/golden.js'
 import { HubServer } from '../support/hub-server.js'
 import { stateOf, writeTree } from '../support/released.js'
@@ -64,6 +65,56 @@ t.test('sample draws the same picture again, and others for other seeds', async 
   t.same(c, second, 'the second picture has the next seed')
   t.same(sizeOf(a), [tinySide, tinySide])
   t.match(a.toString('utf8'), 'a red apple', 'the prompt is in the file')
+})
+
+t.test('formats by ending, standard output, and a picture drawn again from its file', async (t) => {
+  const folder = t.testdir()
+  const at = (name: string) => join(folder, name)
+  const draw = (...more: string[]) =>
+    star(['sample', 'ein <Äpfelchen> & "mehr"', '--model', model, '--seed', '7', ...more])
+  for (const [name, head] of [
+    ['a.png', '89504e47'],
+    ['a.jpg', 'ffd8ff'],
+    ['a.webp', '52494646'],
+    ['a.avif', '0000001c66747970'],
+  ]) {
+    t.match(await draw('--out', at(name)), { code: 0, stdout: `${at(name)}\n`, stderr: '' })
+    t.match(readFileSync(at(name)).toString('hex'), new RegExp(`^${head.replace('1c', '..')}`))
+    t.match(await Star.settingsOf(at(name)), {
+      prompt: 'ein <Äpfelchen> & "mehr"',
+      seed: 7,
+      model: 'tiny',
+      device: 'cpu',
+    })
+  }
+  t.match(await draw('--out', at('a.png')), { code: 0, stdout: `${at('a-2.png')}\n` }, 'a free name')
+  const png = readFileSync(at('a.png'))
+  t.ok(readFileSync(at('a-2.png')).equals(png))
+  writeFileSync(at('a-2.png'), 'old')
+  t.match(await draw('--out', at('a-2.png'), '--force'), { code: 0, stdout: `${at('a-2.png')}\n` })
+  t.ok(readFileSync(at('a-2.png')).equals(png))
+  t.equal((await draw('--out', '-')).stdout, png.toString('utf8'))
+
+  const again = (...args: string[]) => star(['again', ...args])
+  t.match(await again(at('a.webp'), '--model', model, '--out', at('b.png')), { code: 0, stdout: `${at('b.png')}\n` })
+  t.ok(readFileSync(at('b.png')).equals(png), 'the same file from another format')
+  t.match(await again(at('a.png'), '--model', model), { code: 0, stdout: `${at('a-3.png')}\n` })
+  t.ok(readFileSync(at('a-3.png')).equals(png))
+  const many = ['a cat', 'a dog', '--count', '3']
+  await star(['sample', ...many, '--model', model, '--grid', '--out', at('grid.png')])
+  t.match(await again(at('grid.png'), '--model', model), { code: 0, stdout: `${at('grid-2.png')}\n` })
+  t.ok(readFileSync(at('grid.png')).equals(readFileSync(at('grid-2.png'))))
+
+  refused(t, await again(at('a.png')), /there is no model, folder or file "tiny"/)
+  refused(
+    t,
+    await again(at('a.png'), '--model', 'emoji-64'),
+    /drawn by the model "tiny" with weights [0-9a-f]{12}, and these/,
+  )
+  refused(t, await again(join(root, 'tiny', 'model.json')), /is no picture that can be read/)
+  refused(t, await again(at('none.png')), /none\.png cannot be read: there is no such file/)
+  writeFileSync(at('plain.png'), encodePng({ width: 1, height: 1, data: new Uint8Array(3) }))
+  refused(t, await again(at('plain.png')), /plain\.png does not say how it was made/)
 })
 
 t.test('sample writes folders and grids', async (t) => {
@@ -188,7 +239,8 @@ t.test('output that cannot be written is refused before anything is drawn', asyn
   mkdirSync(join(folder, 'sub', 'x.png'))
   refused(t, await sample(join(folder, 'sub', 'x.png')), /cannot be written: it is a folder/)
   refused(t, await sample(join(folder, 'file', 'x.png')), /cannot be written/)
-  refused(t, await sample(join(folder, 'x.jpg')), /written as PNG/)
+  refused(t, await sample(join(folder, 'x.gif')), /written as \.png, \.jpg, \.webp or \.avif/)
+  refused(t, await sample('-', '--count', '2'), /--out - takes one picture, not 2/)
   refused(t, await sample(join(folder, 'sub'), '--grid'), /a grid is one file/)
   refused(t, await sample('/proc/star/x.png'), /cannot be written/)
   refused(t, await sample('/dev/null'), /cannot be written/)
@@ -217,7 +269,7 @@ t.test('Ctrl-C ends the drawing and keeps whole pictures only', async (t) => {
 })
 
 t.test('a full disk', { skip: smallDiskMissing() }, async (t) => {
-  const draw = '"$2" "$3" sample a --model "$4" --device cpu --count 64 --grid --out "$1/x.png"'
+  const draw = '"$2" "$3" sample a --model "$4" --device cpu --count 64 --grid --force --out "$1/x.png"'
   const script = `echo old > "$1/x.png"; ${draw}; code=$?; ls -A "$1"; cat "$1/x.png"; exit $code`
   const { code, stdout, stderr } = withSmallDisk(t.testdir(), '16k', script, [process.execPath, starFile, model])
   t.equal(code, 2)

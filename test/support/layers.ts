@@ -13,6 +13,7 @@ const everythingBelowTheTools = [
   'optim',
   'models',
   'sampling',
+  'engine',
   'weights',
   'data',
   'distributed',
@@ -30,6 +31,7 @@ export const libLayers: LayerTable = {
   // Text encoders come with weights and read them themselves.
   models: ['nn', 'weights'],
   sampling: ['models'],
+  engine: ['sampling'],
   weights: ['tensor', 'config', 'pickle'],
   data: ['tensor', 'native', 'config', 'pickle'],
   distributed: ['tensor', 'native', 'config'],

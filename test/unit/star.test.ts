@@ -10,7 +10,7 @@ const folder = join(t.testdir(), 'tiny')
 writeTinyModel(folder)
 
 t.test('pictures have the size of the model and carry prompt and settings', async (t) => {
-  using star = await Star.load(folder, { device: 'cpu' })
+  await using star = await Star.load(folder, { device: 'cpu' })
   t.match(star.info(), {
     name: 'tiny',
     device: 'cpu',
@@ -32,13 +32,13 @@ t.test('pictures have the size of the model and carry prompt and settings', asyn
     t.match(image, { width: tinySide, height: tinySide })
     t.equal(image.data.length, tinySide * tinySide * 3)
   }
-  const text = readPngText(images[2].png())
+  const text = readPngText(await images[2].toBuffer())
   t.equal(text.Description, 'ein Äpfelchen')
   t.same(JSON.parse(text['star-t2i']), images[2].settings)
 })
 
 t.test('the same seed draws the same picture, whatever else is in the batch', async (t) => {
-  using star = await Star.load(folder)
+  await using star = await Star.load(folder)
   const draw = async (prompts: string | string[], options = {}) =>
     (await star.generate(prompts, { seed: 3, ...options })).images.map((image) => image.data)
   const alone = await draw('a cat')
@@ -53,12 +53,12 @@ t.test('the same seed draws the same picture, whatever else is in the batch', as
 })
 
 t.test('every scale is reported, with a preview; the last is the picture', async (t) => {
-  using star = await Star.load(folder)
+  await using star = await Star.load(folder)
   const events: Omit<StarScaleEvent, 'preview'>[] = []
   let last: StarImage[] = []
   const onScale = async ({ preview, ...event }: StarScaleEvent): Promise<void> => {
     events.push(event)
-    last = preview()
+    last = await preview()
   }
   const { images } = await star.generate(['a', 'b', 'c'], { batchSize: 2, onScale })
   t.same(
@@ -74,7 +74,7 @@ t.test('every scale is reported, with a preview; the last is the picture', async
 })
 
 t.test('an abort ends the call after the current scale', async (t) => {
-  using star = await Star.load(folder)
+  await using star = await Star.load(folder)
   const controller = new AbortController()
   const seen: number[] = []
   const onScale = ({ scaleIndex }: StarScaleEvent): void => {
@@ -91,22 +91,24 @@ t.test('a generation leaves no bytes behind, however it ends', async (t) => {
   const star = await Star.load(folder)
   await star.generate('a', { moreSmooth: true })
   const loaded = native.memory('cpu').liveBytes
-  await star.generate(['a', 'b'], { count: 2, onScale: ({ preview }) => void preview() })
+  await star.generate(['a', 'b'], { count: 2, onScale: async ({ preview }) => void (await preview()) })
   t.equal(native.memory('cpu').liveBytes, loaded)
   const fail = () => {
     throw new Error('no')
   }
   await t.rejects(star.generate('a', { onScale: fail }), /no/)
+  await star.generate('a')
   t.equal(native.memory('cpu').liveBytes, loaded)
   for await (const _ of star.stream('a', { count: 4, batchSize: 2 })) break
+  await star.generate('a')
   t.equal(native.memory('cpu').liveBytes, loaded)
-  star.dispose()
-  star.dispose()
+  await star.dispose()
+  await star.dispose()
   t.equal(native.memory('cpu').liveBytes, bare)
 })
 
 t.test('mistakes are refused by name', async (t) => {
-  using star = await Star.load(folder)
+  await using star = await Star.load(folder)
   await t.rejects(star.generate(''), { code: 'ERR_ARGUMENT', message: /the prompt is empty/ })
   await t.rejects(star.generate([]), { code: 'ERR_ARGUMENT', message: /no prompt was given/ })
   await t.rejects(star.generate('x'.repeat(1 << 20)), { code: 'ERR_ARGUMENT', message: /1048576 characters/ })
@@ -117,7 +119,7 @@ t.test('mistakes are refused by name', async (t) => {
     code: 'ERR_CONFIG',
     message: /unknown key "tokP": did you mean "top/,
   })
-  star.dispose()
+  await star.dispose()
   await t.rejects(star.generate('a'), { code: 'ERR_ARGUMENT', message: /disposed/ })
   await t.rejects(Star.load('nothing'), { code: 'ERR_FILE' })
   await t.rejects(Star.load(folder, { device: 'abacus' }), { code: 'ERR_DEVICE', message: /choose one of auto, cpu/ })
@@ -138,6 +140,9 @@ t.test('a grid lays pictures out row by row', async (t) => {
     moreSmooth: false,
     version: '1024' as const,
     stableFrom: 9,
+    weights: 'ab',
+    dtype: 'f32' as const,
+    device: 'cpu',
   }
   const image = (value: number) => new StarImage(2, 1, new Uint8Array(6).fill(value), settings)
   const grid = imageGrid([image(1), image(2), image(3)], { columns: 2, gap: 1 })
@@ -150,7 +155,7 @@ t.test('a grid lays pictures out row by row', async (t) => {
     [255, 3, 3, 255, 255, 255, 255],
     [255, 255, 255, 255, 255, 255, 255],
   ])
-  t.equal(JSON.parse(readPngText(grid.png())['star-t2i']).length, 3)
+  t.equal(JSON.parse(readPngText(await grid.toBuffer())['star-t2i']).length, 3)
   t.throws(() => imageGrid([]), { code: 'ERR_ARGUMENT' })
   t.throws(() => imageGrid([image(1), new StarImage(1, 1, new Uint8Array(3), settings)]), { code: 'ERR_ARGUMENT' })
 })

@@ -3,7 +3,7 @@ import t from 'tap'
 import { Interrupted } from '../../../lib/cli/interrupt.js'
 import { report } from '../../../lib/cli/main.js'
 import { number, wholeNumber } from '../../../lib/cli/options.js'
-import { checkWritable, picturePaths, slug } from '../../../lib/cli/output.js'
+import { checkWritable, type PictureName, picturePaths, slug } from '../../../lib/cli/output.js'
 import { StarError } from '../../../lib/native/error.js'
 
 t.test('option values', async (t) => {
@@ -25,11 +25,18 @@ t.test('names of pictures', async (t) => {
   t.equal(slug('!?'), 'picture')
   t.ok(slug('word '.repeat(100)).length <= 48)
   const pictures = [1, 2].map((seed) => ({ prompt: 'a cat', seed }))
-  t.same(picturePaths('x.png', pictures.slice(1)), ['x.png'])
-  t.same(picturePaths('x.PNG', pictures), ['x-1.PNG', 'x-2.PNG'])
-  t.same(picturePaths('out', pictures), ['out/a-cat-1.png', 'out/a-cat-2.png'])
-  t.same(picturePaths('out', [pictures[0], pictures[0]]), ['out/a-cat-1.png', 'out/a-cat-1-2.png'])
-  t.throws(() => picturePaths('x.jpg', pictures), { code: 'ERR_ARGUMENT' })
+  const folder = t.testdir({ 'old.png': '', 'old-2.png': '', 'a-cat-1.png': '' })
+  const paths = (out: string, some: readonly PictureName[], force = false) => picturePaths(out, some, force)
+  t.same(paths('x.png', pictures.slice(1)), ['x.png'])
+  t.same(paths('x.PNG', pictures), ['x-1.PNG', 'x-2.PNG'])
+  t.same(paths('x.webp', pictures), ['x-1.webp', 'x-2.webp'])
+  t.same(paths('out', pictures), ['out/a-cat-1.png', 'out/a-cat-2.png'])
+  t.same(paths('out', [pictures[0], pictures[0]]), ['out/a-cat-1.png', 'out/a-cat-1-2.png'])
+  t.same(paths(`${folder}/old.png`, [pictures[0]]), [`${folder}/old-3.png`], 'a free number')
+  t.same(paths(`${folder}/old.png`, [pictures[0]], true), [`${folder}/old.png`])
+  t.same(paths(`${folder}/old.png`, pictures), [`${folder}/old-1.png`, `${folder}/old-2-2.png`])
+  t.same(paths(folder, pictures), [`${folder}/a-cat-1-2.png`, `${folder}/a-cat-2.png`])
+  t.throws(() => paths('x.gif', pictures), { code: 'ERR_ARGUMENT', message: /\.png, \.jpg, \.webp or \.avif/ })
 })
 
 t.test('writable outputs', async (t) => {

@@ -87,7 +87,7 @@ t.test('a picture from a model of Hugging Face, and again without a connection',
   const files: string[] = []
   const options = { device: 'cpu', cacheDir }
   const draw = async (more = {}) => {
-    using star = await Star.load('org/name', { ...options, ...more })
+    await using star = await Star.load('org/name', { ...options, ...more })
     return Buffer.from((await star.generate('a', { seed: 1 })).images[0].data)
   }
   const picture = await draw({ onDownload: ({ file }: { file: string }) => files.push(file) })

@@ -115,7 +115,7 @@ t.test('a model is made of one', async (t) => {
   })
   const model = join(folder, 'model')
   await exportCheckpoint(moved, model, { signal: undefined, onProgress: () => {} })
-  using star = await Star.load(model, { device: 'cpu' })
+  await using star = await Star.load(model, { device: 'cpu' })
   const { images } = await star.generate('a red square', { seed: 1 })
   t.equal(images.length, 1)
 })

@@ -1,11 +1,11 @@
 /** What a model is, read from its configuration and the headers of its files without loading weights. */
 
-import { parseConfig } from './config/parse-config.js'
-import { findModel, type ModelSource, partEntries, type SourceOptions } from './models/source.js'
-import type { StarConfig } from './models/star/index.js'
-import { imageSide, type TokenizerConfig, tokenCount } from './models/tokenizer/index.js'
-import { type SamplingOptions, samplingSchema } from './sampling/index.js'
-import type { ModelPart } from './weights/index.js'
+import { parseConfig } from '../config/parse-config.js'
+import { findModel, type ModelSource, partEntries, type SourceOptions } from '../models/source.js'
+import type { StarConfig } from '../models/star/index.js'
+import { imageSide, type TokenizerConfig, tokenCount } from '../models/tokenizer/index.js'
+import { type SamplingOptions, samplingSchema } from '../sampling/index.js'
+import type { ModelPart } from '../weights/index.js'
 
 export interface PartInfo {
   /** Number of stored values. */

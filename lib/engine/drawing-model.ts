@@ -1,0 +1,43 @@
+/** What draws pictures: a loaded model in this thread, or one in a thread of its own. */
+import type { SamplingSettings } from '../sampling/index.js'
+import type { DType } from '../tensor/index.js'
+import type { ModelInfo } from './model-info.js'
+
+/** A model, and where and how it runs. */
+export interface LoadedInfo extends ModelInfo {
+  /** The device that its weights are on. */
+  device: string
+  /** Element type of the transformer's weights. */
+  dtype: DType
+  /** SHA-256 of the stored weights, in hexadecimal. */
+  weights: string
+}
+
+export interface Drawing {
+  prompt: string
+  seed: number
+}
+
+export interface DrawnScale {
+  scaleIndex: number
+  /** Number of scales. */
+  scales: number
+  /** R, G, B bytes of all pictures as they look so far. To be called until `onScale`'s promise is done. */
+  preview(): Promise<Uint8Array[]>
+}
+
+export interface DrawOptions {
+  settings: SamplingSettings
+  /** Called after each scale and waited for. */
+  onScale?: (event: DrawnScale) => Promise<void>
+  /** Aborting ends the drawing with ERR_ABORTED after the current scale. */
+  signal: AbortSignal
+}
+
+export interface DrawingModel {
+  readonly info: LoadedInfo
+  /** Draws pictures together, one call at a time. @returns R, G, B bytes of each */
+  draw(drawings: readonly Drawing[], options: DrawOptions): Promise<Uint8Array[]>
+  /** Frees the weights. Not to be called while `draw` is at work. */
+  dispose(): Promise<void>
+}

@@ -1,0 +1,138 @@
+/** A model whose weights are loaded in this thread. */
+
+import { type HubOptions, localModel, localTextEncoder } from '../models/local.js'
+import { findModel, loadPart, type ModelSource, type SourceOptions } from '../models/source.js'
+import { SamplerHead, StarTransformer } from '../models/star/index.js'
+import type { TextEncoder } from '../models/text/index.js'
+import { loadTextEncoder } from '../models/text/load.js'
+import { Tokenizer } from '../models/tokenizer/index.js'
+import { weightsHash } from '../models/weights-hash.js'
+import { StarError } from '../native/index.js'
+import { buildIn, type WeightType } from '../nn/index.js'
+import { drawPictures, GraphPool } from '../sampling/index.js'
+import { fallbackNotice, keep, resolveDevice, scope } from '../tensor/index.js'
+import type { Drawing, DrawingModel, DrawOptions, LoadedInfo } from './drawing-model.js'
+import { describeSource } from './model-info.js'
+
+export interface LoadModelOptions extends SourceOptions, Pick<HubOptions, 'offline' | 'cacheDir'> {
+  device?: string
+  dtype?: WeightType
+  onDownload?: HubOptions['onProgress']
+  onNotice?: (message: string) => void
+  signal?: AbortSignal
+}
+
+interface Networks {
+  tokenizer: Tokenizer
+  transformer: StarTransformer
+  samplerHead: SamplerHead | null
+  textEncoder: TextEncoder
+}
+
+export class LoadedModel implements DrawingModel {
+  readonly #graphs = new GraphPool()
+
+  private constructor(
+    readonly info: LoadedInfo,
+    readonly networks: Networks,
+  ) {}
+
+  /** @throws as `Star.load` */
+  static async load(nameOrPath: string, given: LoadModelOptions = {}): Promise<LoadedModel> {
+    const { device: wanted, dtype: asked, offline, cacheDir, onDownload, onNotice, signal, ...options } = given
+    const device = resolveDevice(wanted)
+    const hub: HubOptions = { offline, cacheDir, onProgress: onDownload, signal }
+    const here = await localModel(nameOrPath, options, hub)
+    const source = findModel(here.path, here.options)
+    const info = describeSource(source)
+    const dtype = asked ?? (device === 'cpu' || device === 'simt' ? 'f32' : gpuType(source))
+    const networks = await loadNetworks(source, device, dtype, hub)
+    const model = new LoadedModel({ ...info, device, dtype, weights: weightsHash(source) }, networks)
+    const notice = fallbackNotice(wanted, device)
+    if (notice) onNotice?.(notice)
+    return model
+  }
+
+  async draw(drawings: readonly Drawing[], { settings, onScale, signal }: DrawOptions): Promise<Uint8Array[]> {
+    const { tokenizer, transformer, samplerHead, textEncoder } = this.networks
+    const prompts = [...new Set(drawings.map(({ prompt }) => prompt))]
+    const { lengths: _, ...text } = scope(() => {
+      const encoded = textEncoder.encode([...prompts, ''], { trim: true })
+      for (const tensor of [encoded.states, encoded.pooled, encoded.mask]) keep(tensor)
+      return encoded
+    })
+    try {
+      return await drawPictures({
+        tokenizer,
+        transformer,
+        samplerHead,
+        graphs: this.#graphs,
+        text,
+        empty: prompts.length,
+        pictures: drawings.map(({ prompt, seed }) => ({ prompt: prompts.indexOf(prompt), seed })),
+        settings,
+        signal,
+        onScale: onScale && (({ preview, ...event }) => onScale({ ...event, preview: async () => preview() })),
+      })
+    } finally {
+      for (const tensor of Object.values(text)) tensor.dispose()
+    }
+  }
+
+  async dispose(): Promise<void> {
+    this.#graphs.dispose()
+    for (const network of Object.values(this.networks) as Networks[keyof Networks][]) network?.dispose()
+  }
+}
+
+async function loadNetworks(
+  source: ModelSource,
+  device: string,
+  dtype: WeightType,
+  hub: HubOptions,
+): Promise<Networks> {
+  const { path, transformer: config, textEncoder: encoderName } = source
+  if (!config)
+    throw new StarError(
+      'ERR_CONFIG',
+      `${path} holds a tokenizer only, which draws no pictures of prompts: train a transformer on it ("star train")`,
+    )
+  if (!encoderName)
+    throw new StarError(
+      'ERR_CONFIG',
+      `${path} does not say its text encoder: name the one it was trained with (textEncoder, --text-encoder), such as the folder of CLIP`,
+    )
+  const owned: { dispose(): void }[] = []
+  const own = <T extends { dispose(): void }>(part: T): T => {
+    owned.push(part)
+    return part
+  }
+  try {
+    const tokenizer = own(new Tokenizer(source.tokenizer, { init: null, device }))
+    loadPart(source, 'tokenizer', tokenizer)
+    const transformer = own(buildIn(dtype, () => new StarTransformer(config, { init: null, device })))
+    loadPart(source, 'transformer', transformer)
+    const samplerHead = source.samplerHead
+      ? own(buildIn(dtype, () => new SamplerHead(config, { init: null, device })))
+      : null
+    if (samplerHead) loadPart(source, 'sampler-head', samplerHead)
+    const textEncoder = own(loadTextEncoder(await localTextEncoder(encoderName, hub), device))
+    if (textEncoder.width !== config.textWidth)
+      throw new StarError(
+        'ERR_CONFIG',
+        `${path}: the transformer takes text of width ${config.textWidth}, but ${encoderName} ` +
+          `gives ${textEncoder.width}: name the text encoder it was trained with`,
+      )
+    for (const network of [tokenizer, transformer, samplerHead]) network?.setTrainable(false)
+    return { tokenizer, transformer, samplerHead, textEncoder }
+  } catch (error) {
+    for (const part of owned) part.dispose()
+    throw error
+  }
+}
+
+/** f16 holds weights that are stored in it exactly; bf16 holds any weight's size. */
+function gpuType(source: ModelSource): WeightType {
+  using weights = source.open('transformer')
+  return Array.from(weights.entries).some(({ dtype }) => dtype === 'F16') ? 'f16' : 'bf16'
+}
