@@ -96,6 +96,7 @@ const transformer = (name: string, depth: number, patchNums: number[]) => ({
   model: model(depth),
   recompute: false,
   labelSmoothing: 0,
+  scaleWeights: 'tokens',
   sampling: { cfg: 4 },
 })
 
