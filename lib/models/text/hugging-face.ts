@@ -60,7 +60,7 @@ class AddedTokenSplitter {
     this.#tokens = new Map(tokens.map((token) => [normalize(token.content), token]))
     // The longest of those that begin at a place is the one meant.
     const contents = [...this.#tokens.keys()].sort((a, b) => b.length - a.length)
-    const escaped = contents.map((content) => content.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&'))
+    const escaped = contents.map((content) => content.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'))
     this.#pattern = contents.length > 0 ? new RegExp(`(${escaped.join('|')})`, 'u') : null
   }
 

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { readConfigFile } from '../../config/parse-config.js'
+import { parseConfig, readConfigFile } from '../../config/parse-config.js'
 import { fileError } from '../../native/files.js'
 import { StarError } from '../../native/index.js'
 import { type AddedToken, HuggingFaceTokenizer, type TokenizerJson, tokenizerJsonSchema } from './hugging-face.js'
@@ -60,7 +60,7 @@ function clipDefinition(folder: string): TokenizerJson {
   })
   const words = "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"
   const oneSpace = { type: 'Replace', pattern: { Regex: '\\s+' }, content: ' ' }
-  return tokenizerJsonSchema.parse({
+  const definition = {
     normalizer: { type: 'Sequence', normalizers: [{ type: 'NFC' }, oneSpace, { type: 'Lowercase' }] },
     pre_tokenizer: {
       type: 'Sequence',
@@ -77,7 +77,8 @@ function clipDefinition(folder: string): TokenizerJson {
       unk_token: end.content,
       end_of_word_suffix: '</w>',
     },
-  })
+  }
+  return parseConfig(tokenizerJsonSchema, definition, file)
 }
 
 /** The steps around T5's unigram model (Raffel et al. 2020). Its sentinels follow the pieces, the last one first. */
@@ -87,7 +88,7 @@ function t5Definition(folder: string, sentinels: number): TokenizerJson {
   const extra = Array.from({ length: sentinels }, (_, i) => `<extra_id_${sentinels - 1 - i}>`)
   const end = pieces.findIndex(([piece]) => piece === '</s>')
   if (end < 0) throw new StarError('ERR_FILE', `${file} has no piece </s>, expected the vocabulary of a T5 model`)
-  return tokenizerJsonSchema.parse({
+  const definition = {
     added_tokens: extra.map((content, i) => ({ content, id: pieces.length + i })),
     normalizer:
       charsmap.length === 0
@@ -103,7 +104,8 @@ function t5Definition(folder: string, sentinels: number): TokenizerJson {
       special_tokens: { '</s>': { ids: [end] } },
     },
     model: { type: 'Unigram', vocab: [...pieces, ...extra.map((content) => [content, 0])], unk_id: unknown },
-  })
+  }
+  return parseConfig(tokenizerJsonSchema, definition, file)
 }
 
 const defaultTokens: Readonly<Record<TokenizerKind, readonly string[]>> = {
