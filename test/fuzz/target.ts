@@ -34,6 +34,6 @@ export async function kindOf(run: FuzzRun, input: Buffer): Promise<string> {
     return await run.run(input)
   } catch (error) {
     if (!(error instanceof StarError) || !allowed.has(error.code) || /\p{Cc}/u.test(error.message)) throw error
-    return `${error.code} ${error.message}`.replaceAll(/"(\\.|[^"\\])*"?|\(.*?\)|\/\S+|\d+/g, '').slice(0, 120)
+    return `${error.code} ${error.message}`.replaceAll(/"(\\.|[^"\\])*"?|\(.*?\)|\/\S+|\d+/g, '').slice(0, 60)
   }
 }

@@ -1,5 +1,6 @@
 /** All targets by name. */
 import type { FuzzTarget } from '../target.js'
+import { addon } from './addon.js'
 import { checkpointFile, checkpointMetadata } from './checkpoint.js'
 import { modelJson, runConfig } from './config.js'
 import { csv, image, pack, packInfo, pngText, tar } from './data.js'
@@ -15,6 +16,6 @@ export const targets: ReadonlyMap<string, FuzzTarget> = new Map(
     ...[clipMerges, clipTokens, clipConfig, clipJson, t5Json, t5Pieces, sentencePiece, prompt],
     ...[runConfig, modelJson, metrics, runFolder],
     ...[checkpointFile, checkpointMetadata],
-    ...[http, store],
+    ...[http, store, addon],
   ].map((target) => [target.name, target]),
 )

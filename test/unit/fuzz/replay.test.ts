@@ -9,7 +9,7 @@ import { targets } from '../../fuzz/targets/index.js'
 
 const seeds = join(packageRoot, 'test', 'fuzz', 'seeds')
 /** Damaged inputs of each target, the same on every run; `npm run fuzz` tries others. */
-const damagedInputs = 40
+const damagedInputs = 30
 
 for (const [name, target] of targets)
   t.test(name, async (t) => {
