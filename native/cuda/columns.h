@@ -17,6 +17,11 @@ inline ColumnTile column_tile(int64_t cols, int n) {
   return {static_cast<int>((vectors + tiles - 1) / tiles), static_cast<int>(tiles)};
 }
 
+// A block for each of `items` and tile.
+inline LaunchShape column_shape(int64_t items, const ColumnTile& tile) {
+  return {dim3(blocks_for(items * tile.tiles, 1)), dim3(kColumnThreads)};
+}
+
 // The rows of a matrix in ranges of equal length (the last may be shorter), each for one block.
 struct RowRanges {
   int64_t length, count;

@@ -11,8 +11,12 @@ constexpr int kColumnThreads = 256;
 // `lanes` threads side by side have n columns each; the block's other threads are kColumnThreads / lanes - 1 more rows of them.
 struct ColumnTile {
   int lanes;  // at most 32
-  int tiles;  // to cover all columns: the grid's y
+  int tiles;  // to cover all columns
   __host__ __device__ int rows() const { return kColumnThreads / lanes; }
+  // The grid is one-dimensional (y and z end at 65,535, which a weight's columns exceed): tiles side by side for each item of
+  // rows, so that blocks that run together read memory side by side.
+  __device__ __forceinline__ int64_t item() const { return blockIdx.x / static_cast<unsigned>(tiles); }
+  __device__ __forceinline__ int tile() const { return static_cast<int>(blockIdx.x % static_cast<unsigned>(tiles)); }
 };
 
 // Where a thread is in its tile.
@@ -24,7 +28,7 @@ struct ColumnPlace {
   __device__ __forceinline__ ColumnPlace(const ColumnTile& tile, int n, int64_t cols) {
     const int lane = static_cast<int>(threadIdx.x) % tile.lanes;
     row = static_cast<int>(threadIdx.x) / tile.lanes;
-    col = (int64_t{blockIdx.y} * tile.lanes + lane) * n;
+    col = (int64_t{tile.tile()} * tile.lanes + lane) * n;
     active = row < tile.rows() && col < cols;
   }
 };

@@ -10,15 +10,15 @@ namespace star {
 
 namespace {
 
-// (n, hw, c) cut for blocks: grid x = sample and range of pixels, grid y = tile of channels.
+// (n, hw, c) cut for blocks: one for each sample, range of pixels and tile of channels.
 struct GroupNormShape {
   int64_t n, hw, c, groups, width;  // width: channels of a group
   ColumnTile tile;
   RowRanges ranges;  // of one sample
 
-  __device__ __forceinline__ int64_t sample() const { return blockIdx.x / ranges.count; }
-  __device__ __forceinline__ int64_t begin() const { return blockIdx.x % ranges.count * ranges.length; }
-  __device__ __forceinline__ int64_t end() const { return begin() + length(blockIdx.x % ranges.count); }
+  __device__ __forceinline__ int64_t sample() const { return tile.item() / ranges.count; }
+  __device__ __forceinline__ int64_t begin() const { return tile.item() % ranges.count * ranges.length; }
+  __device__ __forceinline__ int64_t end() const { return begin() + length(tile.item() % ranges.count); }
   __device__ __forceinline__ int64_t length(int64_t range) const {
     return hw - range * ranges.length < ranges.length ? hw - range * ranges.length : ranges.length;
   }
@@ -64,8 +64,8 @@ __global__ __launch_bounds__(kColumnThreads, 4) void group_norm_moments_kernel(f
     offset.v[j] = sums.v[j] / count;
     square.v[j] = fmaxf(0.0f, sums.v[kN + j] - sums.v[j] * offset.v[j]);
   }
-  store_floats<kN>(offsets + int64_t{blockIdx.x} * s.c + place.col, offset);
-  store_floats<kN>(squares + int64_t{blockIdx.x} * s.c + place.col, square);
+  store_floats<kN>(offsets + s.tile.item() * s.c + place.col, offset);
+  store_floats<kN>(squares + s.tile.item() * s.c + place.col, square);
 }
 
 constexpr int kGroupThreads = 128;
@@ -189,8 +189,8 @@ __global__ __launch_bounds__(kColumnThreads, 2) void group_norm_gradient_sums_ke
   join_tile_rows(total, s.tile, place, JoinSum());
   if (!place.active || place.row != 0) return;
   for (int j = 0; j < kN; ++j) {
-    sums[int64_t{blockIdx.x} * s.c + place.col + j] = total.v[j];
-    products[int64_t{blockIdx.x} * s.c + place.col + j] = total.v[kN + j];
+    sums[s.tile.item() * s.c + place.col + j] = total.v[j];
+    products[s.tile.item() * s.c + place.col + j] = total.v[kN + j];
   }
 }
 
@@ -252,9 +252,7 @@ GroupNormShape group_norm_shape(const Args& a, int vector) {
   return {a.n, a.hw, a.c, a.groups, a.c / a.groups, tile, row_ranges(a.hw, tile, 8, 256)};
 }
 
-LaunchShape pixel_blocks(const GroupNormShape& s) {
-  return {dim3(blocks_for(s.n * s.ranges.count, 1), static_cast<unsigned>(s.tile.tiles)), dim3(kColumnThreads)};
-}
+LaunchShape pixel_blocks(const GroupNormShape& s) { return column_shape(s.n * s.ranges.count, s.tile); }
 LaunchShape group_blocks(const GroupNormShape& s) { return {dim3(blocks_for(s.n * s.groups, 1)), dim3(kGroupThreads)}; }
 
 template <class F>

@@ -59,7 +59,8 @@ __global__ void __launch_bounds__(kThreads)
   STAR_SHARED(Codes, codes, );
   STAR_SHARED(float, scales, [kRows]);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int64_t first_row = static_cast<int64_t>(blockIdx.x) * kRows, part = blockIdx.y, first_col = blockIdx.z * kCols;
+  const int64_t col_tiles = (s.cols + kCols - 1) / kCols, pair = blockIdx.x / col_tiles;
+  const int64_t first_row = pair / s.parts * kRows, part = pair % s.parts, first_col = blockIdx.x % col_tiles * kCols;
   const int64_t end = part * kPart + kPart < s.vocab ? part * kPart + kPart : s.vocab;
 
   // The warp's rows of weights; `total` is of the lane's tokens only until the end.
@@ -193,8 +194,8 @@ void CudaBackend::gumbel_mix(const GumbelMixArgs& a) {
         launch("gumbel_mix", gumbel_filter_kernel<T, staged, n>, filter_shape<staged>(a.rows, a.vocab), stream(),
                cuts.as<TokenCut>(), logits, token_filter(a.vocab, a.top_k, a.top_p), fault());
       });
-    const LaunchShape shape{dim3(blocks_for(a.rows, kRows), blocks_for(a.vocab, kPart), blocks_for(a.cols, kCols)),
-                            dim3(kThreads)};
+    const int64_t row_tiles = (a.rows + kRows - 1) / kRows, col_tiles = (a.cols + kCols - 1) / kCols;
+    const LaunchShape shape{dim3(blocks_for(row_tiles * parts * col_tiles, 1)), dim3(kThreads)};
     launch("gumbel_mix", gumbel_part_kernel<T>, shape, stream(), partial, logits, noise, codebook,
            filtered ? cuts.as<TokenCut>() : nullptr, sizes);
     launch("gumbel_mix", gumbel_join_kernel<T>, elementwise_shape(a.rows * a.cols, 1), stream(), y, partial, sizes, fault());

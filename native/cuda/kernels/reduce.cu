@@ -80,7 +80,7 @@ __global__ __launch_bounds__(kColumnThreads, 4) void reduce_columns_kernel(Reduc
                                                                            RowRanges ranges, int64_t rows, int64_t cols) {
   const Joined<Op::kMax> join;
   const ColumnPlace place(tile, kN, cols);
-  const int64_t range = blockIdx.x % ranges.count, batch = blockIdx.x / ranges.count;
+  const int64_t item = tile.item(), range = item % ranges.count, batch = item / ranges.count;
   Floats<kN> total;
   for (int j = 0; j < kN; ++j) total.v[j] = join.kStart;
   if (place.active) {
@@ -95,7 +95,7 @@ __global__ __launch_bounds__(kColumnThreads, 4) void reduce_columns_kernel(Reduc
   }
   join_tile_rows(total, tile, place, join);
   if (place.active && place.row == 0)
-    for (int j = 0; j < kN; ++j) result.store(int64_t{blockIdx.x} * cols + place.col + j, total.v[j]);
+    for (int j = 0; j < kN; ++j) result.store(item * cols + place.col + j, total.v[j]);
 }
 
 template <class Y>
@@ -149,9 +149,8 @@ void reduce_columns(CudaBackend& backend, const char* op, Y* y, const X* x, floa
     const ColumnTile tile = column_tile(cols, kN);
     const RowRanges ranges = row_ranges(rows, tile, rows <= 64 * tile.rows() ? 64 : 8, 256);
     const auto pass = [&](const ReduceResult<Y>& result) {
-      launch(op, reduce_columns_kernel<X, Y, Op, kN>,
-             {dim3(blocks_for(batch * ranges.count, 1), static_cast<unsigned>(tile.tiles)), dim3(kColumnThreads)},
-             backend.stream(), result, x, tile, ranges, rows, cols);
+      launch(op, reduce_columns_kernel<X, Y, Op, kN>, column_shape(batch * ranges.count, tile), backend.stream(), result, x, tile,
+             ranges, rows, cols);
     };
     if (ranges.count == 1) return pass({nullptr, y, scale});
     const Scratch partial(backend, static_cast<size_t>(batch * ranges.count * cols) * sizeof(float));

@@ -109,20 +109,22 @@ __global__ void resample_taps_kernel(Taps* taps, Axis rows, Axis columns) {
   taps[i] = t;
 }
 
-// to (n, targets of rows, targets of columns, c) from `from` (n, sources of rows, sources of columns, c): blockIdx.x is a line of
-// targets, a thread takes n channels of a pixel.
+// to (n, targets of rows, targets of columns, c) from `from` (n, sources of rows, sources of columns, c): `across` blocks for
+// each line of targets, a thread takes n channels of a pixel.
 template <class T, Resample kind, bool backward, int n>
-__global__ void __launch_bounds__(kThreads) resample_gather_kernel(T* to, const T* from, Axis rows, Axis columns, int c) {
+__global__ void __launch_bounds__(kThreads)
+    resample_gather_kernel(T* to, const T* from, Axis rows, Axis columns, int c, unsigned across) {
   const unsigned target_rows = backward ? rows.in : rows.out, target_columns = backward ? columns.in : columns.out;
   const unsigned source_rows = backward ? rows.out : rows.in, source_columns = backward ? columns.out : columns.in;
   const int vectors = c / n;
-  const int64_t e = static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x;
+  const unsigned target_line = blockIdx.x / across;
+  const int64_t e = static_cast<int64_t>(blockIdx.x % across) * kThreads + threadIdx.x;
   if (e >= static_cast<int64_t>(target_columns) * vectors) return;
   const int x = static_cast<int>(static_cast<unsigned>(e) / static_cast<unsigned>(vectors));
   const int channel = static_cast<int>(e - static_cast<int64_t>(x) * vectors) * n;
-  const int y = static_cast<int>(blockIdx.x % target_rows);
-  const T* image = from + static_cast<int64_t>(blockIdx.x / target_rows) * source_rows * source_columns * c + channel;
-  T* out = to + (static_cast<int64_t>(blockIdx.x) * target_columns + x) * c + channel;
+  const int y = static_cast<int>(target_line % target_rows);
+  const T* image = from + static_cast<int64_t>(target_line / target_rows) * source_rows * source_columns * c + channel;
+  T* out = to + (static_cast<int64_t>(target_line) * target_columns + x) * c + channel;
   const Span ys = span_of<kind, backward>(rows, y), xs = span_of<kind, backward>(columns, x);
   if constexpr (kind == Resample::Nearest2x && !backward) {
     store_vector(out, load_vector<n>(image + (static_cast<int64_t>(ys.begin) * source_columns + xs.begin) * c));
@@ -169,9 +171,9 @@ void gather(CudaBackend& backend, const char* op, Ref to, CRef from, const Sizes
     T* y = as<T>(to, op);
     const T* x = as<T>(from, op);
     with_vectors<T>(s.c % kVector<T> == 0 && aligned(y, x), [&](auto n) {
-      const LaunchShape shape{dim3(blocks_for(lines, 1), blocks_for(columns_to * (s.c / n), kThreads)), dim3(kThreads)};
-      launch(op, resample_gather_kernel<T, kind, backward, n>, shape, backend.stream(), y, x, rows, columns,
-             static_cast<int>(s.c));
+      const unsigned across = blocks_for(columns_to * (s.c / n), kThreads);
+      launch(op, resample_gather_kernel<T, kind, backward, n>, {dim3(blocks_for(lines * across, 1)), dim3(kThreads)},
+             backend.stream(), y, x, rows, columns, static_cast<int>(s.c), across);
     });
   });
 }
