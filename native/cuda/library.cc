@@ -51,8 +51,8 @@ Place system_toolkits() {
 
 }  // namespace
 
-Library::Library(std::string title, std::string file, std::string wheel)
-    : title_(std::move(title)), file_(std::move(file)), wheel_(std::move(wheel)) {}
+Library::Library(std::string title, std::string file, std::string wheel, std::vector<std::string> companions)
+    : title_(std::move(title)), file_(std::move(file)), wheel_(std::move(wheel)), companions_(std::move(companions)) {}
 
 Library& Library::cublaslt() {
   static auto* library = new Library("cuBLAS 13", "libcublasLt.so.13", "nvidia-cublas");
@@ -60,7 +60,11 @@ Library& Library::cublaslt() {
 }
 
 Library& Library::cudnn() {
-  static auto* library = new Library("cuDNN 9", "libcudnn.so.9", "nvidia-cudnn-cu13");
+  // The parts that convolutions need, each after those it needs itself (cuDNN documentation, "Library layout").
+  static auto* library = new Library(
+      "cuDNN 9", "libcudnn.so.9", "nvidia-cudnn-cu13",
+      {"libcublasLt.so.13", "libnvrtc.so.13", "libcudnn_graph.so.9", "libcudnn_engines_precompiled.so.9",
+       "libcudnn_engines_runtime_compiled.so.9", "libcudnn_heuristic.so.9", "libcudnn_ops.so.9", "libcudnn_cnn.so.9"});
   return *library;
 }
 
@@ -69,6 +73,22 @@ Library& Library::nccl() {
   return *library;
 }
 
+namespace {
+
+// Opens a library that another one asks for by its name alone, so that the linker finds it open and does not take one of another
+// version from its own path. Where there is none in these folders the linker goes on as usual.
+void open_beside(const std::string& file, const std::string& folder, const std::vector<std::string>& others) {
+  std::vector<std::string> folders{folder};
+  folders.insert(folders.end(), others.begin(), others.end());
+  for (const std::string& candidate : folders) {
+    const std::string path = candidate + "/" + file;
+    struct stat status {};
+    if (stat(path.c_str(), &status) == 0 && dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL) != nullptr) return;
+  }
+}
+
+}  // namespace
+
 void Library::open() {
   tried_ = true;
   const auto try_folders = [&](const Place& place) {
@@ -76,6 +96,7 @@ void Library::open() {
       const std::string path = folder + "/" + file_;
       struct stat status {};
       if (stat(path.c_str(), &status) != 0) continue;
+      for (const std::string& companion : companions_) open_beside(companion, folder, place.folders);
       handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
       if (handle_ != nullptr) return true;
       broken_ += std::string("; ") + dlerror();

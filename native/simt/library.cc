@@ -79,7 +79,7 @@ const Function kFunctions[] = {
 
 }  // namespace
 
-Library::Library(std::string title, std::string file, std::string wheel)
+Library::Library(std::string title, std::string file, std::string wheel, std::vector<std::string>)
     : title_(std::move(title)), file_(std::move(file)), wheel_(std::move(wheel)) {}
 
 Library& Library::cublaslt() {

@@ -211,6 +211,31 @@ t.test('with a driver: the reports about the libraries', { skip: skipWithLibrari
   )
 })
 
+t.test('the parts of cuDNN come from where cuDNN was found, whatever LD_LIBRARY_PATH holds', async (t) => {
+  const root = t.testdir({ 'empty.c': '' })
+  const compile = (file: string, soname: string, ...rest: string[]): void => {
+    mkdirSync(dirname(file), { recursive: true })
+    const args = ['-shared', '-fPIC', `-Wl,-soname,${soname}`, '-o', file, join(root, 'empty.c'), ...rest]
+    const { status, stderr } = spawnSync('c++', args, { encoding: 'utf8' })
+    if (status !== 0) throw new Error(stderr)
+  }
+  const home = join(root, 'toolkit', 'lib64')
+  const other = join(root, 'other')
+  const part = 'libcudnn_graph.so.9'
+  for (const folder of [home, other]) compile(join(folder, part), part)
+  compile(join(home, 'libcudnn.so.9'), 'libcudnn.so.9', '-Wl,--no-as-needed', `-L${home}`, `-l:${part}`)
+  libraryAt(home, 'libcublasLt.so.13')
+  const { stdout } = run(
+    `
+    loadBackendPlugin('build/star_cuda_on_simt.so')
+    console.log(devices().find(({ name }) => name === 'cuda').available)
+    const parts = readFileSync('/proc/self/maps', 'utf8').match(/\\S*libcudnn_graph\\S*/g)
+    console.log([...new Set(parts)].join())`,
+    { CUDA_HOME: join(root, 'toolkit'), VIRTUAL_ENV: '', CONDA_PREFIX: '', LD_LIBRARY_PATH: other },
+  )
+  t.equal(stdout, `true\n${join(home, part)}\n`)
+})
+
 t.test('machines that cannot run the kernels are refused with the reason', async (t) => {
   const driver = 'install driver 580 or newer'
   const gpu = 'use an NVIDIA GPU of the Ampere generation or newer'
