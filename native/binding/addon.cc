@@ -42,6 +42,7 @@ void define_devices(Napi::Object exports) {
   define_op(exports, "copy", [](const Call& call) -> Napi::Value {  // copy(to, from): same shape, any two devices
     const Tensor& to = call.tensor_anywhere(0, "to");
     const Tensor& from = call.tensor_anywhere(1, "from");
+    const auto lock_to = lock_device(to.backend()), lock_from = lock_device(from.backend());
     call.expect_shape(from, "from", to.shape);
     if (&to.backend() == &from.backend()) {
       if (to.dtype == from.dtype)
@@ -57,26 +58,37 @@ void define_devices(Napi::Object exports) {
     return call.info.Env().Undefined();
   });
   define_op(exports, "synchronize", [](const Call& call) -> Napi::Value {
-    backend(call.string(0, "device")).synchronize();
+    Backend& device = backend(call.string(0, "device"));
+    const auto lock = lock_device(device);
+    device.synchronize();
     return call.info.Env().Undefined();
   });
   define_op(exports, "canCapture", [](const Call& call) -> Napi::Value {
     return Napi::Boolean::New(call.info.Env(), backend(call.string(0, "device")).can_capture());
   });
   define_op(exports, "beginCapture", [](const Call& call) -> Napi::Value {
-    backend(call.string(0, "device")).begin_capture();
+    Backend& device = backend(call.string(0, "device"));
+    auto lock = lock_device(device);
+    device.begin_capture();
+    keep_for_recording(device, std::move(lock));
     return call.info.Env().Undefined();
   });
   define_op(exports, "endCapture", [](const Call& call) -> Napi::Value {  // (device, keep) → number of the graph
-    return Napi::Number::New(call.info.Env(),
-                             static_cast<double>(backend(call.string(0, "device")).end_capture(call.boolean(1, "keep"))));
+    Backend& device = backend(call.string(0, "device"));
+    const bool keep = call.boolean(1, "keep");
+    const auto lock = take_back_from_recording(device);
+    return Napi::Number::New(call.info.Env(), static_cast<double>(device.end_capture(keep)));
   });
   define_op(exports, "launchGraph", [](const Call& call) -> Napi::Value {
-    backend(call.string(0, "device")).launch_graph(call.integer(1, "graph"));
+    Backend& device = backend(call.string(0, "device"));
+    const auto lock = lock_device(device);
+    device.launch_graph(call.integer(1, "graph"));
     return call.info.Env().Undefined();
   });
   define_op(exports, "destroyGraph", [](const Call& call) -> Napi::Value {
-    backend(call.string(0, "device")).destroy_graph(call.integer(1, "graph"));
+    Backend& device = backend(call.string(0, "device"));
+    const auto lock = lock_device(device);
+    device.destroy_graph(call.integer(1, "graph"));
     return call.info.Env().Undefined();
   });
   define_op(exports, "memory", [](const Call& call) -> Napi::Value {

@@ -58,7 +58,10 @@ void Call::expect_intact() const {
 }
 
 const Tensor& Call::on_one_device(const Tensor& t, const char* name) const {
-  if (!backend_) backend_ = &t.backend();
+  if (!backend_) {
+    backend_ = &t.backend();
+    lock_ = lock_device(*backend_);
+  }
   if (backend_ != &t.backend())
     fail(ErrorCode::Device, "%s: %s lies on %s and the tensor before it on %s: copy one of them to the other's device first", op,
          name, t.backend().name(), backend_->name());

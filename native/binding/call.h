@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "binding/device_lock.h"
 #include "core/backend.h"
 #include "core/error.h"
 #include "core/tensor.h"
@@ -50,8 +51,9 @@ class Call {
  private:
   const Tensor& hold(const char* name, const Napi::Value& value) const;
   const Tensor& on_one_device(const Tensor& t, const char* name) const;
-  mutable std::deque<Tensor> held_;
   mutable const Backend* backend_ = nullptr;  // of the first tensor
+  mutable DeviceLock lock_;                   // of that backend, to the end of the call
+  mutable std::deque<Tensor> held_;
 };
 
 inline CRef ref_or_none(const Tensor* t) { return t ? CRef(t->ref()) : CRef{}; }

@@ -97,6 +97,7 @@ Napi::Value TensorObject::read(const Napi::CallbackInfo& info) {
       fail(ErrorCode::Memory, "read: %zu bytes do not fit one array of JavaScript, which holds %zu at most: read slices of it",
            t.bytes(), kLargestBuffer);
     Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(info.Env(), t.bytes());
+    const auto lock = lock_device(t.backend());
     t.backend().copy_to_host(buffer.Data(), t.data(), t.bytes());
     t.storage->expect_intact();
     return buffer;
@@ -111,6 +112,7 @@ Napi::Value TensorObject::write(const Napi::CallbackInfo& info) {
     if (array.ByteLength() != t.bytes())
       fail(ErrorCode::Shape, "write: the array holds %zu bytes, the tensor %s of %s takes %zu", array.ByteLength(),
            t.shape.str().c_str(), dtype_name(t.dtype), t.bytes());
+    const auto lock = lock_device(t.backend());
     t.backend().copy_from_host(t.data(), static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), t.bytes());
     return info.Env().Undefined();
   });

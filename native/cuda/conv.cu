@@ -4,6 +4,7 @@
 // their own in grouped convolutions.
 #include <cudnn.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
@@ -92,6 +93,34 @@ CudaConv& opened(CudaBackend& backend, std::shared_ptr<CudaConv>& conv) {
   return *conv;
 }
 
+// cuDNN takes tensors of less than 2³¹ elements: as many images at a time as that allows. At least one, which may be too large.
+int64_t images_at_once(const ConvShape& s) {
+  if (is_matrix_product(s)) return s.n;
+  const ConvPadding pad(s);
+  const int64_t image = std::max(pad.height(s) * pad.width(s) * s.c_in, s.oh * s.ow * s.c_out);
+  return std::clamp<int64_t>(INT32_MAX / std::max<int64_t>(image, 1), 1, std::max<int64_t>(s.n, 1));
+}
+
+// The part of a tensor from image `first` on; `image` is the number of elements of one.
+template <class R>
+R from_image(const R& all, int64_t first, int64_t image) {
+  R part = all;
+  if (part.data)
+    part.data =
+        const_cast<char*>(static_cast<const char*>(part.data)) + first * image * static_cast<int64_t>(dtype_size(part.dtype));
+  return part;
+}
+
+// f(shape of the part, its first image) for all images, `most` at a time.
+template <class F>
+void each_part(const ConvShape& s, int64_t most, F&& f) {
+  for (int64_t first = 0; first < s.n; first += most) {
+    ConvShape part = s;
+    part.n = std::min(most, s.n - first);
+    f(part, first);
+  }
+}
+
 constexpr float kOne = 1.0f, kZero = 0.0f;
 
 }  // namespace
@@ -101,6 +130,11 @@ void CudaBackend::conv2d(const Conv2dArgs& args) {
   const ConvShape& s = args.s;
   check_dtypes(op, args.y, {args.x, args.weight, args.bias});
   if (s.n == 0) return;
+  if (const int64_t most = images_at_once(s); most < s.n)
+    return each_part(s, most, [&](const ConvShape& part, int64_t first) {
+      conv2d({from_image(args.y, first, s.oh * s.ow * s.c_out), from_image(args.x, first, s.h * s.w * s.c_in), args.weight,
+              args.bias, part});
+    });
   if (is_matrix_product(s)) {
     MatmulArgs product{};  // y (n·h·w, c_out) = x (n·h·w, c_in)·weightᵀ
     product.c = args.y, product.a = args.x, product.b = args.weight, product.bias = args.bias;
@@ -122,14 +156,14 @@ void CudaBackend::conv2d(const Conv2dArgs& args) {
     // The one algorithm that adds a bias without an activation (cuDNN documentation, CUDNN_ACTIVATION_IDENTITY).
     if (args.bias && plan->fuses_bias && algorithm == CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM) {
       const cudnnStatus_t status = conv.api.cudnnConvolutionBiasActivationForward(
-          conv.handle, &kOne, plan->x.get(), image.data(), plan->w.get(), filter.data(), plan->conv.get(), algorithm, workspace,
-          chosen.workspace, &kZero, plan->y.get(), args.y.data, plan->bias.get(), args.bias.data, conv.identity.get(),
+          conv.handle.get(), &kOne, plan->x.get(), image.data(), plan->w.get(), filter.data(), plan->conv.get(), algorithm,
+          workspace, chosen.workspace, &kZero, plan->y.get(), args.y.data, plan->bias.get(), args.bias.data, conv.identity.get(),
           plan->y.get(), args.y.data);
       biased = status == CUDNN_STATUS_SUCCESS;
       if (biased || !CudaConv::not_supported(status)) return status;
       plan->fuses_bias = false;
     }
-    return conv.api.cudnnConvolutionForward(conv.handle, &kOne, plan->x.get(), image.data(), plan->w.get(), filter.data(),
+    return conv.api.cudnnConvolutionForward(conv.handle.get(), &kOne, plan->x.get(), image.data(), plan->w.get(), filter.data(),
                                             plan->conv.get(), algorithm, workspace, chosen.workspace, &kZero, plan->y.get(),
                                             args.y.data);
   });
@@ -149,6 +183,11 @@ void CudaBackend::conv2d_backward_data(const Conv2dBackwardDataArgs& args) {
   const ConvShape& s = args.s;
   check_dtypes(op, args.dx, {args.dy, args.weight});
   if (s.n == 0) return;
+  if (const int64_t most = images_at_once(s); most < s.n)
+    return each_part(s, most, [&](const ConvShape& part, int64_t first) {
+      conv2d_backward_data(
+          {from_image(args.dx, first, s.h * s.w * s.c_in), from_image(args.dy, first, s.oh * s.ow * s.c_out), args.weight, part});
+    });
   if (is_matrix_product(s)) {
     MatmulArgs product{};  // dx (n·h·w, c_in) = dy (n·h·w, c_out)·weight
     product.c = args.dx, product.a = args.dy, product.b = args.weight;
@@ -164,9 +203,10 @@ void CudaBackend::conv2d_backward_data(const Conv2dBackwardDataArgs& args) {
   {
     Image image(*this, op, s, pad, dtype, args.dx.data);
     const bool done = conv.try_algorithms(*this, op, *plan, dtype, [&](const ConvPlan::Algorithm& chosen, void* workspace) {
-      return conv.api.cudnnConvolutionBackwardData(conv.handle, &kOne, plan->w.get(), filter.data(), plan->y.get(), args.dy.data,
-                                                   plan->conv.get(), static_cast<cudnnConvolutionBwdDataAlgo_t>(chosen.number),
-                                                   workspace, chosen.workspace, &kZero, plan->x.get(), image.data());
+      return conv.api.cudnnConvolutionBackwardData(conv.handle.get(), &kOne, plan->w.get(), filter.data(), plan->y.get(),
+                                                   args.dy.data, plan->conv.get(),
+                                                   static_cast<cudnnConvolutionBwdDataAlgo_t>(chosen.number), workspace,
+                                                   chosen.workspace, &kZero, plan->x.get(), image.data());
     });
     if (done) return image.take_back();
   }
@@ -188,6 +228,20 @@ void CudaBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs& args) {
     product.trans_a = true;
     return matmul(product);
   }
+  if (const int64_t most = images_at_once(s); most < s.n) {
+    // The gradients of the parts are added up in f32.
+    const int64_t count = s.weight_count();
+    const auto bytes = static_cast<size_t>(count) * sizeof(float);
+    const Scratch sum(*this, bytes), wide(*this, bytes), narrow(*this, static_cast<size_t>(count) * dtype_size(dtype));
+    const Ref total{sum.as<void>(), DType::F32}, added{wide.as<void>(), DType::F32}, one{narrow.as<void>(), dtype};
+    each_part(s, most, [&](const ConvShape& part, int64_t first) {
+      conv2d_backward_weight(
+          {one, {}, from_image(args.dy, first, s.oh * s.ow * s.c_out), from_image(args.x, first, s.h * s.w * s.c_in), part});
+      cast({first == 0 ? total : added, one, count});
+      if (first > 0) affine({total, total, added, 1.0f, 1.0f, 0.0f, count});
+    });
+    return cast({args.dweight, total, count});
+  }
   CudaConv& conv = opened(*this, conv_);
   const ConvPadding pad(s);
   const auto plan = conv.plan_for(ConvDirection::BackwardWeight, dtype, s, pad);
@@ -197,8 +251,8 @@ void CudaBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs& args) {
     Image image(*this, op, s, pad, dtype, const_cast<void*>(args.x.data));
     image.bring();
     done = conv.try_algorithms(*this, op, *plan, dtype, [&](const ConvPlan::Algorithm& chosen, void* workspace) {
-      return conv.api.cudnnConvolutionBackwardFilter(conv.handle, &kOne, plan->x.get(), image.data(), plan->y.get(), args.dy.data,
-                                                     plan->conv.get(),
+      return conv.api.cudnnConvolutionBackwardFilter(conv.handle.get(), &kOne, plan->x.get(), image.data(), plan->y.get(),
+                                                     args.dy.data, plan->conv.get(),
                                                      static_cast<cudnnConvolutionBwdFilterAlgo_t>(chosen.number), workspace,
                                                      chosen.workspace, &kZero, plan->w.get(), filter.data());
     });

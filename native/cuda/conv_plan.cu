@@ -67,9 +67,12 @@ void CudnnApi::check(cudnnStatus_t status, const char* op) const {
 }
 
 CudaConv::CudaConv(CudaBackend& backend)
-    : identity(owned(api, api.cudnnCreateActivationDescriptor, api.cudnnDestroyActivationDescriptor, "conv2d")) {
-  api.check(api.cudnnCreate(&handle), "conv2d");
-  api.check(api.cudnnSetStream(handle, backend.stream()), "conv2d");
+    : handle(nullptr, api.cudnnDestroy),
+      identity(owned(api, api.cudnnCreateActivationDescriptor, api.cudnnDestroyActivationDescriptor, "conv2d")) {
+  cudnnHandle_t made = nullptr;
+  api.check(api.cudnnCreate(&made), "conv2d");
+  handle.reset(made);
+  api.check(api.cudnnSetStream(made, backend.stream()), "conv2d");
   api.check(api.cudnnSetActivationDescriptor(identity.get(), CUDNN_ACTIVATION_IDENTITY, CUDNN_PROPAGATE_NAN, 0.0), "conv2d");
 }
 
@@ -102,17 +105,17 @@ std::shared_ptr<const ConvPlan> CudaConv::make(ConvDirection direction, DType dt
   switch (direction) {
     case ConvDirection::Forward:
       choose<cudnnConvolutionFwdAlgoPerf_t>(api, *plan, op, [&](int most, int* found, auto* offered) {
-        return api.cudnnGetConvolutionForwardAlgorithm_v7(handle, x, w, conv, y, most, found, offered);
+        return api.cudnnGetConvolutionForwardAlgorithm_v7(handle.get(), x, w, conv, y, most, found, offered);
       });
       break;
     case ConvDirection::BackwardData:
       choose<cudnnConvolutionBwdDataAlgoPerf_t>(api, *plan, op, [&](int most, int* found, auto* offered) {
-        return api.cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w, y, conv, x, most, found, offered);
+        return api.cudnnGetConvolutionBackwardDataAlgorithm_v7(handle.get(), w, y, conv, x, most, found, offered);
       });
       break;
     case ConvDirection::BackwardWeight:
       choose<cudnnConvolutionBwdFilterAlgoPerf_t>(api, *plan, op, [&](int most, int* found, auto* offered) {
-        return api.cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x, y, conv, w, most, found, offered);
+        return api.cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle.get(), x, y, conv, w, most, found, offered);
       });
       break;
   }

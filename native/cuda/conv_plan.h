@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "cuda/cuda_backend.h"
@@ -39,6 +40,7 @@ struct CudnnApi {
 #define STAR_FUNCTION(name) decltype(::name)* name = Library::cudnn().function<decltype(::name)>(#name)
   STAR_FUNCTION(cudnnGetErrorString);
   STAR_FUNCTION(cudnnCreate);
+  STAR_FUNCTION(cudnnDestroy);
   STAR_FUNCTION(cudnnSetStream);
   STAR_FUNCTION(cudnnCreateTensorDescriptor);
   STAR_FUNCTION(cudnnDestroyTensorDescriptor);
@@ -91,17 +93,27 @@ struct CudaConv {
   std::shared_ptr<const ConvPlan> plan_for(ConvDirection direction, DType dtype, const ConvShape& s, const ConvPadding& pad);
 
   // Calls run(algorithm, workspace) for one algorithm of the plan after the other until cuDNN does not say "not supported";
-  // false when it refused all. Throws ERR_DEVICE or ERR_MEMORY for other errors.
+  // false when it refused all. One whose workspace there is no memory for at the moment gives way to the next that takes less.
+  // Throws ERR_DEVICE for other errors, and ERR_MEMORY where the one that takes least has none either.
   template <class Run>
   bool try_algorithms(CudaBackend& backend, const char* op, const ConvPlan& plan, DType dtype, Run&& run) const {
-    for (size_t i; (i = plan.chosen) < plan.algorithms.size(); plan.chosen = i + 1) {
+    for (size_t i = plan.chosen; i < plan.algorithms.size(); ++i) {
       const ConvPlan::Algorithm& algorithm = plan.algorithms[i];
+      std::optional<Scratch> workspace;
+      try {
+        workspace.emplace(backend, algorithm.workspace);
+      } catch (const Error& error) {
+        const bool smaller = std::any_of(plan.algorithms.begin() + static_cast<ptrdiff_t>(i) + 1, plan.algorithms.end(),
+                                         [&](const auto& other) { return other.workspace < algorithm.workspace; });
+        if (error.code() != ErrorCode::Memory || !smaller) throw;
+        continue;
+      }
       // It runs with the kind of arithmetic that it was offered with, f32 never on TF32.
       if (dtype != DType::F32) api.check(api.cudnnSetConvolutionMathType(plan.conv.get(), algorithm.math), op);
-      const Scratch workspace(backend, algorithm.workspace);
-      const cudnnStatus_t status = run(algorithm, workspace.as<void>());
+      const cudnnStatus_t status = run(algorithm, workspace->as<void>());
       if (status == CUDNN_STATUS_SUCCESS) return true;
       if (!not_supported(status)) api.check(status, op);
+      if (plan.chosen == i) plan.chosen = i + 1;
     }
     return false;
   }
@@ -110,7 +122,7 @@ struct CudaConv {
   static bool not_supported(cudnnStatus_t status) { return static_cast<int>(status) / 1000 * 1000 == CUDNN_STATUS_NOT_SUPPORTED; }
 
   const CudnnApi api;
-  cudnnHandle_t handle = nullptr;                    // like the backend, never given back
+  CudnnOwned<cudnnHandle_t> handle;
   CudnnOwned<cudnnActivationDescriptor_t> identity;  // what follows the bias
 
  private:

@@ -18,7 +18,7 @@ class CudaGemm;     // gemm.h: handle, workspace, algorithm cache
 struct CudaConv;    // conv.cu: handle, algorithm cache
 class CudaStaging;  // staging.h
 
-class CudaBackend final : public Backend {
+class CudaBackend : public Backend {
  public:
   // `name` is "cuda" or "simt". Touches no driver: the device is opened by the first call that needs it.
   explicit CudaBackend(const char* name);
@@ -101,18 +101,25 @@ class CudaBackend final : public Backend {
 
  private:
   void open();
+  void attach() const;
   void check_fault();
+  // Throws ERR_DEVICE for what cannot be a part of a graph.
+  void refuse_in_recording(const char* what) const;
+  bool give_back_idle_memory() noexcept;
 
   const char* const name_;
   int device_ = 0;
-  bool open_ = false;
+  // Guards all that follows but `lost_`. Held from the begin of a recording to its end: work of other threads is no part of it.
+  mutable std::recursive_mutex mutex_;
+  mutable bool usable_ = false;  // found out once: a GPU, its driver and the libraries are there
+  bool open_ = false, recording_ = false;
   std::mutex lost_mutex_;
   std::string lost_;  // guarded by lost_mutex_
   cudaStream_t stream_ = nullptr;
   cudaDeviceProp properties_{};
   int* fault_ = nullptr;  // device memory
   MemoryStats stats_;
-  std::unique_ptr<CudaStaging> staging_;
+  std::unique_ptr<CudaStaging> staging_;  // after the stream and the pool: a start that fails takes them back
   std::map<int64_t, cudaGraphExec_t> graphs_;
   int64_t last_graph_ = 0;
   std::shared_ptr<CudaGemm> gemm_;

@@ -49,12 +49,17 @@ size_t CudaGemm::KeyHash::operator()(const Key& key) const {
   return hash;
 }
 
-CudaGemm::CudaGemm(CudaBackend& owner) : backend_(owner) {
+CudaGemm::CudaGemm(CudaBackend& owner) : backend_(owner), handle_(nullptr, api_.cublasLtDestroy) {
+  cublasLtHandle_t handle = nullptr;
+  api_.check(api_.cublasLtCreate(&handle), "creating a handle");
+  handle_.reset(handle);
   // The sizes that NVIDIA recommends (cuBLAS documentation, cublasSetWorkspace).
   workspace_bytes_ = owner.properties().major >= 9 ? size_t{32} << 20 : size_t{4} << 20;
   check_cuda(cudaMallocAsync(&workspace_, workspace_bytes_, owner.stream()), "matmul");
-  check_cuda(cudaMemsetAsync(workspace_, 0, workspace_bytes_, owner.stream()), "matmul");  // the same start in every process
-  api_.check(api_.cublasLtCreate(&handle_), "creating a handle");
+  const cudaError_t cleared =
+      cudaMemsetAsync(workspace_, 0, workspace_bytes_, owner.stream());  // the same start in every process
+  if (cleared != cudaSuccess) cudaFreeAsync(workspace_, owner.stream());
+  check_cuda(cleared, "matmul");
 }
 
 CudaGemm::Owned<cublasLtMatrixLayout_t> CudaGemm::layout(DType dtype, int64_t rows, int64_t cols, int64_t batch,
@@ -116,8 +121,8 @@ bool CudaGemm::search(const Call& call, const MatmulArgs& args, uint32_t c_align
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c_alignment);
   cublasLtMatmulHeuristicResult_t result{};
   int found = 0;
-  *status = api_.cublasLtMatmulAlgoGetHeuristic(handle_, call.desc.get(), call.b.get(), call.a.get(), call.c.get(), call.c.get(),
-                                                made, 1, &result, &found);
+  *status = api_.cublasLtMatmulAlgoGetHeuristic(handle_.get(), call.desc.get(), call.b.get(), call.a.get(), call.c.get(),
+                                                call.c.get(), made, 1, &result, &found);
   if (*status == CUBLAS_STATUS_SUCCESS) *status = found > 0 ? result.state : CUBLAS_STATUS_NOT_SUPPORTED;
   *algorithm = result.algo;
   return *status == CUBLAS_STATUS_SUCCESS;
@@ -161,10 +166,10 @@ CudaGemm::Choice CudaGemm::choose(const MatmulArgs& args, const Epilogue& epilog
 void CudaGemm::multiply(const MatmulArgs& args, const Choice& choice, const Epilogue& epilogue, const Ref& c) {
   const Call call = describe(args, c.dtype, epilogue);
   const float alpha = 1.0f, beta = args.accumulate ? 1.0f : 0.0f;
-  api_.check(
-      api_.cublasLtMatmul(handle_, call.desc.get(), &alpha, args.b.data, call.b.get(), args.a.data, call.a.get(), &beta, c.data,
-                          call.c.get(), c.data, call.c.get(), &choice.algorithm, workspace_, workspace_bytes_, backend_.stream()),
-      "the product");
+  api_.check(api_.cublasLtMatmul(handle_.get(), call.desc.get(), &alpha, args.b.data, call.b.get(), args.a.data, call.a.get(),
+                                 &beta, c.data, call.c.get(), c.data, call.c.get(), &choice.algorithm, workspace_,
+                                 workspace_bytes_, backend_.stream()),
+             "the product");
 }
 
 }  // namespace star

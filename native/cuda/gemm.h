@@ -100,8 +100,8 @@ class CudaGemm {
 
   const CublasLtApi api_;
   CudaBackend& backend_;
-  cublasLtHandle_t handle_ = nullptr;  // like the backend, never given back
-  void* workspace_ = nullptr;          // all products run on one stream, one after another: they share it
+  Owned<cublasLtHandle_t> handle_;
+  void* workspace_ = nullptr;  // all products run on one stream, one after another: they share it
   size_t workspace_bytes_;
   std::mutex mutex_;  // guards `choices_`
   std::unordered_map<Key, Choice, KeyHash> choices_;

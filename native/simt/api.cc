@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 
+#include "simt/audit.h"
 #include "simt/check.h"
 #include "simt/grid.h"
 #include "simt/machine.h"
@@ -20,8 +21,9 @@ namespace {
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local std::string last_failure;
 
-// Limits of compute capability 8.0, the smallest that the kernels are built for.
-constexpr size_t kSharedDefault = 48 << 10, kSharedOptin = 163 << 10, kSharedMultiprocessor = 164 << 10;
+constexpr size_t kSharedDefault = 48 << 10;
+// What a multiprocessor has is a KiB more than a block may take, which the system keeps for itself.
+constexpr size_t kSharedOfSystem = 1 << 10;
 constexpr int kMultiprocessors = 4;  // few, so that kernels that share work among them go round more than once
 
 std::mutex attributes_mutex;
@@ -32,7 +34,9 @@ std::map<const void*, size_t>& dynamic_limits() {
 
 cudaError_t run(const Kernel& kernel, dim3 grid, dim3 block, size_t dynamic_bytes, size_t shared_limit) {
   std::string failure;
-  if (checks_enabled()) {
+  if (audit_enabled()) {
+    failure = audit_launch(kernel, grid, block, dynamic_bytes, shared_limit);
+  } else if (checks_enabled()) {
     failure = run_checked(kernel, grid, block, dynamic_bytes, shared_limit);
   } else {
     Grid all(kernel, grid, block, dynamic_bytes, shared_limit, {});
@@ -54,7 +58,7 @@ cudaError_t report_failure(const std::string& text) {
 }
 
 cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::shared_ptr<const void> call, size_t call_bytes,
-                   void (*invoke)(const void* call)) {
+                   std::vector<const void*> pointers, void (*invoke)(const void* call)) {
   const dim3 grid = config.gridDim, block = config.blockDim;
   if (config.numAttrs != 0) return report(cudaErrorNotSupported);
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > INT32_MAX || grid.y > 65535 || grid.z > 65535 || block.x == 0 ||
@@ -68,9 +72,10 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::sh
   }
   if (config.dynamicSmemBytes > limit) return report(cudaErrorInvalidValue);
   // Beside the dynamic memory of a kernel that asked for more than 48 KiB there may be static memory up to the device's limit.
-  const size_t shared_limit = limit > kSharedDefault ? kSharedOptin : kSharedDefault;
-  return submit(config.stream, [=, bytes = config.dynamicSmemBytes, call = std::move(call)] {
-    return run({invoke, call.get(), call_bytes, kernel}, grid, block, bytes, shared_limit);
+  const size_t shared_limit = limit > kSharedDefault ? Machine::from_environment().shared_optin() : kSharedDefault;
+  ++counts().launches;
+  return submit(config.stream, [=, bytes = config.dynamicSmemBytes, call = std::move(call), pointers = std::move(pointers)] {
+    return run({invoke, call.get(), call_bytes, kernel, pointers}, grid, block, bytes, shared_limit);
   });
 }
 
@@ -78,20 +83,21 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::sh
 
 using star::simt::report;
 
-#define STAR_SIMT_ERRORS(X)                                                                      \
-  X(cudaSuccess, "no error")                                                                     \
-  X(cudaErrorInvalidValue, "invalid argument")                                                   \
-  X(cudaErrorMemoryAllocation, "out of memory")                                                  \
-  X(cudaErrorInvalidConfiguration, "invalid configuration argument")                             \
-  X(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version") \
-  X(cudaErrorNoDevice, "no CUDA-capable device is detected")                                     \
-  X(cudaErrorInvalidDevice, "invalid device ordinal")                                            \
-  X(cudaErrorInvalidResourceHandle, "invalid resource handle")                                   \
-  X(cudaErrorNotReady, "device not ready")                                                       \
-  X(cudaErrorLaunchFailure, star::simt::last_failure.c_str())                                    \
-  X(cudaErrorNotSupported, "operation not supported")                                            \
-  X(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing")       \
-  X(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture")
+#define STAR_SIMT_ERRORS(X)                                                                       \
+  X(cudaSuccess, "no error")                                                                      \
+  X(cudaErrorInvalidValue, "invalid argument")                                                    \
+  X(cudaErrorMemoryAllocation, "out of memory")                                                   \
+  X(cudaErrorInvalidConfiguration, "invalid configuration argument")                              \
+  X(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version")  \
+  X(cudaErrorNoDevice, "no CUDA-capable device is detected")                                      \
+  X(cudaErrorInvalidDevice, "invalid device ordinal")                                             \
+  X(cudaErrorInvalidResourceHandle, "invalid resource handle")                                    \
+  X(cudaErrorNotReady, "device not ready")                                                        \
+  X(cudaErrorLaunchFailure, star::simt::last_failure.c_str())                                     \
+  X(cudaErrorNotSupported, "operation not supported")                                             \
+  X(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing")        \
+  X(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture") \
+  X(cudaErrorCapturedEvent, "operation not permitted on an event last recorded in a capturing stream")
 
 const char* cudaGetErrorName(cudaError_t error) {
   switch (error) {
@@ -140,18 +146,19 @@ cudaError_t cudaSetDevice(int device) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (!star::simt::is_device(device)) return report(cudaErrorInvalidDevice);
   *properties = {};
+  ++star::simt::counts().property_calls;
+  const auto machine = star::simt::Machine::from_environment();
   std::snprintf(properties->name, sizeof properties->name, "SIMT on the CPU");
   size_t free = 0;
   cudaMemGetInfo(&free, &properties->totalGlobalMem);
   properties->sharedMemPerBlock = star::simt::kSharedDefault;
-  properties->sharedMemPerBlockOptin = star::simt::kSharedOptin;
-  properties->sharedMemPerMultiprocessor = star::simt::kSharedMultiprocessor;
+  properties->sharedMemPerBlockOptin = machine.shared_optin();
+  properties->sharedMemPerMultiprocessor = machine.shared_optin() + star::simt::kSharedOfSystem;
   properties->regsPerBlock = 65536;
   properties->warpSize = 32;
   properties->maxThreadsPerBlock = 1024;
-  const int capability = star::simt::Machine::from_environment().capability;
-  properties->major = capability / 10;
-  properties->minor = capability % 10;
+  properties->major = machine.capability / 10;
+  properties->minor = machine.capability % 10;
   properties->multiProcessorCount = star::simt::kMultiprocessors;
   properties->maxThreadsPerMultiProcessor = 2048;
   properties->l2CacheSize = 40 << 20;
@@ -185,7 +192,8 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;  // a hint
-  if (value < 0 || static_cast<size_t>(value) > star::simt::kSharedOptin) return report(cudaErrorInvalidValue);
+  if (value < 0 || static_cast<size_t>(value) > star::simt::Machine::from_environment().shared_optin())
+    return report(cudaErrorInvalidValue);
   const std::lock_guard lock(star::simt::attributes_mutex);
   star::simt::dynamic_limits()[kernel] = static_cast<size_t>(value);
   return cudaSuccess;

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <memory>
 #include <tuple>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "simt/vector_types.h"
 
@@ -25,7 +27,8 @@ enum cudaError_t {
   cudaErrorLaunchFailure = 719,
   cudaErrorNotSupported = 801,
   cudaErrorStreamCaptureUnsupported = 900,
-  cudaErrorStreamCaptureInvalidated = 901
+  cudaErrorStreamCaptureInvalidated = 901,
+  cudaErrorCapturedEvent = 907
 };
 const char* cudaGetErrorName(cudaError_t error);
 // After cudaErrorLaunchFailure: all that is known about the last failed launch of this OS thread.
@@ -124,6 +127,11 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribut
 cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void* value);
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t bytes_to_keep);
 
+// Memory that graphs hold for what they allocate.
+enum cudaGraphMemAttributeType { cudaGraphMemAttrUsedMemCurrent = 0, cudaGraphMemAttrReservedMemCurrent = 2 };
+cudaError_t cudaDeviceGetGraphMemAttribute(int device, cudaGraphMemAttributeType attribute, void* value);
+cudaError_t cudaDeviceGraphMemTrim(int device);
+
 // Kernels.
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8, cudaFuncAttributePreferredSharedMemoryCarveout = 9 };
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value);
@@ -140,9 +148,20 @@ struct cudaLaunchConfig_t {
 };
 
 namespace star::simt {
-// `invoke(call)` runs one thread of the kernel; `call` holds its arguments in so many bytes.
+// `invoke(call)` runs one thread of the kernel; `call` holds its arguments in so many bytes, and `pointers` those that are
+// pointers by themselves.
 cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::shared_ptr<const void> call, size_t call_bytes,
-                   void (*invoke)(const void* call));
+                   std::vector<const void*> pointers, void (*invoke)(const void* call));
+
+template <class... Arguments>
+std::vector<const void*> pointers_of(const Arguments&... arguments) {
+  std::vector<const void*> pointers;
+  const auto add = [&](const auto& argument) {
+    if constexpr (std::is_pointer_v<std::remove_cvref_t<decltype(argument)>>) pointers.push_back(argument);
+  };
+  (add(arguments), ...);
+  return pointers;
+}
 }  // namespace star::simt
 
 template <class... Parameters, class... Arguments>
@@ -152,8 +171,10 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
     std::tuple<Parameters...> arguments;
   };
   auto call = std::make_shared<const Call>(Call{kernel, {std::forward<Arguments>(arguments)...}});
-  return star::simt::launch(*config, reinterpret_cast<const void*>(kernel), std::move(call), sizeof(Call), [](const void* data) {
-    const auto& call = *static_cast<const Call*>(data);
-    std::apply(call.kernel, call.arguments);
-  });
+  auto pointers = std::apply([](const auto&... each) { return star::simt::pointers_of(each...); }, call->arguments);
+  return star::simt::launch(*config, reinterpret_cast<const void*>(kernel), std::move(call), sizeof(Call), std::move(pointers),
+                            [](const void* data) {
+                              const auto& call = *static_cast<const Call*>(data);
+                              std::apply(call.kernel, call.arguments);
+                            });
 }

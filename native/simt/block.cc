@@ -267,6 +267,10 @@ std::string Block::stalled_text() const {
 
 void Block::fail(const std::string& text) { throw std::runtime_error(text); }
 
+void Block::fail_misaligned(size_t bytes, const char* what, Site site) {
+  fail(site_text(what, site) + ": the address is not a multiple of " + std::to_string(bytes));
+}
+
 Block::Shared& Block::find_shared(const SharedKey* key, const char* name, size_t bytes, size_t alignment) {
   for (Shared& shared : shared_)
     if (shared.key == key) return shared;

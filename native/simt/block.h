@@ -56,6 +56,10 @@ class Block {
   void* dynamic_shared();
   // Fails unless the bytes lie within one shared variable and at a multiple of their number.
   void check_shared(const void* data, size_t bytes, const char* what);
+  // Fails unless the address is a multiple of `bytes`.
+  static void check_aligned(const void* data, size_t bytes, const char* what, Site site) {
+    if (reinterpret_cast<uintptr_t>(data) % bytes != 0) current().fail_misaligned(bytes, what, site);
+  }
   void copy_async(void* to, const void* from, bool valid);
   void copy_commit();
   void copy_wait(unsigned groups_left);
@@ -93,6 +97,7 @@ class Block {
     uint64_t block;  // that it was last filled for
   };
 
+  [[noreturn]] void fail_misaligned(size_t bytes, const char* what, Site site);
   static void work();
   [[noreturn]] void work_on();
   int select();

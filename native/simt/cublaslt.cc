@@ -4,10 +4,12 @@
 #include <cublasLt.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <vector>
 
+#include "simt/audit.h"
 #include "simt/elements.h"
 #include "simt/memory.h"
 #include "simt/stream.h"
@@ -222,6 +224,12 @@ void sum_b(const Problem& p, const void* b) {
   }
 }
 
+// STAR_SIMT_CUBLAS=capture: products cannot be recorded, as with algorithms that wait for the device.
+bool refuses_capture() {
+  const char* asked = std::getenv("STAR_SIMT_CUBLAS");
+  return asked && std::strcmp(asked, "capture") == 0;
+}
+
 // Where a GPU would fault.
 bool in_device_memory(const Problem& p, float beta, const void* a, const void* b, const void* c, const void* d) {
   auto& memory = star::simt::DeviceMemory::instance();
@@ -244,6 +252,7 @@ void mark_written(const Problem& p, void* data, int64_t ld, int64_t stride) {
 
 cudaError_t run(const Problem& p, float alpha, float beta, const void* a, const void* b, const void* c, void* d) {
   if (!in_device_memory(p, beta, a, b, c, d)) return cudaErrorLaunchFailure;
+  if (star::simt::audit_enabled()) return cudaSuccess;
   try {
     const bool dense = p.d.ld == p.rows && (p.d.batch == 1 || p.d.batch_stride == p.rows * p.cols);
     if (p.bias_gradient) sum_b(p, b);
@@ -415,11 +424,16 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     return CUBLAS_STATUS_INVALID_VALUE;
   if (chosen.workspace > 0 && (!workspace || workspace_bytes < chosen.workspace || !aligned(workspace, kWorkspaceAlignment)))
     return CUBLAS_STATUS_INVALID_VALUE;
+  if (stream && stream->capturing && refuses_capture()) {
+    star::simt::invalidate_capture(stream);
+    return CUBLAS_STATUS_EXECUTION_FAILED;
+  }
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
+  ++star::simt::counts().library_calls;
   const cudaError_t done = star::simt::submit(stream, [=] {
     if (chosen.workspace > 0) {
       if (!star::simt::DeviceMemory::instance().contains(workspace, chosen.workspace)) return cudaErrorLaunchFailure;
-      std::memset(workspace, 0xa5, chosen.workspace);  // whatever lay there is gone
+      if (!star::simt::audit_enabled()) std::memset(workspace, 0xa5, chosen.workspace);  // whatever lay there is gone
     }
     return run(p, scale, keep, a_data, b_data, c_data, d_data);
   });

@@ -3,12 +3,14 @@
 // named non-deterministic give other last bits at every call.
 #include <cudnn.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <stdexcept>
 #include <vector>
 
+#include "simt/audit.h"
 #include "simt/convolution.h"
 #include "simt/elements.h"
 #include "simt/memory.h"
@@ -100,10 +102,11 @@ cudnnStatus_t check_call(const void* alpha, const void* beta, const void* in0, c
 // Gives work to the handle's stream; `needed` bytes of the workspace are overwritten.
 template <class Body>
 cudnnStatus_t submit(cudnnHandle_t handle, void* workspace, size_t needed, Body body) {
+  ++star::simt::counts().library_calls;
   const cudaError_t done = star::simt::submit(handle->stream, [=] {
     if (needed > 0) {
       if (!star::simt::DeviceMemory::instance().contains(workspace, needed)) return cudaErrorLaunchFailure;
-      std::memset(workspace, 0xa5, needed);
+      if (!star::simt::audit_enabled()) std::memset(workspace, 0xa5, needed);
       star::simt::DeviceMemory::instance().mark_written(workspace, needed);
     }
     try {
@@ -201,6 +204,8 @@ cudnnStatus_t cudnnDestroyTensorDescriptor(cudnnTensorDescriptor_t tensor) { ret
 cudnnStatus_t cudnnSetTensor4dDescriptor(cudnnTensorDescriptor_t tensor, cudnnTensorFormat_t format, cudnnDataType_t type, int n,
                                          int c, int h, int w) {
   if (!tensor || n < 1 || c < 1 || h < 1 || w < 1) return CUDNN_STATUS_BAD_PARAM;
+  // A tensor has less than 2³¹ elements (cuDNN reference, cudnnSetTensor4dDescriptor).
+  if (static_cast<__int128>(n) * c * h * w > INT32_MAX) return CUDNN_STATUS_NOT_SUPPORTED;
   *tensor = {true, format, type, n, c, h, w};
   return CUDNN_STATUS_SUCCESS;
 }

@@ -84,7 +84,8 @@ void Grid::fail(uint3 b, const std::string& text) {
 }
 
 bool Grid::run() {
-  const auto count = static_cast<int64_t>(static_cast<uint64_t>(grid.x) * grid.y * grid.z);
+  const auto all = static_cast<int64_t>(static_cast<uint64_t>(grid.x) * grid.y * grid.z);
+  const int64_t count = pass.ends_only ? std::min<int64_t>(all, 2) : all;
   // Starting the team costs some microseconds: not for a handful of threads.
   const int64_t threads = count * block.x * block.y * block.z;
   const bool alone = pass.one_thread || count == 1 || threads < 1024;
@@ -95,7 +96,7 @@ bool Grid::run() {
 #pragma omp for schedule(dynamic, 1) nowait
     for (int64_t i = 0; i < count; ++i) {
       if (failed()) continue;
-      const auto number = static_cast<uint64_t>(pass.descending ? count - 1 - i : i);
+      const auto number = static_cast<uint64_t>(pass.ends_only ? i * (all - 1) : pass.descending ? count - 1 - i : i);
       runner.run({static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
                   static_cast<unsigned>(number / grid.x / grid.y)});
     }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "simt/vector_types.h"
 
@@ -18,6 +19,7 @@ struct Pass {
   bool copies_at_once = false;  // cp.async writes when it is issued, or when it is waited for
   bool other_garbage = false;   // what memory holds that nobody wrote
   bool one_thread = false;      // all blocks in order on the calling OS thread
+  bool ends_only = false;       // the first and the last block, for the audit
 };
 
 // Fills memory as if nobody had written it: with NaN (all bits set), or, as the other garbage, with words of either sign around
@@ -32,6 +34,7 @@ struct Kernel {
   const void* call = nullptr;
   size_t call_bytes = 0;
   const void* address = nullptr;
+  std::vector<const void*> pointers{};  // among its arguments
 };
 
 // Name of a kernel as in its source, with template arguments.

@@ -1,27 +1,52 @@
 #include "simt/memory.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
+#include "simt/audit.h"
 #include "simt/grid.h"
+#include "simt/machine.h"
 
 namespace star::simt {
 
 namespace {
 constexpr size_t kAlignment = 256;  // cudaMalloc's
-}
+constexpr size_t kArena = size_t{1} << 45, kPage = 4096;
+}  // namespace
 
 DeviceMemory& DeviceMemory::instance() {
   static auto* memory = new DeviceMemory;  // leaked: tensors may outlive static destruction
   return *memory;
 }
 
+// The next addresses of the arena; more than the bytes, so that the end of one allocation is not the start of the next.
+void* DeviceMemory::reserve(size_t bytes) {
+  if (!arena_) {
+    void* map = mmap(nullptr, kArena, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED) return nullptr;
+    arena_ = static_cast<char*>(map);
+  }
+  const size_t alignment = bytes < kPage ? kAlignment : kPage, start = (arena_used_ + alignment - 1) / alignment * alignment;
+  if (bytes > kArena || start > kArena - bytes - kAlignment) return nullptr;
+  arena_used_ = start + bytes + kAlignment;
+  return arena_ + start;
+}
+
 void* DeviceMemory::allocate(size_t bytes, bool track) {
-  void* data = nullptr;
-  if (posix_memalign(&data, kAlignment, bytes) != 0) return nullptr;
-  fill_garbage(data, bytes, false);
   const std::lock_guard lock(mutex_);
+  if (used_ + bytes > Machine::from_environment().memory) return nullptr;
+  void* data = nullptr;
+  if (audit_enabled()) {
+    data = reserve(bytes);
+    if (!data) return nullptr;
+    track = false;
+  } else {
+    if (posix_memalign(&data, kAlignment, bytes) != 0) return nullptr;
+    fill_garbage(data, bytes, false);
+  }
   Allocation& allocation = allocations_[reinterpret_cast<uintptr_t>(data)];
   allocation.data = static_cast<char*>(data);
   allocation.bytes = bytes;
@@ -36,9 +61,14 @@ bool DeviceMemory::release(void* data) {
   const std::lock_guard lock(mutex_);
   const auto it = allocations_.find(reinterpret_cast<uintptr_t>(data));
   if (it == allocations_.end()) return false;
-  used_ -= it->second.bytes;
+  const size_t bytes = it->second.bytes;
+  used_ -= bytes;
   allocations_.erase(it);
-  std::free(data);
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  if (!arena_ || address - reinterpret_cast<uintptr_t>(arena_) >= kArena)
+    std::free(data);
+  else if (bytes >= kPage)  // then no other allocation has a part of its pages
+    madvise(data, bytes, MADV_DONTNEED);
   return true;
 }
 

@@ -1,5 +1,6 @@
 // Device memory: heap blocks of exactly the size asked for, in a table, so that AddressSanitizer sees accesses outside of them
-// and the checks can compare them.
+// and the checks can compare them. In the audit, addresses of an arena that is reserved once and takes memory where it is
+// written; an address is never given out again, so that one that was kept too long is found.
 #pragma once
 
 #include <cstddef>
@@ -38,10 +39,13 @@ class DeviceMemory {
 
  private:
   Allocation* find(const void* data, size_t bytes);
+  void* reserve(size_t bytes);
 
   std::mutex mutex_;
   std::map<uintptr_t, Allocation> allocations_;  // by address
   uint64_t used_ = 0, peak_ = 0, number_ = 0, walk_ = 0;
+  char* arena_ = nullptr;
+  size_t arena_used_ = 0;
 };
 
 }  // namespace star::simt

@@ -1,14 +1,18 @@
 // Memory calls of the runtime API.
 #include <sys/sysinfo.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
+#include "simt/audit.h"
 #include "simt/check.h"
 #include "simt/machine.h"
 #include "simt/memory.h"
 #include "simt/stream.h"
 
+using star::simt::audit_enabled;
 using star::simt::checks_enabled;
 using star::simt::DeviceMemory;
 using star::simt::Machine;
@@ -25,11 +29,19 @@ cudaError_t cudaFree(void* data) {
   return report(!data || DeviceMemory::instance().release(data) ? cudaSuccess : cudaErrorInvalidValue);
 }
 
+namespace {
+std::atomic<uint64_t> graph_memory{0};
+}
+
 // While the stream is capturing, memory belongs to the graph: it keeps its address at every launch.
 cudaError_t cudaMallocAsync(void** data, size_t bytes, cudaStream_t stream) {
   const cudaError_t error = cudaMalloc(data, bytes);
-  if (error == cudaSuccess && *data && stream && stream->capturing)
-    stream->captured.memory.emplace_back(*data, [](void* owned) { DeviceMemory::instance().release(owned); });
+  if (error != cudaSuccess || !*data || !stream || !stream->capturing) return error;
+  graph_memory += bytes;
+  stream->captured.memory.emplace_back(*data, [bytes](void* owned) {
+    DeviceMemory::instance().release(owned);
+    graph_memory -= bytes;
+  });
   return error;
 }
 cudaError_t cudaFreeAsync(void* data, cudaStream_t stream) {
@@ -59,7 +71,10 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   const bool wants_to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   const bool wants_from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
   if (kind != cudaMemcpyDefault && (wants_to != to_device || wants_from != from_device)) return report(cudaErrorInvalidValue);
+  if (from_device && !to_device) ++star::simt::counts().host_waits;
   return submit(stream, [=, &memory] {
+    // Large ones are read as zeros on the host, and left out on the device.
+    if (audit_enabled() && to_device && bytes > star::simt::kSmallCopy) return cudaSuccess;
     std::memmove(to, from, bytes);
     if (to_device && from_device) {
       memory.copy_marks(to, from, bytes);
@@ -75,6 +90,7 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stre
   DeviceMemory& memory = DeviceMemory::instance();
   if (!memory.contains(to, bytes)) return report(cudaErrorInvalidValue);
   return submit(stream, [=, &memory] {
+    if (audit_enabled() && bytes > star::simt::kSmallCopy) return cudaSuccess;
     std::memset(to, value, bytes);
     memory.mark_written(to, bytes);
     return cudaSuccess;
@@ -86,6 +102,10 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   sysinfo(&info);
   *free = static_cast<size_t>(info.freeram) * info.mem_unit;
   *total = static_cast<size_t>(info.totalram) * info.mem_unit;
+  if (const uint64_t memory = Machine::from_environment().memory; memory != UINT64_MAX) {
+    *total = memory;
+    *free = memory - std::min<uint64_t>(memory, DeviceMemory::instance().used());
+  }
   return cudaSuccess;
 }
 
@@ -121,4 +141,9 @@ cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribut
   }
   return report(cudaErrorInvalidValue);
 }
+cudaError_t cudaDeviceGetGraphMemAttribute(int, cudaGraphMemAttributeType, void* value) {
+  *static_cast<uint64_t*>(value) = graph_memory;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGraphMemTrim(int) { return cudaSuccess; }
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) { return cudaSuccess; }

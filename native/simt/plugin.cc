@@ -1,6 +1,6 @@
 // star_simt.so as a plugin.
 #include "core/plugin.h"
 
-#include "cuda/cuda_backend.h"
+#include "simt/recording_backend.h"
 
-STAR_PLUGIN(new star::CudaBackend("simt"))
+STAR_PLUGIN(new star::simt::RecordingBackend("simt"))

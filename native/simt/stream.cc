@@ -2,12 +2,16 @@
 
 #include <chrono>
 #include <thread>
+#include <utility>
+
+#include "simt/audit.h"
 
 using star::simt::report;
 
 struct CUevent_st {
   std::chrono::steady_clock::time_point time;
   std::shared_ptr<std::atomic<bool>> held;  // of the stream that recorded it
+  cudaStream_t capture = nullptr;           // that it was recorded in last: then nobody may wait for it
 };
 
 namespace {
@@ -16,12 +20,23 @@ void wait_while(const std::shared_ptr<std::atomic<bool>>& held) {
   while (held && *held) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
+cudaError_t refuse_captured(cudaEvent_t event) {
+  if (event->capture->capturing) event->capture->invalidated = true;
+  return report(cudaErrorCapturedEvent);
+}
+
 }  // namespace
 
 namespace star::simt {
 
+cudaError_t invalidate_capture(cudaStream_t stream) {
+  stream->invalidated = true;
+  return report(cudaErrorStreamCaptureUnsupported);
+}
+
 cudaError_t submit(cudaStream_t stream, std::function<cudaError_t()> work) {
   if (!stream || !stream->capturing) return report(work());
+  if (stream->invalidated) return report(cudaErrorStreamCaptureInvalidated);
   stream->captured.work.push_back(std::move(work));
   return cudaSuccess;
 }
@@ -38,7 +53,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  if (stream && stream->capturing) return report(cudaErrorStreamCaptureUnsupported);
+  if (stream && stream->capturing) return star::simt::invalidate_capture(stream);
+  ++star::simt::counts().host_waits;
   if (stream) wait_while(stream->held);
   return report(cudaSuccess);
 }
@@ -64,6 +80,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (!event) return report(cudaErrorInvalidResourceHandle);
   event->held = stream ? stream->held : nullptr;
+  event->capture = stream && stream->capturing ? stream : nullptr;
   return star::simt::submit(stream, [event] {
     event->time = std::chrono::steady_clock::now();
     return cudaSuccess;
@@ -71,6 +88,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (!event) return report(cudaErrorInvalidResourceHandle);
+  if (event->capture) return refuse_captured(event);
   wait_while(event->held);
   return report(cudaSuccess);
 }
@@ -87,17 +105,22 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (!stream || stream->capturing) return report(cudaErrorInvalidValue);
   stream->capturing = true;
+  stream->invalidated = false;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (!stream || !stream->capturing) return report(cudaErrorInvalidValue);
-  *graph = new CUgraph_st(std::move(stream->captured));
-  stream->captured = {};
   stream->capturing = false;
+  const CUgraph_st captured = std::exchange(stream->captured, {});
+  *graph = nullptr;
+  if (stream->invalidated) return report(cudaErrorStreamCaptureInvalidated);
+  *graph = new CUgraph_st(captured);
   return cudaSuccess;
 }
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  *status = stream && stream->capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  *status = !stream || !stream->capturing ? cudaStreamCaptureStatusNone
+            : stream->invalidated         ? cudaStreamCaptureStatusInvalidated
+                                          : cudaStreamCaptureStatusActive;
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
@@ -105,7 +128,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-  if (stream && stream->capturing) return report(cudaErrorStreamCaptureUnsupported);
+  if (stream && stream->capturing) return star::simt::invalidate_capture(stream);
+  ++star::simt::counts().graph_launches;
   for (const auto& work : executable->graph.work)
     if (const cudaError_t error = work(); error != cudaSuccess) return report(error);
   return cudaSuccess;

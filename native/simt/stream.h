@@ -20,6 +20,7 @@ struct CUgraphExec_st {
 
 struct CUstream_st {
   bool capturing = false;
+  bool invalidated = false;  // the capture: something was asked for that cannot be recorded
   CUgraph_st captured;
   // Work that does not end (a collective whose peers are lost): events behind it are not reached, and whoever waits for the
   // stream waits until this becomes false.
@@ -27,6 +28,9 @@ struct CUstream_st {
 };
 
 namespace star::simt {
+
+// Ends the stream's capture in error, as a call does that cannot be recorded; returns what such a call returns.
+cudaError_t invalidate_capture(cudaStream_t stream);
 
 // Does the work, or keeps it for the graph.
 cudaError_t submit(cudaStream_t stream, std::function<cudaError_t()> work);

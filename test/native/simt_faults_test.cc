@@ -6,11 +6,6 @@
 namespace star::test {
 namespace {
 
-testing::AssertionResult contains(const std::string& text, const std::string& part) {
-  if (text.find(part) != std::string::npos) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "'" << text << "' does not say '" << part << "'";
-}
-
 const std::string kDepends = "depends on the order of threads";
 
 // fault 0: none. 1: barriers that threads beyond 40 leave out by returning. 2: two barriers instead of one. 3: a barrier for the

@@ -46,17 +46,6 @@ class Nccl : public testing::Test {
   CudaBackend backend_{"simt"};
 };
 
-// What a function throws: its code and words.
-template <class Function>
-std::string thrown(Function function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return std::string(error_code_name(error.code())) + " " + error.what();
-  }
-  return "nothing";
-}
-
 TEST_F(Nccl, IsCalledInOrderFromStartToEnd) {
   {
     const auto world = alone();

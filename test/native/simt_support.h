@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,20 +40,58 @@ class Buffer {
   size_t count_;
 };
 
-// STAR_SIMT_CHECK for the length of a block of code.
-class Checks {
+// A variable of the environment for the length of a block of code.
+class Environment {
  public:
-  explicit Checks(bool on) {
-    if (const char* before = std::getenv("STAR_SIMT_CHECK")) before_ = before;
-    setenv("STAR_SIMT_CHECK", on ? "1" : "0", 1);
+  Environment(const char* name, const std::string& value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    setenv(name, value.c_str(), 1);
   }
-  ~Checks() { setenv("STAR_SIMT_CHECK", before_.c_str(), 1); }
-  Checks(const Checks&) = delete;
-  Checks& operator=(const Checks&) = delete;
+  ~Environment() {
+    if (before_)
+      setenv(name_, before_->c_str(), 1);
+    else
+      unsetenv(name_);
+  }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
 
  private:
-  std::string before_ = "0";
+  const char* const name_;
+  std::optional<std::string> before_;
 };
+
+// STAR_SIMT_CHECK for the length of a block of code.
+class Checks : public Environment {
+ public:
+  explicit Checks(bool on) : Environment("STAR_SIMT_CHECK", on ? "1" : "0") {}
+};
+
+// STAR_SIMT_AUDIT, on a GPU of this compute capability times ten.
+class Audit : public Environment {
+ public:
+  explicit Audit(int capability = 80)
+      : Environment("STAR_SIMT_AUDIT", "1"), machine_("STAR_SIMT_MACHINE", "capability=" + std::to_string(capability)) {}
+
+ private:
+  const Environment machine_;
+};
+
+// The words of the error that f throws, with its code, or "nothing".
+template <class F>
+std::string thrown(F&& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return std::string(error_code_name(error.code())) + " " + error.what();
+  }
+  return "nothing";
+}
+
+inline testing::AssertionResult contains(const std::string& text, const std::string& part) {
+  if (text.find(part) != std::string::npos) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << "'" << text << "' does not say '" << part << "'";
+}
 
 // What the launch reports, or nothing.
 template <class... Parameters, class... Arguments>

@@ -1,7 +1,7 @@
-// Elements: conversion to and from float, and vectors of them that are loaded and stored in one instruction.
+// Elements: conversion to and from float, and pairs of halves in a register.
 #pragma once
 
-#include "cuda/device/kernel.cuh"
+#include "cuda/device/vector.cuh"
 
 namespace star {
 
@@ -41,25 +41,6 @@ __device__ __forceinline__ uint32_t pack<bf16>(float low, float high) {
   uint32_t bits;
   memcpy(&bits, &pair, 4);
   return bits;
-}
-
-// n elements at an address that is a multiple of their size together.
-template <class T, int n>
-struct alignas(sizeof(T) * n) Vector {
-  T v[n];
-};
-
-// Elements of T in 16 bytes.
-template <class T>
-constexpr int kVector = 16 / static_cast<int>(sizeof(T));
-
-template <int n, class T>
-__device__ __forceinline__ Vector<T, n> load_vector(const T* p) {
-  return *reinterpret_cast<const Vector<T, n>*>(p);
-}
-template <int n, class T>
-__device__ __forceinline__ void store_vector(T* p, const Vector<T, n>& x) {
-  *reinterpret_cast<Vector<T, n>*>(p) = x;
 }
 
 }  // namespace star
