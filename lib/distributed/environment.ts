@@ -1,4 +1,5 @@
 /** The place of this process among those of a training, from the variables that launchers set: torchrun's, Slurm's, MPI's, Kubeflow's. */
+import { createHash } from 'node:crypto'
 import { StarError } from '../native/error.js'
 import { firstHost, tasksOnNode } from './slurm.js'
 
@@ -224,10 +225,15 @@ function choose(env: Variables): Place | null {
   return launched && launched.size === own.size ? launched : own
 }
 
+/** The name of the job as the store knows it: with a secret, who does not know the secret does not know the job either. */
+const withSecret = (job: string, secret: string | undefined): string =>
+  secret === undefined ? job : `${job} ${createHash('sha256').update(secret).digest('hex')}`
+
 /**
  * Reads where this process stands. The variables of the innermost launcher count: torchrun's (also set by `star launch` and by
  * hand) before those of mpirun, srun and Kubeflow. MASTER_ADDR and MASTER_PORT count wherever they are set; where they are not,
- * address and port come from what the launcher says of the job. Without any of these: one process.
+ * address and port come from what the launcher says of the job. Without any of these: one process. STAR_GROUP_SECRET, the same for all processes,
+ * keeps others out of the group.
  * @throws ERR_CONFIG for variables that are half set, no numbers, or contradict each other
  */
 export function readEnvironment(env: Variables): DistributedEnvironment {
@@ -254,5 +260,6 @@ export function readEnvironment(env: Variables): DistributedEnvironment {
   const ports = fixed === undefined || taken ? manyPorts : 1
   if (masterPort < 1 || masterPort + ports > 65536)
     wrong(`MASTER_PORT is ${fixed}, expected a port from 1 to ${65536 - ports - (taken ? 1 : 0)}`)
-  return { rank, size, localRank, localSize, masterAddr, masterPort, ports, job: place.job ?? '', launcher }
+  const job = withSecret(place.job ?? '', given(env, 'STAR_GROUP_SECRET'))
+  return { rank, size, localRank, localSize, masterAddr, masterPort, ports, job, launcher }
 }

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 
 #include "comm/wire.h"
 
@@ -41,6 +42,23 @@ int listen_at(int port) {
   if (bound == 0 && listen(any, 1024) == 0) return any;
   close(any);
   return -1;
+}
+
+// A stranger has so long, and so many bytes, to say who he is; and no more of them are let in at once.
+constexpr std::chrono::seconds kGreetingTime{10};
+constexpr uint32_t kLongestGreeting = 1024;
+constexpr size_t kMostStrangers = 256;
+// Strangers that are told of one by one; a scan of ports makes thousands.
+constexpr int kMostTold = 10;
+// What all values may take together. Those of a group are some hundred bytes a rank.
+constexpr size_t kMostValueBytes = size_t{64} << 20;
+
+std::string address_of(const sockaddr_storage& address) {
+  char text[INET6_ADDRSTRLEN] = "";
+  const void* bytes = address.ss_family == AF_INET6
+                          ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr)
+                          : &reinterpret_cast<const sockaddr_in&>(address).sin_addr;
+  return inet_ntop(address.ss_family, bytes, text, sizeof text) ? text : "an unknown address";
 }
 
 std::string refusal(const std::string& why) {
@@ -77,15 +95,18 @@ StoreServer::~StoreServer() {
 
 int StoreServer::wait_milliseconds() const {
   auto next = Clock::now() + std::chrono::seconds(60);
-  for (const auto& [socket, connection] : connections_)
+  for (const auto& [socket, connection] : connections_) {
     if (connection.waiting) next = std::min(next, connection.deadline);
+    if (!connection.greeted) next = std::min(next, connection.since + kGreetingTime);
+  }
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now()).count() + 1;
   return static_cast<int>(std::max<int64_t>(0, left));
 }
 
 void StoreServer::run() {
   for (;;) {
-    std::vector<pollfd> watched{{wake_[0], POLLIN, 0}, {listener_, POLLIN, 0}};
+    const bool full = strangers() >= kMostStrangers;
+    std::vector<pollfd> watched{{wake_[0], POLLIN, 0}, {listener_, static_cast<short>(full ? 0 : POLLIN), 0}};
     for (const auto& [socket, connection] : connections_)
       watched.push_back({socket, static_cast<short>(POLLIN | (connection.out.empty() ? 0 : POLLOUT)), 0});
     if (poll(watched.data(), watched.size(), wait_milliseconds()) < 0 && errno != EINTR) return;
@@ -96,8 +117,12 @@ void StoreServer::run() {
       bool open = true;
       if (watched[i].revents & (POLLIN | POLLHUP | POLLERR)) open = read_from(socket, connection);
       if (open && (watched[i].revents & POLLOUT)) open = write_to(socket, connection);
-      if (!open) drop(socket);
+      if (!open) {
+        if (!connection.greeted) tell(connection, "did not speak as a process of a training does");
+        drop(socket);
+      }
     }
+    drop_silent();
     if (watched[1].revents != 0) accept_all();
     answer_waiting();
     for (auto& [socket, connection] : connections_)
@@ -106,12 +131,20 @@ void StoreServer::run() {
 }
 
 void StoreServer::accept_all() {
-  for (;;) {
-    const int socket = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (socket < 0) return;
+  while (strangers() < kMostStrangers) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    const int socket = accept4(listener_, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (socket < 0) {
+      // Without descriptors left the listener stays readable: others get the time to close some.
+      if (errno == EMFILE || errno == ENFILE) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      return;
+    }
     const int on = 1;
     setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    connections_[socket] = {};
+    Connection& connection = connections_[socket];
+    connection.from = address_of(address);
+    connection.since = Clock::now();
   }
 }
 
@@ -129,8 +162,7 @@ bool StoreServer::read_from(int socket, Connection& connection) {
     uint32_t length = 0;
     while (connection.in.size() >= sizeof length) {
       std::memcpy(&length, connection.in.data(), sizeof length);
-      // A stranger has only a few bytes to say who he is.
-      if (length > (connection.greeted ? kLongestMessage : 1024)) return false;
+      if (length > (connection.greeted ? kLongestMessage : kLongestGreeting)) return false;
       if (connection.in.size() < sizeof length + length) break;
       const std::string message = connection.in.substr(sizeof length, length);
       connection.in.erase(0, sizeof length + length);
@@ -159,6 +191,7 @@ void StoreServer::answer(Connection& connection, const std::string& message) {
   if (!connection.greeted) {
     if (op != StoreOp::Hello || reader.text() != kStoreMagic) fail(ErrorCode::Comm, "not a client of this store");
     if (reader.text() != job_) {
+      tell(connection, "belongs to another training, or has another STAR_GROUP_SECRET");
       connection.out += refusal("another job");
       return;
     }
@@ -191,26 +224,30 @@ void StoreServer::answer(Connection& connection, const std::string& message) {
     }
     case StoreOp::Set: {
       const std::string key = reader.text();
-      values_[key] = reader.text();
+      keep(key, reader.text());
       connection.out += good().framed();
       return;
     }
     case StoreOp::SetFirst: {  // answers what stands there now
       const std::string key = reader.text();
-      connection.out += good().text(values_.emplace(key, reader.text()).first->second).framed();
+      const std::string value = reader.text();
+      if (values_.count(key) == 0) keep(key, value);
+      connection.out += good().text(values_.at(key)).framed();
       return;
     }
     case StoreOp::Get: {
       connection.waiting = true;
       connection.key = reader.text();
-      connection.deadline = Clock::now() + std::chrono::milliseconds(reader.number());
+      connection.deadline = Clock::now() + std::chrono::milliseconds(std::clamp<int64_t>(reader.number(), 0, int64_t{1} << 40));
       return;
     }
     case StoreOp::Add: {
       const std::string key = reader.text();
-      std::string& value = values_[key];
-      value = std::to_string((value.empty() ? 0 : std::stoll(value)) + reader.number());
-      connection.out += good().number(std::stoll(value)).framed();
+      const auto found = values_.find(key);
+      int64_t sum = found == values_.end() ? 0 : std::stoll(found->second);
+      if (__builtin_add_overflow(sum, reader.number(), &sum)) fail(ErrorCode::Comm, "a sum that is too large");
+      keep(key, std::to_string(sum));
+      connection.out += good().number(sum).framed();
       return;
     }
     case StoreOp::Beat:
@@ -253,6 +290,38 @@ void StoreServer::answer_waiting() {
       continue;
     connection.waiting = false;
   }
+}
+
+void StoreServer::keep(const std::string& key, std::string value) {
+  const auto old = values_.find(key);
+  const size_t bytes = value_bytes_ - (old == values_.end() ? 0 : key.size() + old->second.size()) + key.size() + value.size();
+  if (bytes > kMostValueBytes) fail(ErrorCode::Comm, "the store is full");
+  value_bytes_ = bytes;
+  values_[key] = std::move(value);
+}
+
+size_t StoreServer::strangers() const {
+  return static_cast<size_t>(
+      std::count_if(connections_.begin(), connections_.end(), [](const auto& entry) { return !entry.second.greeted; }));
+}
+
+void StoreServer::drop_silent() {
+  const auto now = Clock::now();
+  std::vector<int> silent;
+  for (const auto& [socket, connection] : connections_)
+    if (!connection.greeted && now >= connection.since + kGreetingTime) silent.push_back(socket);
+  for (int socket : silent) {
+    tell(connections_.at(socket), "said nothing");
+    drop(socket);
+  }
+}
+
+void StoreServer::tell(Connection& connection, const char* what) {
+  if (connection.told) return;
+  connection.told = true;
+  if (strangers_++ < kMostTold)
+    std::fprintf(stderr, "star: dropped a connection from %s to port %d: it %s%s\n", connection.from.c_str(), port_, what,
+                 strangers_ == kMostTold ? "; further ones are not told" : "");
 }
 
 void StoreServer::drop(int socket) {

@@ -26,6 +26,9 @@ class StoreServer {
   struct Connection {
     int rank = -1;  // of a member's own connection
     bool greeted = false;
+    bool told = false;
+    std::string from;              // address of the other end
+    Clock::time_point since = {};  // when it came
     std::string in, out;
     bool waiting = false;  // for a key
     std::string key;
@@ -46,6 +49,10 @@ class StoreServer {
   void answer(Connection& connection, const std::string& message);
   void answer_waiting();
   void drop(int socket);
+  void tell(Connection& connection, const char* what);  // on standard error, of the first few strangers
+  void drop_silent();
+  size_t strangers() const;  // connections that have not said yet who they are
+  void keep(const std::string& key, std::string value);
 
   const int size_;
   const std::string job_;
@@ -54,6 +61,8 @@ class StoreServer {
   std::map<int, Connection> connections_;
   std::map<std::string, std::string> values_;
   std::vector<Member> members_;
+  size_t value_bytes_ = 0;
+  int strangers_ = 0;  // dropped so far
   std::thread thread_;
 };
 

@@ -1,5 +1,7 @@
 /** The worker processes of one machine in one attempt: started with the environment of torchrun's workers, watched and ended. */
+
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { Assignment, Failure } from './link.js'
 import type { LaunchOptions } from './options.js'
@@ -144,6 +146,9 @@ export class Workers {
   }
 }
 
+/** Of this launcher's workers, where they are all there are. On several machines the user chooses a secret for all. */
+const ownSecret = randomBytes(16).toString('hex')
+
 /** The variables that torchrun sets, of which programs of this family read their place. */
 function workerEnvironment(
   { firstRank, worldSize, groupRank, masterAddr, masterPort }: Assignment,
@@ -159,6 +164,7 @@ function workerEnvironment(
     GROUP_RANK: String(groupRank),
     MASTER_ADDR: masterAddr,
     MASTER_PORT: String(masterPort),
+    ...(worldSize === processes && !process.env.STAR_GROUP_SECRET ? { STAR_GROUP_SECRET: ownSecret } : {}),
     ...(shared ? { OMP_NUM_THREADS: '1' } : {}),
   }
 }
