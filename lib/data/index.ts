@@ -1,4 +1,5 @@
 /** Training data: what other folders use of it. */
+export type { AugmentOptions } from './augment/index.js'
 export * from './captions.js'
 export * from './dataset.js'
 export * from './emoji.js'

@@ -6,6 +6,7 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { type ErrorCode, StarError } from '../native/index.js'
+import type { AugmentOptions } from './augment/index.js'
 import type { DatasetOptions } from './dataset.js'
 import type { FilterCounts } from './filters.js'
 import type { BatchMessage, Message, Request } from './loader-thread.js'
@@ -28,6 +29,8 @@ export interface LoaderOptions extends DatasetOptions {
   once?: boolean
   /** Chance that an image is mirrored left to right. */
   flip?: number
+  /** Versions of records, of which each place in the order draws one; in place of `flip`. */
+  augment?: AugmentOptions
   /** Images read and decoded at once. Default: the number of processor cores. */
   workers?: number
   /** Largest part of the records that may be damaged. Default 0.01. */

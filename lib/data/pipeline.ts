@@ -2,12 +2,12 @@
  * From a source of samples to batches ready for training: reads, decodes, crops and resizes several images at once, in the
  * order of the source. It runs in a thread of its own (see loader.ts), so nothing here may depend on when things are done.
  */
-import { createHash } from 'node:crypto'
 import { StarError } from '../native/index.js'
 import { philox, type Share } from '../tensor/index.js'
+import { Augmenter, type AugmentOptions, type MadeVersion } from './augment/index.js'
 import type { BadRecords } from './bad-records.js'
 import { preprocessImage } from './preprocess.js'
-import { cacheKeyBytes, type RecordCache } from './record-cache.js'
+import { contentKey, type RecordCache } from './record-cache.js'
 import { shareOf } from './share.js'
 import type { SampleSource, SourceSample, SourceStep } from './source.js'
 
@@ -41,6 +41,8 @@ export interface PipelineOptions {
   seed: number
   /** Chance that an image is mirrored left to right; drawn for each place in the order. */
   flip: number
+  /** Versions of records, of which each place in the order draws one; in place of `flip`. */
+  augment?: AugmentOptions
   /** Where results made of pictures are kept: a batch whose pictures are all in it is not decoded. */
   cache: RecordCache | null
   bad: BadRecords
@@ -71,20 +73,35 @@ class Gate {
   }
 }
 
+/** What is drawn for a place in the order, whichever record stands there. */
+interface Draw {
+  mirrored: boolean
+  variant: number
+}
+
+/** How the picture of a record becomes pixels. */
+interface Recipe {
+  key: Buffer | null
+  /** Null where only the pixels tell. */
+  captions: readonly string[] | null
+  make: () => Promise<MadeVersion>
+}
+
 /** A picture that was read; decoded too, unless it is cached. */
 interface Read {
   sample: SourceSample
-  bytes: Uint8Array
-  mirrored: boolean
   key: Buffer | null
+  captions: readonly string[]
   cached: Uint8Array | null
   pixels: Uint8Array | null
+  make: Recipe['make']
 }
 
 export class Pipeline {
   readonly #source: SampleSource
   readonly #options: PipelineOptions
   readonly #gate: Gate
+  readonly #augmenter: Augmenter | null
   /** The pulling of samples for the batches asked for, one batch after the other. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -92,6 +109,7 @@ export class Pipeline {
     this.#source = source
     this.#options = options
     this.#gate = new Gate(options.workers)
+    this.#augmenter = options.augment ? new Augmenter(options.augment, options.resolution) : null
   }
 
   /**
@@ -141,7 +159,7 @@ export class Pipeline {
         if (place < begin || place >= end) continue
         const { sample } = step
         drops ||= sample.substitute === null
-        const read = this.#gate.run(() => this.#readable(sample, this.#mirrors(step)))
+        const read = this.#gate.run(() => this.#readable(sample, this.#draw(step)))
         read.catch(() => {})
         reads.push(read)
       }
@@ -155,19 +173,19 @@ export class Pipeline {
     }
   }
 
-  /** Whether the image at a place in the order is mirrored: the same on every run. */
-  #mirrors({ epoch, position }: SourceStep): boolean {
-    const { flip, seed } = this.#options
-    if (flip <= 0) return false
-    const [draw] = philox(seed, 0x5eed0000 + epoch, position)
-    return draw / 2 ** 32 < flip
+  /** What becomes of the image at a place in the order: the same on every run. */
+  #draw({ epoch, position }: SourceStep): Draw {
+    const { flip, seed, augment } = this.#options
+    if (flip <= 0 && !augment) return { mirrored: false, variant: 0 }
+    const [mirror, variant] = philox(seed, 0x5eed0000 + epoch, position).map((draw) => draw / 2 ** 32)
+    return { mirrored: mirror < flip, variant: augment ? Math.floor(variant * augment.variants) : 0 }
   }
 
   /** The sample, or the first sound one of those that stand in for it; null where none does. */
-  async #readable(sample: SourceSample, mirrored: boolean): Promise<Read | null> {
+  async #readable(sample: SourceSample, draw: Draw): Promise<Read | null> {
     let candidate = sample
     for (let n = 0; n < longestRun; n++) {
-      const read = await this.#read(candidate, mirrored)
+      const read = await this.#read(candidate, draw)
       if (read || !candidate.substitute) return read
       candidate = candidate.substitute()
     }
@@ -182,17 +200,32 @@ export class Pipeline {
   }
 
   /** Null when it is damaged. */
-  async #read(sample: SourceSample, mirrored: boolean): Promise<Read | null> {
+  async #read(sample: SourceSample, draw: Draw): Promise<Read | null> {
     const { bad, cache } = this.#options
     if (bad.has(sample.describe)) return null
     const bytes = await this.#unlessDamaged(sample, () => sample.read())
     if (!bytes) return null
-    const key = cache ? contentKey(bytes, mirrored) : null
+    const { key, captions, make } = this.#recipe(sample, bytes, draw)
     // Taken now: until the batch is used, other processes may drop the entry.
     const cached = key && cache!.get(key)
-    if (cached) return { sample, bytes, mirrored, key, cached, pixels: null }
-    const pixels = await this.#unlessDamaged(sample, () => this.#preprocess(sample, bytes, mirrored))
-    return pixels && { sample, bytes, mirrored, key, cached, pixels }
+    if (cached && captions) return { sample, key, captions, cached, pixels: null, make }
+    const made = await this.#unlessDamaged(sample, make)
+    return made && { sample, key, captions: made.captions, cached, pixels: cached ? null : made.pixels, make }
+  }
+
+  #recipe({ describe: name, captions }: SourceSample, bytes: Uint8Array, { mirrored, variant }: Draw): Recipe {
+    const { cache, resolution } = this.#options
+    if (this.#augmenter) {
+      const augmenter = this.#augmenter
+      const version = augmenter.version(bytes, captions, variant)
+      return {
+        key: cache && version.key,
+        captions: augmenter.captionsOf(version),
+        make: () => augmenter.make(version, bytes, name),
+      }
+    }
+    const make = async () => ({ pixels: await preprocessImage(bytes, resolution, { name, mirrored }), captions })
+    return { key: cache ? contentKey(bytes, mirrored) : null, captions, make }
   }
 
   /** What `work` on a sample gives; null, and the sample is noted, where its data is damaged. */
@@ -206,25 +239,8 @@ export class Pipeline {
     }
   }
 
-  #preprocess(sample: SourceSample, bytes: Uint8Array, mirrored: boolean): Promise<Uint8Array> {
-    return preprocessImage(bytes, this.#options.resolution, { name: sample.describe, mirrored })
-  }
-
-  async #loaded({ sample, bytes, mirrored, key, cached, pixels }: Read, decoded: boolean): Promise<LoadedSample> {
+  async #loaded({ sample, key, captions, cached, pixels, make }: Read, decoded: boolean): Promise<LoadedSample> {
     const needed = decoded && !pixels
-    return {
-      id: sample.id,
-      captions: sample.captions,
-      key,
-      cached,
-      pixels: needed ? await this.#gate.run(() => this.#preprocess(sample, bytes, mirrored)) : pixels,
-    }
+    return { id: sample.id, captions, key, cached, pixels: needed ? (await this.#gate.run(make)).pixels : pixels }
   }
-}
-
-/** Key of a picture in a cache: a hash of its encoded bytes, whose first bit says whether it is mirrored. */
-export function contentKey(bytes: Uint8Array, mirrored: boolean): Buffer {
-  const key = createHash('sha256').update(bytes).digest().subarray(0, cacheKeyBytes)
-  key[0] = (key[0] & 0xfe) | (mirrored ? 1 : 0)
-  return key
 }

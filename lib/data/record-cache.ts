@@ -4,6 +4,7 @@
  * It has a size limit; the oldest entries are dropped when a new one does not fit. Payloads are read when asked for, nothing is
  * held in memory. (Packs are read by liblmdb 0.9 in lib/native: the two libraries have different file formats.)
  */
+import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readdirSync, readSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -13,6 +14,13 @@ import { fileError, makeFolder } from '../native/files.js'
 import { StarError } from '../native/index.js'
 
 export const cacheKeyBytes = 16
+
+/** Key of a picture: a hash of its encoded bytes, whose first bit says whether it is mirrored. */
+export function contentKey(bytes: Uint8Array, mirrored: boolean): Buffer {
+  const key = createHash('sha256').update(bytes).digest().subarray(0, cacheKeyBytes)
+  key[0] = (key[0] & 0xfe) | (mirrored ? 1 : 0)
+  return key
+}
 /** Default size limit of a cache, in bytes. */
 export const defaultCacheLimit = 64e9
 

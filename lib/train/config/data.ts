@@ -43,6 +43,48 @@ const filtersSchema = z.strictObject({
     .describe('whether web addresses and flags such as --ar 3:2 are cut out of captions; true by default'),
 })
 
+/** As lib/data/augment takes them. */
+const augmentSchema = z.strictObject({
+  variants: z
+    .int()
+    .min(1)
+    .max(65536)
+    .default(8)
+    .describe(
+      'versions of each image, the first of them as it is; each place in the order draws one. Without `data.augment` there is only that; {} takes all defaults',
+    ),
+  shift: z
+    .number()
+    .min(0)
+    .max(0.5)
+    .default(0.05)
+    .describe('largest shift to each side as a part of the side, of images with a white edge; nothing is cut off'),
+  scale: z
+    .number()
+    .min(0.1)
+    .max(1)
+    .default(0.85)
+    .describe('least size as a part of the side, of images with a white edge'),
+  flip: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.5)
+    .describe('part of the versions mirrored left to right, where no caption speaks of sides or of writing'),
+  background: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.15)
+    .describe('part of the versions put on a plain coloured background, which the captions then name'),
+  hue: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.15)
+    .describe('part of the versions whose main colour is changed, and the colour word in the captions with it'),
+})
+
 const paths = (description: string) => z.array(z.string()).min(1).optional().describe(description)
 
 export const dataSchema = z
@@ -59,6 +101,7 @@ export const dataSchema = z
       .describe('keys of an image’s info that hold captions; where it has none of them, prompt and caption… count'),
     filters: filtersSchema.prefault({}).describe('which images and captions are left out'),
     flip: z.number().min(0).max(1).default(0).describe('part of the images mirrored left to right'),
+    augment: augmentSchema.optional(),
     workers: z
       .int()
       .min(1)
@@ -79,11 +122,12 @@ export const dataSchema = z
         'largest size of each cache (token maps, text states) in GB, 64 by default; the oldest entries are dropped',
       ),
   })
-  .superRefine(({ packs, heldOutPacks, tars, heldOutTars }, context) => {
+  .superRefine(({ packs, heldOutPacks, tars, heldOutTars, flip, augment }, context) => {
     const complain = (message: string) => context.addIssue({ code: 'custom', message })
     if (!packs === !tars)
       complain(packs ? 'packs and tars are both given: keep one of them' : 'the images are missing: give packs or tars')
     if (tars && heldOutPacks) complain('heldOutPacks stands beside tars: give heldOutTars')
+    if (augment && flip > 0) complain('flip stands beside augment: set augment.flip')
     if (packs && heldOutTars) complain('heldOutTars stands beside packs: give heldOutPacks')
   })
   .meta({ oneOf: [{ required: ['packs'] }, { required: ['tars'] }] })

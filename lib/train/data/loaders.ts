@@ -41,7 +41,7 @@ export async function openLoaders(
 ): Promise<Loaders> {
   const { rank, size: ranks } = context.group
   const { packs, tars, heldOutPacks, heldOutTars, tarSamples, resolution, captionKeys, filters } = config.data
-  const { workers, badShare, flip } = config.data
+  const { workers, badShare, flip, augment } = config.data
   const common: LoaderOptions = {
     resolution,
     captionKeys,
@@ -54,7 +54,7 @@ export async function openLoaders(
     onBad: (message) => run.log(`left out: ${message}`),
   }
   const split = packs && !heldOutPacks ? 'train' : undefined
-  const train = await Loader.open({ ...common, packs, tars, tarSamples, split, flip, rank, ranks })
+  const train = await Loader.open({ ...common, packs, tars, tarSamples, split, flip, augment, rank, ranks })
   try {
     return new Loaders(train, await openHeldOut(), new DataPosition(train, run, context))
   } catch (error) {

@@ -56,6 +56,27 @@ t.test('data to train on', async (t) => {
     }
   })
 
+  await t.test('training on versions of images resumes exactly, whatever the caches hold', async (t) => {
+    const augment = { variants: 3, shift: 0.1, scale: 0.8, background: 0.5, hue: 0.5 }
+    const onVersions = (name: string): Record<string, unknown> => ({
+      ...tinyTransformerRun(join(folder, name), pack, tokenizer, 9),
+      data: { packs: [pack], resolution: 16, augment },
+    })
+    const steps = await runSteps(onVersions('versions'))
+    const plain = await runSteps(tinyTransformerRun(join(folder, 'no-versions'), pack, tokenizer, 9))
+    t.notSame(losses(steps), losses(plain))
+    for (const [name, clear] of [
+      ['versions-all', false],
+      ['versions-none', true],
+    ] as const) {
+      if (clear) rmSync(join(folder, 'data', '.star-cache'), { recursive: true })
+      const config = onVersions(name)
+      t.same([...losses(await runSteps(config, 4)), ...losses(await runSteps(config))], losses(steps), name)
+    }
+    const both = { ...onVersions('both'), data: { packs: [pack], resolution: 16, augment, flip: 0.5 } }
+    await t.rejects(runSteps(both), { code: 'ERR_CONFIG', message: /flip stands beside augment: set augment\.flip/ })
+  })
+
   await t.test('lengths in epochs need the number of images of tars', async (t) => {
     const config = onTars('tar-epochs', 4)
     const { steps: _, ...optimizer } = config.optimizer as Record<string, unknown>
