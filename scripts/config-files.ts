@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { writeFileAtomic } from '../lib/native/files.js'
 import { packageRoot } from '../lib/native/index.js'
 import { runJsonSchema } from '../lib/train/json-schema.js'
-import { counterparts } from './config-counterparts.js'
+import { counterparts } from '../lib/train/published/counterparts.js'
 import { ownTables, publishedTable, withTables } from './config-tables.js'
 
 export const schemaFile = join(packageRoot, 'configs', 'schema.json')

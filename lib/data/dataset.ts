@@ -116,7 +116,7 @@ export class ImageCaptionDataset {
           }
           const info = withPrompt(pack.info(key), Object.hasOwn(prompts, key) ? prompts[key] : undefined)
           if (split && (info.split ?? 'train') !== split) continue
-          const captions = filters.apply(info, captionsOf(info, captionKeys))
+          const captions = filters.apply(info, captionsOf(info, captionKeys), key)
           if (captions) samples.add([key, ...captions])
         }
         for (const key of pack.unlisted())

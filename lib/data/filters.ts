@@ -1,7 +1,8 @@
 /**
- * What the published loader leaves out of a data set, and what it strips from captions. Every filter can be switched off
- * or moved, and every image left out is counted under the first filter it failed.
+ * What the loader of the reference implementation leaves out of a data set, and what it strips from captions. Every filter can be
+ * switched off or moved, and every image left out is counted under the first filter it failed.
  */
+import { type DiscardedIds, discardedIds } from './discard.js'
 
 export interface FilterOptions {
   /** Largest ratio of the longer side to the shorter; false turns the filter off. Default 3. */
@@ -20,6 +21,13 @@ export interface FilterOptions {
   unsafe?: number | false
   /** Languages to keep (`language` or `LANGUAGE` of the info, if it has one). Default false: all. */
   languages?: readonly string[] | false
+  /** JSON files with ids of images to leave out: lists of ids, or objects by id. Default false: none. */
+  discard?: readonly string[] | false
+  /**
+   * JSON files, or folders of them, with objects id → score: images with a score at or below `above` are left out, those
+   * without one are kept. Default false: none.
+   */
+  reward?: { scores: readonly string[]; above: number } | false
   /** Strips web addresses and flags like `--ar 3:2` from captions. Default true. */
   strip?: boolean
 }
@@ -75,10 +83,17 @@ function estimate(value: unknown): number | null {
 export class Filters {
   readonly #options: Required<FilterOptions>
   readonly counts: FilterCounts = {}
+  /** What `discard` and `reward` leave out. */
+  readonly discarded: DiscardedIds
   #kept = 0
 
-  /** @param resolution training resolution in pixels */
-  constructor(resolution: number, options: FilterOptions = {}) {
+  /**
+   * @param resolution training resolution in pixels
+   * @param discarded those of other filters with the same options, so that files are read once
+   * @throws ERR_FILE where one of them cannot be read, ERR_CONFIG where it holds something else
+   */
+  constructor(resolution: number, options: FilterOptions = {}, discarded = discardedIds(options)) {
+    this.discarded = discarded
     this.#options = {
       aspectRatio: options.aspectRatio ?? 3,
       minSide: options.minSide ?? resolution,
@@ -88,6 +103,8 @@ export class Filters {
       watermark: options.watermark ?? 0.6,
       unsafe: options.unsafe ?? 0.5,
       languages: options.languages ?? false,
+      discard: options.discard ?? false,
+      reward: options.reward ?? false,
       strip: options.strip ?? true,
     }
   }
@@ -97,8 +114,13 @@ export class Filters {
     return this.#kept
   }
 
-  /** The filter that leaves the image out whatever its captions say, or null. */
-  failedByImage(facts: ImageFacts): FilterName | null {
+  /**
+   * The filter that leaves the image out whatever its captions say, or null.
+   * @param key name of the sample in its data set; it may be listed by that or by the `id` of its info
+   */
+  failedByImage(facts: ImageFacts, key?: string): FilterName | null {
+    const listed = this.discarded.get(String(facts.id)) ?? (key === undefined ? undefined : this.discarded.get(key))
+    if (listed) return listed
     const { aspectRatio, minSide, watermark, unsafe, languages } = this.#options
     const shorter = Math.min(facts.width, facts.height)
     if (aspectRatio !== false && !(Math.max(facts.width, facts.height) <= aspectRatio * shorter)) return 'aspectRatio'
@@ -132,8 +154,8 @@ export class Filters {
    * The captions of an image that pass, stripped; null when the image is left out, because of what it is or because no
    * caption passes. Counts the image.
    */
-  apply(facts: ImageFacts, captions: readonly string[]): string[] | null {
-    let failed = this.failedByImage(facts)
+  apply(facts: ImageFacts, captions: readonly string[], key?: string): string[] | null {
+    let failed = this.failedByImage(facts, key)
     const passed: string[] = []
     if (!failed) {
       let first: FilterName | null = null

@@ -91,7 +91,7 @@ export class TarSource implements SampleSource {
     this.#tars = tars
     this.#options = { seed: 0, rank: 0, ranks: 1, shuffle: true, once: false, ...options }
     this.#filters = new Filters(options.resolution, options.filters)
-    this.#silent = new Filters(options.resolution, options.filters)
+    this.#silent = new Filters(options.resolution, options.filters, this.#filters.discarded)
     this.#onBad = onBad
   }
 
@@ -228,7 +228,7 @@ export class TarSource implements SampleSource {
       if (split && (info.split ?? 'train') !== split) return null
       if (!image) throw new SyntaxError('it has no image')
       const { width, height } = await sharp(image).metadata()
-      const captions = filters.apply({ ...info, width, height }, captionsOf(info, captionKeys))
+      const captions = filters.apply({ ...info, width, height }, captionsOf(info, captionKeys), read.key)
       return captions && { id: read.key, captions, describe, read: async () => image, substitute: null }
     } catch (error) {
       this.#onBad(describe, `${describe} cannot be used: ${(error as Error).message.trim()}`)

@@ -7,6 +7,7 @@ import type { z } from 'zod'
 import { nearest } from '../config/nearest.js'
 import { expectationOf, parseConfig, readJson, shown } from '../config/parse-config.js'
 import { StarError } from '../native/error.js'
+import { type ExplainedKey, explainOwn, explainPublished } from './explain.js'
 import { type RunConfig, type RunKind, runSchema, runSpecs } from './kinds/index.js'
 import { type PublishedKey, publishedFlags, publishedSchema } from './published/keys.js'
 import { type PublishedKind, translate } from './published/translate.js'
@@ -26,6 +27,8 @@ export interface ReadRun {
   config: RunConfig
   /** What the file says that has no effect here, a line each. */
   notices: string[]
+  /** How each key was understood. */
+  explained: readonly ExplainedKey[]
 }
 
 const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -107,7 +110,7 @@ function readOwn(json: Json, source: string, { kind, flags }: ReadOptions): Read
       'ERR_CONFIG',
       `${source} describes the training of a ${config.kind}: run "star ${runSpecs[config.kind].command.name} ${source}"`,
     )
-  return { config, notices: [] }
+  return { config, notices: [], explained: explainOwn(json, config) }
 }
 
 /** The published file for the sampler head says so by nothing but its name, config_d30_samplev3_1024. */
@@ -131,7 +134,8 @@ function readPublished(json: Json, source: string, { kind, flags = new Map() }: 
   const { run, notices } = translate(given, asked)
   if (kind === 'transformer' && kindByName(source) === 'sampler')
     notices.push(`${basename(source)} is, by its name, for "star train-sampler", but the whole transformer is trained`)
-  return { config: parseConfig<z.ZodType<RunConfig>>(runSpecs[asked].schema, run, `${source}, translated`), notices }
+  const config = parseConfig<z.ZodType<RunConfig>>(runSpecs[asked].schema, run, `${source}, translated`)
+  return { config, notices, explained: explainPublished(raw, ofFlags, given.keys, config) }
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Run configuration, component `data`: where images and captions come from. */
 import { z } from 'zod'
+import { StarError } from '../../native/error.js'
 
 const off = z.literal(false)
 
@@ -37,6 +38,16 @@ const filtersSchema = z.strictObject({
     .union([z.array(z.string()), off])
     .optional()
     .describe('languages to keep where the data names one; false, the default: all'),
+  discard: z
+    .union([z.array(z.string()), off])
+    .optional()
+    .describe('JSON files with the ids of images to leave out, lists or objects by id; false, the default: none'),
+  reward: z
+    .union([z.strictObject({ scores: z.array(z.string()).min(1), above: z.number().default(0) }), off])
+    .optional()
+    .describe(
+      'JSON files (or folders of them) id → score: images with a score at or below `above` are left out; false, the default: none',
+    ),
   strip: z
     .boolean()
     .optional()
@@ -85,7 +96,7 @@ const augmentSchema = z.strictObject({
     .describe('part of the versions whose main colour is changed, and the colour word in the captions with it'),
 })
 
-const paths = (description: string) => z.array(z.string()).min(1).optional().describe(description)
+const paths = (description: string) => z.array(z.string()).optional().describe(description)
 
 export const dataSchema = z
   .strictObject({
@@ -114,6 +125,12 @@ export const dataSchema = z
       .max(1)
       .default(0.01)
       .describe('part of the images that may be damaged; they are replaced by others and logged'),
+    textStates: z
+      .enum(['f32', 'f16'])
+      .optional()
+      .describe(
+        'type in which text states are cached, f32 by default; f16 halves the cache and rounds (gradients differ by 8e-4)',
+      ),
     cacheGB: z
       .number()
       .positive()
@@ -131,5 +148,15 @@ export const dataSchema = z
     if (packs && heldOutTars) complain('heldOutTars stands beside packs: give heldOutPacks')
   })
   .meta({ oneOf: [{ required: ['packs'] }, { required: ['tars'] }] })
+
+/** @throws ERR_CONFIG where the configuration leaves it to the caller to name the images, and nobody has */
+export function checkImages({ packs, tars }: DataConfig): void {
+  if ((packs ?? tars)!.length > 0) return
+  const [key, flag] = packs ? ['packs', 'lmdb_dirs'] : ['tars', 'web_tar_root']
+  throw new StarError(
+    'ERR_CONFIG',
+    `"data.${key}" is empty, expected the images to train on: give them by --set 'data.${key}=["FOLDER"]', or --${flag} FOLDER where the configuration is one of the reference implementation`,
+  )
+}
 
 export type DataConfig = z.output<typeof dataSchema>

@@ -1,5 +1,7 @@
 /** Run configuration, component `work`: what the loop does beside training, and how often. */
+import { readFileSync } from 'node:fs'
 import { z } from 'zod'
+import { fileError } from '../../native/files.js'
 
 const keys = z.strictObject({
   logEvery: z.int().min(1).optional().describe('steps between lines in metrics.jsonl and TensorBoard; default: 10'),
@@ -20,6 +22,7 @@ const keys = z.strictObject({
     .describe(
       'what the sample pictures show; default: captions of four held-out images; a tokenizer shows held-out images',
     ),
+  promptFile: z.string().min(1).optional().describe('text file with more of them, a line each, read when a run begins'),
 })
 
 export const workSchema = keys.superRefine(({ logEvery, logsPerEpoch, validateEvery, validateEpochs }, context) => {
@@ -29,5 +32,16 @@ export const workSchema = keys.superRefine(({ logEvery, logsPerEpoch, validateEv
   if (validateEvery !== undefined && validateEpochs !== undefined)
     complain(`validateEvery (${validateEvery}) and validateEpochs (${validateEpochs}) are both given: keep one of them`)
 })
+
+/** With the prompts of `promptFile` among `prompts`. @throws ERR_FILE where it cannot be read */
+export function withPromptFile({ promptFile, ...work }: WorkConfig): WorkConfig {
+  if (promptFile === undefined) return work
+  try {
+    const lines = readFileSync(promptFile, 'utf8').split(/\r?\n/)
+    return { ...work, prompts: [...work.prompts, ...lines.map((line) => line.trim()).filter((line) => line !== '')] }
+  } catch (error) {
+    throw fileError('read', `${promptFile}, the file of prompts (work.promptFile, instance_prompt),`, error)
+  }
+}
 
 export type WorkConfig = z.output<typeof workSchema>

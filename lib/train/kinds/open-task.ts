@@ -1,6 +1,8 @@
 /** From a configuration to the task it describes: first the data, then lengths in steps, then the task. */
+import { checkImages } from '../config/data.js'
 import { checkShares } from '../config/optimizer.js'
 import { type Resolved, resolve } from '../config/resolve.js'
+import { withPromptFile } from '../config/work.js'
 import type { TaskContext } from '../data/context.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
 import { type RunConfig, specOf } from './index.js'
@@ -14,15 +16,17 @@ export interface OpenedTask {
   sampleCount: number | null
 }
 
-/** @throws ERR_CONFIG for a batch that the processes cannot share, and as the kind's own `openData` and `createTask` */
+/** @throws ERR_CONFIG for a batch that the processes cannot share or where no images are named, and as the kind's own `openData` and `createTask` */
 export async function openTask(config: RunConfig, run: RunFolder, context: TaskContext): Promise<OpenedTask> {
   checkShares(config.optimizer, context.group.size)
   const spec = specOf(config)
+  checkImages(config.data)
+  const given = { ...config, work: withPromptFile(config.work) }
   const { openData, createTask } = await spec.load()
-  const data = await openData(config, run, context)
+  const data = await openData(given, run, context)
   const { sampleCount } = data
   try {
-    const resolved = resolve(config, spec, sampleCount)
+    const resolved = resolve(given, spec, sampleCount)
     return { task: createTask(resolved, data, context), config: resolved, sampleCount }
   } catch (error) {
     data.dispose()

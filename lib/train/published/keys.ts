@@ -1,6 +1,6 @@
 /**
- * The keys of the configuration files of the reference implementation, by their own names: what each may hold, and what stands for
- * it where it is missing. `translate.ts` says what becomes of them.
+ * The keys of the configuration files of the reference implementation, by their own names: what each may hold, and what stands
+ * for it where it is missing. `translate.ts` turns them into ours, `counterparts.ts` says so in words.
  */
 import { z } from 'zod'
 import { publishedScales } from '../../models/star/index.js'
@@ -10,7 +10,11 @@ const flag = z.union([z.boolean(), z.literal([0, 1])]).transform(Boolean)
 const count = z.int().min(1)
 const part = z.number().min(0).max(1)
 const path = z.string().min(1)
-const paths = z.union([path, z.array(path).min(1)]).transform((given) => (typeof given === 'string' ? [given] : given))
+/** One or several; empty texts, which its files hold where a value is to be filled in, count as none. */
+const paths = z
+  .union([z.string(), z.array(z.string())])
+  .transform((given) => [given].flat().filter((text) => text !== ''))
+const pathOrNone = z.string().nullish()
 
 /** "1_2_3", "1-2-3", a list, or the side of the published pictures: 256, 512 or 1024. */
 const scales = z.union([z.string(), z.int(), z.array(count).min(1)]).transform((given, context): number[] => {
@@ -33,6 +37,7 @@ const model = {
   patch_size: count
     .default(16)
     .describe('pixels a side of a token of the last scale; times its side it is the resolution'),
+  resos: z.array(count).nullish().describe('sides in pixels of all scales; computed from pn and patch_size'),
   saln: flag.prefault(false).describe('shared AdaLN'),
   anorm: flag.prefault(true).describe('queries and keys normalised'),
   rope_emb: flag.prefault(true).describe('rotary positions; otherwise they are learnt'),
@@ -65,6 +70,21 @@ const data = {
     })
     .prefault({})
     .describe('where the packs are'),
+  lmdb_dirs: paths
+    .optional()
+    .describe('in place of data_args.lmdb_dirs, as a flag (not of the reference implementation)'),
+  lmdb_dirs_val: paths.optional().describe('in place of data_args.lmdb_dirs_val, likewise'),
+  data_path: pathOrNone.describe('folder of the data'),
+  data_load_reso: z.int().nullish().describe('side of the images; computed from pn and patch_size'),
+  mid_reso: z.number().optional().describe('size of images before they are cropped, over their size after it'),
+  reward_thre: z.number().default(0).describe('pictures with a reward score at or below it are left out'),
+  reward: paths.optional().describe('folders or files with reward scores (not of the reference implementation)'),
+  enable_discard: flag.prefault(false).describe('leaves out the pictures of a list of discarded ones'),
+  enable_discard_low: flag.prefault(false).describe('leaves out the pictures of a list with low rewards'),
+  enable_discard_aesthetic: flag
+    .prefault(false)
+    .describe('leaves out the pictures of a list with low aesthetic scores'),
+  discard_list: paths.optional().describe('files of those lists (not of the reference implementation)'),
   using_webtar: flag.prefault(false).describe('images come from WebDataset tars instead of packs'),
   web_tar_root: paths.optional().describe('tars to train on, or folders of tars'),
   web_tar_root_val: paths.optional().describe('tars to validate on'),
@@ -79,8 +99,14 @@ const training = {
   ac: count.default(1).describe('micro-batches a step'),
   ep: z.number().positive().describe('epochs'),
   opt: z.string().default('adamw').describe('optimizer: adamw, which the reference implementation also takes for adam'),
-  tlr: z.number().positive().nullish().describe('peak learning rate; without it tblr·bs/256'),
-  tblr: z.number().positive().default(1e-4).describe('peak learning rate for 256 images a step, where there is no tlr'),
+  batch_size: z.int().min(0).optional().describe('images a micro-batch of a process; computed: bs/ac/processes'),
+  glb_batch_size: z.int().min(0).optional().describe('images a micro-batch of all processes; computed: bs/ac'),
+  tlr: z.number().positive().nullish().describe('peak learning rate; without it ac·tblr·glb_batch_size/5120'),
+  tblr: z
+    .number()
+    .positive()
+    .default(1e-4)
+    .describe('peak learning rate for 5120 images a step, where there is no tlr'),
   sche: z
     .string()
     .regex(schedulePattern)
@@ -118,12 +144,18 @@ const work = {
   local_out_dir_path: path.describe('folder of the run'),
   val_it: count.optional().describe('micro-batches between checkpoints with sample pictures'),
   print_every: count.optional().describe('lines of the log an epoch'),
-  instance_prompt: paths.optional().describe('prompts of the sample pictures'),
+  instance_prompt: z
+    .union([z.string(), z.array(z.string())])
+    .optional()
+    .describe('prompts of the sample pictures: a text file with one a line, or a list of them'),
+  enable_fig_val: flag.prefault(true).describe('sample pictures during training'),
   infer_bsz: count.optional().describe('sample pictures drawn at once'),
+  default_label: z.int().optional().describe('label of sample pictures, for models of classes'),
   cfg: z.number().min(0).default(4).describe('guidance of the sample pictures and of the model'),
 }
 
 const machine = {
+  device: z.string().optional().describe('where it runs'),
   tf32: flag.optional().describe('rounds f32 products on a GPU'),
   vfast: z.int().optional().describe('compilation of the tokenizer'),
   tfast: z.int().optional().describe('compilation of the transformer'),

@@ -1,5 +1,5 @@
 /**
- * Turns a configuration of the reference implementation into one of this one. Every key is honoured, or a notice says that it has no
+ * Turns a configuration of the reference implementation into one of this program. Every key is honoured, or a notice says that it has no
  * effect here, or it is refused with the reason.
  */
 import { existsSync } from 'node:fs'
@@ -91,7 +91,8 @@ function optimizerOf(given: Given, kind: PublishedKind): Record<string, unknown>
     accumulate: ac,
     epochs: keys.ep,
     warmupEpochs: keys.wp || keys.ep / 50,
-    learningRate: keys.tlr ?? (keys.tblr * bs) / 256,
+    // ac·tblr·glb_batch_size/5120, where glb_batch_size is bs/ac.
+    learningRate: keys.tlr ?? (keys.tblr * bs) / 5120,
     schedule: kind === 'transformer' && keys.pg > 0 ? `lin${keys.pg}` : keys.sche,
     warmupStart: keys.wp0,
     endRatio: keys.wpe,
@@ -102,36 +103,40 @@ function optimizerOf(given: Given, kind: PublishedKind): Record<string, unknown>
   }
 }
 
-/** Packs, or tars where using_webtar says so. */
+/** Packs, or tars where using_webtar says so; a list that is empty is to be filled before training starts. */
 function imagesOf(given: Given): Record<string, unknown> {
-  const { keys, name } = given
-  const { lmdb_dirs: packs, lmdb_dirs_val: heldOutPacks } = keys.data_args
-  if (!keys.using_webtar) {
-    if (packs) return { packs, heldOutPacks }
-    throw complaint(
-      given,
-      '"data_args.lmdb_dirs" is missing: name the packs to train on, or set using_webtar and web_tar_root',
-    )
-  }
-  if (!keys.web_tar_root)
-    throw complaint(
-      given,
-      `"web_tar_root" is missing, though ${name('using_webtar')} is true: name the tars to train on`,
-    )
+  const { keys } = given
+  const none = (paths: readonly string[] | undefined) => (paths && paths.length > 0 ? paths : undefined)
+  if (!keys.using_webtar)
+    return {
+      packs: keys.lmdb_dirs ?? keys.data_args.lmdb_dirs ?? [],
+      heldOutPacks: none(keys.lmdb_dirs_val ?? keys.data_args.lmdb_dirs_val),
+    }
   if (!keys.web_tar_len)
     throw complaint(given, '"web_tar_len" is missing: say how many images of the tars make an epoch')
-  return { tars: keys.web_tar_root, heldOutTars: keys.web_tar_root_val, tarSamples: keys.web_tar_len }
+  return { tars: keys.web_tar_root ?? [], heldOutTars: none(keys.web_tar_root_val), tarSamples: keys.web_tar_len }
+}
+
+const discards = ['enable_discard', 'enable_discard_low', 'enable_discard_aesthetic'] as const
+
+function filtersOf({ keys }: Given): Record<string, unknown> {
+  const { prompt_length: length, discard_list: discard = [], reward = [], reward_thre: above } = keys
+  return {
+    ...(Array.isArray(length) && { captionLength: length }),
+    ...(discard.length > 0 && discards.some((key) => keys[key]) && { discard }),
+    ...(reward.length > 0 && { reward: { scores: reward, above } }),
+  }
 }
 
 function dataOf(given: Given, scales: readonly number[]): Record<string, unknown> {
-  const { patch_size: patch, hflip, workers, prompt_length: length } = given.keys
+  const { patch_size: patch, hflip, workers } = given.keys
   return {
     ...imagesOf(given),
     resolution: scales[scales.length - 1] * patch,
     flip: hflip ? 0.5 : 0,
     // 0 leaves the number to the loader, -1 stands for no process beside the training.
     ...(workers !== 0 && { workers: Math.max(1, workers) }),
-    ...(Array.isArray(length) && { filters: { captionLength: length } }),
+    filters: filtersOf(given),
   }
 }
 
@@ -150,15 +155,16 @@ function checkText(given: Given): void {
 }
 
 /** The reference implementation validates every epoch. What it counts in iterations are micro-batches. */
-function workOf({
-  keys: { val_it, print_every: lines, instance_prompt: prompts, ac },
-}: Given): Record<string, unknown> {
+function workOf({ keys }: Given): Record<string, unknown> {
+  const { val_it, print_every: lines, instance_prompt: prompts, ac, enable_fig_val: pictures } = keys
   const every = val_it && Math.max(1, Math.round(val_it / ac))
   return {
     validateEpochs: 1,
     ...(lines && { logsPerEpoch: lines }),
     ...(every && { saveEvery: every, picturesEvery: every }),
-    ...(prompts && { prompts }),
+    ...(!pictures && { picturesEvery: 0 }),
+    ...(typeof prompts === 'string' && prompts !== '' && { promptFile: prompts }),
+    ...(Array.isArray(prompts) && { prompts: prompts.filter((prompt) => prompt !== '') }),
   }
 }
 
@@ -225,7 +231,15 @@ const withoutEffect: Partial<Record<PublishedKey, { usual: unknown; why: string 
   local_rank: { usual: undefined, why: 'ranks come from the environment (RANK, LOCAL_RANK)' },
   same_seed_for_all_ranks: { usual: 0, why: 'the order of images follows seed and epoch, the same in every process' },
   from_0: { usual: true, why: 'epochs count from 0, and a run folder resumes where it stopped' },
+  device: { usual: 'cuda', why: 'the device is chosen by --device' },
+  resos: { usual: null, why: 'pn and patch_size say the sides' },
+  data_load_reso: { usual: null, why: 'pn and patch_size say the side' },
+  batch_size: { usual: 0, why: 'it is bs/ac over the number of processes' },
+  glb_batch_size: { usual: 0, why: 'it is bs/ac' },
 }
+
+/** Keys that have no meaning here whatever they hold: they are named together. */
+const meaningless: readonly PublishedKey[] = ['data_path', 'mid_reso', 'default_label']
 
 /** Keys of the model, which the weights under a sampler head say themselves. */
 const saidByBase: readonly PublishedKey[] = [
@@ -241,11 +255,14 @@ function noticesOf(given: Given, kind: PublishedKind): string[] {
   })
   const stages = (['pg0', 'pgwp'] as const).filter((key) => says(key))
   if (keys.pg === 0 && stages.length > 0) notices.push(`${stages.map(name).join(', ')}: no effect, because pg is 0`)
+  const unused = meaningless.filter(says)
+  if (unused.length > 0) notices.push(`${unused.map(name).join(', ')}: no effect, because nothing here depends on them`)
   const tars = (['web_tar_root', 'web_tar_root_val', 'web_tar_len'] as const).filter((key) => says(key))
   if (!keys.using_webtar && tars.length > 0)
     notices.push(`${tars.map(name).join(', ')}: no effect, because using_webtar is false`)
   if (keys.using_webtar && keys.data_args.lmdb_dirs)
     notices.push('"data_args": no effect, because using_webtar is true')
+  notices.push(...imageNotices(given))
   if (says('web_tar_len_val'))
     notices.push(`${name('web_tar_len_val')} has no effect: all images of web_tar_root_val are validated on`)
   const own = saidByBase.filter(says)
@@ -254,6 +271,30 @@ function noticesOf(given: Given, kind: PublishedKind): string[] {
       `${own.map(name).join(', ')}: no effect on a sampler head, whose model comes whole from ${name('pretrained_ckpt')}`,
     )
   return notices
+}
+
+/** What is still to be given before pictures are there, or left out. */
+function imageNotices(given: Given): string[] {
+  const { keys, says, name } = given
+  const [key, flag] = keys.using_webtar ? ['web_tar_root', 'web_tar_root'] : ['data_args.lmdb_dirs', 'lmdb_dirs']
+  const images = keys.using_webtar ? keys.web_tar_root : (keys.lmdb_dirs ?? keys.data_args.lmdb_dirs)
+  const enabled = discards.filter((discard) => keys[discard])
+  const lists = keys.discard_list ?? []
+  const scores = keys.reward ?? []
+  return [
+    ...(images?.length ? [] : [`"${key}" names no images: training needs --${flag} FOLDER`]),
+    ...(enabled.length > 0 && lists.length === 0
+      ? [
+          `${enabled.map(name).join(', ')}: nothing is discarded without lists of pictures: give them by --discard_list FILE`,
+        ]
+      : []),
+    ...(enabled.length === 0 && lists.length > 0
+      ? [`${name('discard_list')}: no effect, because ${discards.join(', ')} are false`]
+      : []),
+    ...(says('reward_thre') && scores.length === 0
+      ? [`${name('reward_thre')}: nothing is left out without scores of pictures: give them by --reward FOLDER`]
+      : []),
+  ]
 }
 
 /**

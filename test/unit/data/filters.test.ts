@@ -1,5 +1,6 @@
+import { join } from 'node:path'
 import t from 'tap'
-import { Filters, stripCaption } from '../../../lib/data/filters.js'
+import { type FilterOptions, Filters, stripCaption } from '../../../lib/data/filters.js'
 
 const facts = (more: Record<string, unknown> = {}) => ({ width: 100, height: 100, ...more })
 
@@ -67,4 +68,40 @@ t.test('captions that pass are kept, stripped and once', async (t) => {
   t.equal(filters.apply(facts(), []), null)
   t.same(new Filters(64, { strip: false }).apply(facts(), ['a cat --v 5 ']), ['a cat --v 5'])
   t.equal(filters.apply({ width: 0, height: 0 }, ['a cat']), null, 'an image without pixels')
+})
+
+t.test('lists of ids and reward scores leave images out', async (t) => {
+  const folder = t.testdir({
+    'list.json': '["a", 7]',
+    'object.json': '{"b": {"why": "blurred"}}',
+    rewards: { '1.json': '{"c": 0.2, "d": 0.5}', '2.json': '{"e": 0.51, "7": 0.1}', 'notes.txt': 'x' },
+    'numbers.json': '3',
+    'texts.json': '{"c": "low"}',
+    empty: {},
+  })
+  const at = (...names: string[]): string[] => names.map((name) => join(folder, name))
+  const filters = new Filters(8, {
+    discard: at('list.json', 'object.json'),
+    reward: { scores: at('rewards'), above: 0.5 },
+  })
+  const facts = { width: 8, height: 8 }
+  const failed = (id: unknown, key?: string) => filters.failedByImage({ ...facts, id }, key)
+  t.same(
+    ['a', 7, '7', 'b', 'c', 'd', 'e', 'f'].map((id) => failed(id)),
+    ['discard', 'discard', 'discard', 'discard', 'reward', 'reward', null, null],
+    'a score at the threshold is left out, an image without one is kept',
+  )
+  t.equal(failed(undefined, 'a'), 'discard', 'by the name of the sample where the info has no id')
+  t.equal(filters.apply({ ...facts, id: 'c' }, ['a caption']), null)
+  t.same(filters.counts, { reward: 1 })
+  const refused = (options: FilterOptions, code: string, message: RegExp) =>
+    t.throws(() => new Filters(8, options), { code, message })
+  refused({ discard: at('none.json') }, 'ERR_FILE', /none\.json cannot be read/)
+  refused({ discard: at('numbers.json') }, 'ERR_CONFIG', /numbers\.json: the configuration is 3, expected array/)
+  refused(
+    { reward: { scores: at('texts.json'), above: 0 } },
+    'ERR_CONFIG',
+    /texts\.json: "c" is "low", expected number/,
+  )
+  refused({ reward: { scores: at('empty'), above: 0 } }, 'ERR_FILE', /empty holds no \.json file/)
 })

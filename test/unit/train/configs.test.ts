@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../../lib/native/index.js'
 import { type JsonSchema, runJsonSchema } from '../../../lib/train/json-schema.js'
+import { counterparts } from '../../../lib/train/published/counterparts.js'
 import { readRunConfig } from '../../../lib/train/run-config.js'
-import { counterparts } from '../../../scripts/config-counterparts.js'
 import { pageFile, pageText, schemaFile, schemaText } from '../../../scripts/config-files.js'
 
 const folder = join(packageRoot, 'configs')

@@ -1,11 +1,12 @@
-/** How each key of the reference implementation is translated, for the table in docs/configuration.md. */
-import type { PublishedKey } from '../lib/train/published/keys.js'
+/** How each key of the reference implementation is translated, in words: for `star config --explain` and docs/configuration.md. */
+import type { PublishedKey } from './keys.js'
 
 export const counterparts: Readonly<Record<PublishedKey, string>> = {
   depth: '`model.depth`; `model.width` is 64 times it, `model.heads` the same',
   pn: '`patchNums`',
   patch_nums: '`patchNums`',
   patch_size: '`data.resolution`, the last scale times it',
+  resos: 'no effect: pn and patch_size say the sides',
   saln: '`model.sharedAdaLN`',
   anorm: '`model.attnL2Norm`',
   rope_emb: '`model.rope`',
@@ -23,6 +24,18 @@ export const counterparts: Readonly<Record<PublishedKey, string>> = {
   prompt_length: '`data.filters.captionLength`; a number must be the 77 tokens of CLIP or the 120 of T5',
   classifier_free_training_prob: '`textDropout`',
   data_args: '`data.packs` and `data.heldOutPacks`',
+  lmdb_dirs: '`data.packs`',
+  lmdb_dirs_val: '`data.heldOutPacks`',
+  data_path: 'no effect: nothing here depends on it',
+  data_load_reso: 'no effect: pn and patch_size say the side',
+  mid_reso: 'no effect: nothing here depends on it',
+  reward_thre: '`data.filters.reward`, its "above", where reward names scores',
+  reward: '`data.filters.reward`, its "scores"',
+  enable_discard: 'whether discard_list is read',
+  enable_discard_low: 'whether discard_list is read',
+  enable_discard_aesthetic: 'whether discard_list is read',
+  discard_list:
+    '`data.filters.discard`, where one of enable_discard, enable_discard_low, enable_discard_aesthetic is true',
   using_webtar: 'chooses `data.tars` instead of `data.packs`',
   web_tar_root: '`data.tars`',
   web_tar_root_val: '`data.heldOutTars`',
@@ -35,7 +48,9 @@ export const counterparts: Readonly<Record<PublishedKey, string>> = {
   ep: '`optimizer.epochs`',
   opt: 'adamw and adam, which both mean AdamW; others are refused',
   tlr: '`optimizer.learningRate`',
-  tblr: '`optimizer.learningRate`, tblr·bs/256',
+  batch_size: 'no effect: it is bs/ac over the number of processes',
+  glb_batch_size: 'no effect: it is bs/ac',
+  tblr: '`optimizer.learningRate` without tlr: ac·tblr·glb_batch_size/5120, which is tblr·bs/5120',
   sche: '`optimizer.schedule`',
   wp: '`optimizer.warmupEpochs`',
   wp0: '`optimizer.warmupStart`',
@@ -59,9 +74,12 @@ export const counterparts: Readonly<Record<PublishedKey, string>> = {
   local_out_dir_path: '`runFolder`',
   val_it: '`work.saveEvery` and `work.picturesEvery`, val_it/ac',
   print_every: '`work.logsPerEpoch`',
-  instance_prompt: '`work.prompts`',
+  instance_prompt: '`work.promptFile`, or `work.prompts` where it is a list',
+  enable_fig_val: '`work.picturesEvery` 0 where it is false',
+  default_label: 'no effect: nothing here depends on it',
   infer_bsz: 'no effect: it changes no picture',
   cfg: '`sampling.cfg`',
+  device: 'no effect: the device is chosen by --device',
   tf32: 'no effect: products of f32 are computed in f32',
   vfast: 'no effect: nothing is compiled while it runs',
   tfast: 'no effect: nothing is compiled while it runs',
