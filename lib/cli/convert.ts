@@ -5,9 +5,10 @@ import type { Conversion, ConvertedTensor, FloatType } from '../weights/convert.
 import { Interrupted, interruptible } from './interrupt.js'
 import { number } from './options.js'
 import { Progress } from './progress.js'
+import { addReleasedOptions, type ReleasedFlags, releasedOptions } from './source-options.js'
 import { megabytes, table } from './text.js'
 
-interface ConvertFlags {
+interface ConvertFlags extends ReleasedFlags {
   key?: string
   dtype?: FloatType
   shardSize?: number
@@ -15,7 +16,7 @@ interface ConvertFlags {
 }
 
 export function addConvertCommand(star: Command): void {
-  star
+  const command = star
     .command('convert')
     .description('write weights in another format: safetensors, a folder of shards, or PyTorch .pth')
     .argument('<in>', 'a .safetensors, .pth or .bin file, an index of shards, or a folder of weights')
@@ -34,6 +35,7 @@ export function addConvertCommand(star: Command): void {
       number('--shard-size', 1e-6),
     )
     .option('--json', 'print one JSON object')
+  addReleasedOptions(command)
     .addHelpText(
       'after',
       `
@@ -56,7 +58,7 @@ async function convert(input: string, output: string, flags: ConvertFlags): Prom
       return await convertWeights(input, output, {
         key: flags.key,
         dtype: flags.dtype,
-        metadata: convertedMetadata(input, flags.key),
+        metadata: convertedMetadata(input, flags.key, releasedOptions(flags)),
         shardBytes: flags.shardSize && flags.shardSize * 1e9,
         signal,
         onProgress: (bytes, total) => progress.update(Math.round(bytes / 1e6), Math.round(total / 1e6), 'MB'),

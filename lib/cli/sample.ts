@@ -19,6 +19,7 @@ interface SampleOptions extends SourceFlags {
   topK?: number
   topP?: number
   moreSmooth?: boolean
+  pixels?: 'round' | 'truncate'
   grid?: boolean
   force?: boolean
   batch: number
@@ -59,6 +60,12 @@ export function addSampleCommand(star: Command): void {
       number('--top-p', 0, 1),
     )
     .option('--more-smooth', 'mix tokens softly: smoother pictures')
+    .addOption(
+      new Option('--pixels <rule>', 'round pixel values, or truncate them as the reference implementation').choices([
+        'round',
+        'truncate',
+      ]),
+    )
     .option('--grid', 'one picture with all of them side by side')
     .option('--batch <n>', 'pictures drawn together', wholeNumber('--batch', 1, 1024), 8)
     .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
@@ -141,7 +148,7 @@ async function sample(given: string[], options: SampleOptions): Promise<void> {
     using progress = new Progress('drawing')
     let written = 0
     try {
-      const { cfg, topK, topP, moreSmooth } = options
+      const { cfg, topK, topP, moreSmooth, pixels } = options
       const stream = star.stream(prompts, {
         count,
         seed,
@@ -149,6 +156,7 @@ async function sample(given: string[], options: SampleOptions): Promise<void> {
         topK,
         topP,
         moreSmooth,
+        pixels,
         batchSize: options.batch,
         signal,
         onScale: ({ scaleIndex, scales, images, total }) => {

@@ -20,6 +20,7 @@ import {
   type ReleasedOptions,
   releasedLeftovers,
   releasedStarConfig,
+  rotationsOf,
   type Shapes,
   type StarConfig,
   samplerHeadNames,
@@ -241,7 +242,7 @@ function checkpointSource(path: string, options: SourceOptions): ModelSource {
     transformer: config,
     samplerHead: transformer.names.some((name) => samplerHeadNames.test(name)),
     textEncoder: options.textEncoder ?? null,
-    sampling: {},
+    sampling: options.version ? { version: options.version } : {},
     startedFrom: null,
     open: (part) => (part === 'tokenizer' ? openBelow(file.path, file.key) : openBelow(path, key)),
   }
@@ -300,14 +301,22 @@ export function openPart(nameOrPath: string, part: ModelPart): PartWeights {
 }
 
 /**
- * What the metadata of a converted checkpoint is to say, because its weights do not: scales and mode of cross-attention of a
- * published transformer. Empty for other weights.
+ * What the metadata of a converted checkpoint is to say, because its weights do not: scales, rotations and mode of
+ * cross-attention of a published transformer. Empty for other weights.
  * @param key where the weights are in the checkpoint
  */
-export function convertedMetadata(path: string, key?: string): Record<string, string> {
+export function convertedMetadata(path: string, key?: string, options: ReleasedOptions = {}): Record<string, string> {
   using part = openWeights(path, { key })
-  if (!isStarTransformer(shapesOf(part)) || part.metadata.crossAttention) return {}
+  const given = Object.values(options).some((value) => value !== undefined)
+  if (!isStarTransformer(shapesOf(part)) || (part.metadata.crossAttention && !given)) return {}
   using whole = openWeights(path)
-  const scales = scalesOf(whole.values)
-  return { crossAttention: 'first-sample', ...(scales && { patch_nums: scales.join(' ') }) }
+  const values = new Map<string, unknown>([...whole.values, ...Object.entries(whole.metadata)])
+  const scales = options.patchNums ?? scalesOf(values)
+  const { ropeTheta, ropeNorm } = rotationsOf(values, options)
+  return {
+    crossAttention: options.crossAttention ?? part.metadata.crossAttention ?? 'first-sample',
+    ...(scales && { patch_nums: scales.join(' ') }),
+    ...(ropeTheta && { rope_theta: String(ropeTheta) }),
+    ...(ropeNorm && { rope_norm: String(ropeNorm) }),
+  }
 }

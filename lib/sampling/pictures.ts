@@ -2,7 +2,7 @@
  * Pictures of encoded prompts: the one way from texts and seeds to pixels, for `Star` and for the sample pictures of a training.
  */
 import type { SamplerHead, StarTransformer, TextInput } from '../models/star/index.js'
-import { imageSide, pixelsOf, type Tokenizer } from '../models/tokenizer/index.js'
+import { imageSide, type PixelRule, pixelsOf, type Tokenizer } from '../models/tokenizer/index.js'
 import { noGrad, scope, slice, type Tensor } from '../tensor/index.js'
 import type { ScaleConditions } from './conditions.js'
 import { generate } from './generate.js'
@@ -80,17 +80,17 @@ export async function drawPictures(options: DrawPicturesOptions): Promise<Uint8A
           scaleIndex,
           scales,
           preview: () => {
-            const pixels = decodePictures(tokenizer, fHat)
+            const pixels = decodePictures(tokenizer, fHat, settings.pixels)
             if (scaleIndex === scales - 1) last = pixels
             return pixels
           },
         })),
   })
-  return last ?? decodePictures(tokenizer, fHat)
+  return last ?? decodePictures(tokenizer, fHat, settings.pixels)
 }
 
 /** Pixels of f̂ (B, h, w, Z), some at a time so that the decoder's maps of large pictures stay small. */
-function decodePictures(tokenizer: Tokenizer, fHat: Tensor): Uint8Array[] {
+function decodePictures(tokenizer: Tokenizer, fHat: Tensor, pixelRule?: PixelRule): Uint8Array[] {
   const side = imageSide(tokenizer.config)
   const together = Math.max(1, Math.floor((8 * 256 * 256) / (side * side)))
   const batch = fHat.dim(0)
@@ -99,7 +99,7 @@ function decodePictures(tokenizer: Tokenizer, fHat: Tensor): Uint8Array[] {
     noGrad(() =>
       scope(() => {
         const some = slice(fHat, 0, begin, Math.min(batch, begin + together))
-        pictures.push(...pixelsOf(tokenizer.decode(some)))
+        pictures.push(...pixelsOf(tokenizer.decode(some), pixelRule))
       }),
     )
   return pictures

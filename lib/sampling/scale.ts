@@ -46,7 +46,7 @@ export function sampleScale(models: ScaleModels, { k, decoder, noise, given, fHa
       const next = (codes: Tensor) => quantizer.nextInput(k, fHat, given ? putGiven(quantizer, codes, given) : codes)
       const transformerLogits = () =>
         guidedLogits(transformer, features, guided ? guidanceStrength(settings.cfg, k, scales) : null)
-      if (samplerHead && k >= settings.stableFrom && !settings.moreSmooth && settings.version !== 'old') {
+      if (samplerHead && k >= settings.stableFrom) {
         const { pooled } = decoder
         const codebook = quantizer.embedding.weight
         const tokens = stableTokens({

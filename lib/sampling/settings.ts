@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { parseConfig } from '../config/parse-config.js'
 import { firstStableScale } from '../models/star/index.js'
+import { pixelRules } from '../models/tokenizer/index.js'
 
 /** Rules of the reference implementation's sampling versions. */
 export const sampleVersions = ['1024', 'new', 'old'] as const
@@ -20,16 +21,26 @@ export const samplingSchema = z.strictObject({
   moreSmooth: z
     .boolean()
     .default(false)
-    .describe('a soft mix of codebook rows (Gumbel-softmax of all tokens) in place of one drawn row'),
+    .describe(
+      'a soft mix of codebook rows (Gumbel-softmax of all tokens) in place of one drawn row, at scales that no sampler head draws',
+    ),
   version: z
     .enum(sampleVersions)
     .default('1024')
-    .describe('old: top-p 0.8 and a top-k that narrows from scale index 9 on; 1024 and new: rules of stable sampling'),
+    .describe(
+      'old: top-p 0.8 and a top-k that narrows from scale index 9 on; 1024: more steps and two rounds of stable sampling',
+    ),
   stableFrom: z
     .int()
     .min(0)
     .default(firstStableScale)
     .describe('scale index from which on a model with a sampler head fixes its tokens in steps'),
+  pixels: z
+    .enum(pixelRules)
+    .optional()
+    .describe(
+      'bytes of values between two bytes: round to the nearest (default), or truncate as the reference implementation',
+    ),
 })
 
 export type SamplingSettings = z.output<typeof samplingSchema>

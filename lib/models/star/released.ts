@@ -26,7 +26,16 @@ export const samplerHeadNames =
 export interface ReleasedOptions {
   patchNums?: readonly number[]
   crossAttention?: CrossAttentionMode
+  /** Base of the rotations' frequencies. */
+  ropeTheta?: number
+  /** Coordinate of the last row and column of every scale. */
+  ropeNorm?: number
+  /** Sampling version that the model is for: 'old' stands for rotations of base 100 and norm 32. */
+  version?: '1024' | 'new' | 'old'
 }
+
+/** Rotations of the models that the reference implementation samples by version 'old', and its constructor's own. */
+const oldRotations = { ropeTheta: 100, ropeNorm: 32 }
 
 /** Settings beside the tensors, as a checkpoint names them: `trainer.config.patch_nums.0`, `args.rope_theta`, … */
 export type ReleasedValues = ReadonlyMap<string, unknown>
@@ -39,6 +48,23 @@ export function scalesOf(values: ReleasedValues): number[] | undefined {
   if (scales.length > 0) return scales
   const text = values.get('patch_nums')
   return typeof text === 'string' ? text.split(' ').map(Number) : undefined
+}
+
+/** The rotations as given or saved, or those of version 'old'; undefined where nothing says them. */
+export function rotationsOf(
+  values: ReleasedValues,
+  options: ReleasedOptions,
+): { ropeTheta?: number; ropeNorm?: number } {
+  // Numbers of a converted file's metadata are texts.
+  const saved = (name: string): number | undefined => {
+    const value = Number(values.get(`args.${name}`) ?? values.get(name))
+    return value > 0 ? value : undefined
+  }
+  const old = options.version === 'old' ? oldRotations : undefined
+  return {
+    ropeTheta: options.ropeTheta ?? saved('rope_theta') ?? old?.ropeTheta,
+    ropeNorm: options.ropeNorm ?? saved('rope_norm') ?? old?.ropeNorm,
+  }
 }
 
 const text = (scales: readonly number[]): string => scales.join(' ')
@@ -102,10 +128,6 @@ export function releasedStarConfig(
   const depth = new Set(names.flatMap((name) => /^blocks\.(\d+)\./.exec(name)?.[1] ?? [])).size
   const attnL2Norm = shapes.has('blocks.0.attn.scale_mul_1H11')
   const flag = (name: string): boolean => values.get(name) !== false
-  const number = (name: string): number | undefined => {
-    const value = values.get(name)
-    return typeof value === 'number' && value > 0 ? value : undefined
-  }
   const saved = values.get('crossAttention')
   return starConfig({
     depth,
@@ -119,8 +141,7 @@ export function releasedStarConfig(
     mlpRatio: dim(shapes, 'blocks.0.ffn.fc1.weight', 0) / width,
     attnL2Norm,
     rope: !shapes.has('pos_1LC'),
-    ropeTheta: number('args.rope_theta'),
-    ropeNorm: number('args.rope_norm'),
+    ...rotationsOf(values, options),
     levelEmbedding: shapes.has('lvl_embed.weight') && flag('args.lvl_emb'),
     logitNorm: flag('args.logit_norm'),
     sharedAdaLN: shapes.has('lvl_embed_proj.weight'),

@@ -1,6 +1,6 @@
 /**
- * Text states of captions, encoded when a caption is met for the first time, whatever the encoder, and kept as float16 in a
- * cache on disk (a caption of 20 tokens of 1024 channels takes 43 kB).
+ * Text states of captions, encoded when a caption is met for the first time, whatever the encoder, and kept in a cache on disk
+ * (a caption of 20 tokens of 1024 channels takes 86 kB in f32, 43 kB in f16).
  */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
@@ -21,10 +21,21 @@ export interface TextBatch {
 
 /** Part of the cache's name: another layout, or another way to encode, has another number. */
 const format = 'star-text-states-3'
+
+/** Element types in which states are kept. In f16 they are rounded: gradients were seen to differ by 8e-4. */
+export const textStateTypes = ['f32', 'f16'] as const
+export type TextStateType = (typeof textStateTypes)[number]
+
+export interface TextStatesOptions extends RecordCacheOptions {
+  /** Default: f32. */
+  type?: TextStateType
+}
 /** Captions that are encoded together. */
 const chunk = 32
 /** The encoder is freed after so many batches that did not need it. */
 const patience = 1000
+
+type Numbers = Uint16Array | Float32Array
 
 const keyOf = (caption: string): Buffer => createHash('sha256').update(caption).digest().subarray(0, cacheKeyBytes)
 
@@ -33,6 +44,7 @@ export class TextStates {
   readonly width: number
   readonly #load: () => TextEncoder
   readonly #cache: RecordCache
+  readonly #type: TextStateType
   #encoder: TextEncoder | null
   /** Batches since the encoder was needed. */
   #idle = 0
@@ -43,12 +55,14 @@ export class TextStates {
    * @param options of the cache
    * @throws ERR_FILE when the cache cannot be made or read, and what `load` throws
    */
-  constructor(load: () => TextEncoder, root: string, options?: RecordCacheOptions) {
+  constructor(load: () => TextEncoder, root: string, { type = 'f32', ...options }: TextStatesOptions = {}) {
     this.#load = load
+    this.#type = type
     this.#encoder = load()
     this.width = this.#encoder.width
     try {
-      const hash = createHash('sha256').update(`${format}\0${this.#encoder.fingerprint()}`).digest('hex').slice(0, 16)
+      const name = `${format}\0${this.#encoder.fingerprint()}${type === 'f16' ? '' : `\0${type}`}`
+      const hash = createHash('sha256').update(name).digest('hex').slice(0, 16)
       this.#cache = new RecordCache(join(root, `text-${hash}`), options)
     } catch (error) {
       this.#encoder.dispose()
@@ -61,9 +75,9 @@ export class TextStates {
    * ones only, never on what is known already, so the states are the same, bit for bit, when a run is repeated from any of its
    * steps.
    */
-  #rows(captions: readonly string[]): Map<string, Uint16Array> {
+  #rows(captions: readonly string[]): Map<string, Numbers> {
     const distinct = [...new Set(captions)].sort((a, b) => a.length - b.length || (a < b ? -1 : 1))
-    const rows = new Map<string, Uint16Array>()
+    const rows = new Map<string, Numbers>()
     let idle = true
     this.#cache.refresh()
     for (let begin = 0; begin < distinct.length; begin += chunk) {
@@ -77,7 +91,7 @@ export class TextStates {
         this.#cache.add(part.flatMap((caption, i) => (known[i] ? [] : [[keyOf(caption), made[i]]])))
       }
       part.forEach((caption, i) => {
-        rows.set(caption, this.#bits(caption, known[i] ?? made[i]))
+        rows.set(caption, this.#numbers(caption, known[i] ?? made[i]))
       })
     }
     this.#idle = idle ? this.#idle + 1 : 0
@@ -85,13 +99,13 @@ export class TextStates {
     return rows
   }
 
-  /** For each caption its vector and its states, as float16: (1 + T, W). */
+  /** For each caption its vector and its states: (1 + T, W). */
   #encode(encoder: TextEncoder, captions: readonly string[]): Uint8Array[] {
     const { states, pooled, lengths } = encoder.encode(captions, { trim: true })
     return Array.from(lengths, (length, b) => {
       const own = reshape(slice(states, 0, b, b + 1), states.shape.slice(1)) // (T, W)
       const rows = concat([slice(pooled, 0, b, b + 1), slice(own, 0, 0, length)], 0) // (1 + length, W)
-      return new Uint8Array(cast(rows, 'f16').handle.read())
+      return new Uint8Array(cast(rows, this.#type).handle.read())
     })
   }
 
@@ -102,8 +116,8 @@ export class TextStates {
     const w = this.width
     const lengths = rows.map((bits) => bits.length / w - 1)
     const longest = Math.max(...lengths)
-    const states = new Uint16Array(rows.length * longest * w)
-    const pooled = new Uint16Array(rows.length * w)
+    const states = new this.#array(rows.length * longest * w)
+    const pooled = new this.#array(rows.length * w)
     const mask = new Uint8Array(rows.length * longest)
     rows.forEach((bits, b) => {
       pooled.set(bits.subarray(0, w), b * w)
@@ -111,21 +125,27 @@ export class TextStates {
       mask.fill(1, b * longest, b * longest + lengths[b])
     })
     return {
-      states: cast(Tensor.from(states, [rows.length, longest, w], { dtype: 'f16', device }), 'f32'), // (B, T, W)
-      pooled: cast(Tensor.from(pooled, [rows.length, w], { dtype: 'f16', device }), 'f32'), // (B, W)
+      states: cast(Tensor.from(states, [rows.length, longest, w], { dtype: this.#type, device }), 'f32'), // (B, T, W)
+      pooled: cast(Tensor.from(pooled, [rows.length, w], { dtype: this.#type, device }), 'f32'), // (B, W)
       mask: Tensor.from(mask, [rows.length, longest], { device }), // (B, T)
     }
   }
 
-  /** float16 bits (1 + T, W) of an entry. */
-  #bits(caption: string, bytes: Uint8Array): Uint16Array {
-    if (bytes.length % (2 * this.width) !== 0 || bytes.length < 4 * this.width)
+  /** Numbers of the type, those of float16 as bits. */
+  get #array(): Uint16ArrayConstructor | Float32ArrayConstructor {
+    return this.#type === 'f16' ? Uint16Array : Float32Array
+  }
+
+  /** The numbers (1 + T, W) of an entry. */
+  #numbers(caption: string, bytes: Uint8Array): Numbers {
+    const row = this.#array.BYTES_PER_ELEMENT * this.width
+    if (bytes.length % row !== 0 || bytes.length < 2 * row)
       throw new StarError(
         'ERR_FILE',
         `${this.#cache.folder} holds no states of the caption ${JSON.stringify(caption.slice(0, 60))}: remove the folder, it is made again`,
       )
-    // A copy, as 16-bit numbers must lie at even addresses.
-    return new Uint16Array(Uint8Array.from(bytes).buffer)
+    // A copy, as numbers must lie at multiples of their size.
+    return new this.#array(Uint8Array.from(bytes).buffer)
   }
 
   #release(): void {

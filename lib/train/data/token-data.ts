@@ -130,7 +130,7 @@ export class TokenData {
       maps = new TokenMaps(tokenizer, side, root, { ...caching, latents: correction !== null })
       loaders = await openLoaders(options, run, context, maps.folder)
       const encoder = await localTextEncoder(options.textEncoder, downloads(context))
-      text = new TextStates(() => loadTextEncoder(encoder, device), root, caching)
+      text = new TextStates(() => loadTextEncoder(encoder, device), root, { ...caching, type: options.data.textStates })
       return new TokenData(source, tokenizer, text, device, maps, loaders, context.group, correction)
     } catch (error) {
       text?.dispose()

@@ -171,6 +171,24 @@ t.test('a converted checkpoint still says its scales and its mode', async (t) =>
   t.same(convertedMetadata(vae), {})
 })
 
+t.test('rotations: as given, as the checkpoint says, as version old has them, or as published', async (t) => {
+  const rotations = (options: SourceOptions, path = unsaid): (number | undefined)[] => {
+    const { ropeTheta, ropeNorm } = findModel(path, { patchNums, ...options }).transformer!
+    return [ropeTheta, ropeNorm]
+  }
+  t.same(rotations({}), [10000, 64])
+  t.same(rotations({ version: '1024' }), [10000, 64])
+  t.same(rotations({ version: 'old' }), [100, 32])
+  t.same(rotations({ version: 'old', ropeTheta: 500 }), [500, 32])
+  t.same(rotations({ ropeTheta: 500, ropeNorm: 16 }), [500, 16])
+  t.same(findModel(unsaid, { patchNums, version: 'old' }).sampling, { version: 'old' }, 'pictures are drawn by it')
+  const key = 'trainer.var_wo_ddp'
+  const out = join(root, 'rotated', 'transformer.safetensors')
+  await convertWeights(unsaid, out, { key, metadata: convertedMetadata(unsaid, key, { patchNums, version: 'old' }) })
+  t.same(rotations({ tokenizer: vae, patchNums: undefined }, out), [100, 32], 'a converted file says them')
+  t.same(rotations({ tokenizer: vae, patchNums: undefined, ropeTheta: 7, version: 'old' }, out), [7, 32])
+})
+
 t.test('a file of a model folder stands for the model', async (t) => {
   const folder = join(root, 'folder')
   const content = { name: 'mine', tokenizer: tokenizerConfig, transformer: transformerConfig, textEncoder: 'minilm-l6' }

@@ -41,9 +41,15 @@ const counting = (encoder: TextEncoder): { encoder: TextEncoder; prompts: () => 
   return { encoder: counted, prompts: () => count }
 }
 
-for (const encoder of [clip, t5])
-  t.test(`${encoder.name}: a batch holds what the encoder gives, in float16`, async (t) => {
-    const states = new TextStates(() => kept(encoder), t.testdir())
+const cases = [clip, t5].flatMap((encoder) => (['f32', 'f16'] as const).map((type) => ({ encoder, type })))
+for (const { encoder, type } of cases)
+  t.test(`${encoder.name}: a batch holds what the encoder gives, cached in ${type}`, async (t) => {
+    const states = new TextStates(() => kept(encoder), t.testdir(), { type })
+    const fits = (given: Float32Array, expected: Float32Array): void => {
+      const error = relativeError(given, expected)
+      if (type === 'f32') t.equal(error, 0)
+      else t.ok(error > 0 && error < 1e-3, `rounded: ${error}`)
+    }
     t.equal(states.width, encoder.width)
     scope(() => {
       const asked = [captions[5], '', captions[70], captions[5], captions[33]]
@@ -51,12 +57,12 @@ for (const encoder of [clip, t5])
       const want = encoder.encode(asked, { trim: true })
       t.strictSame(batch.states.shape, want.states.shape)
       t.strictSame([...batch.mask.data()], [...want.mask.data()])
-      t.ok(relativeError(batch.pooled.floats(), want.pooled.floats()) < 1e-3)
+      fits(batch.pooled.floats(), want.pooled.floats())
       asked.forEach((_, b) => {
         const [given, expected] = [batch, want].map((side) =>
           slice(slice(side.states, 0, b, b + 1), 1, 0, want.lengths[b]).floats(),
         )
-        t.ok(relativeError(given, expected) < 1e-3)
+        fits(given, expected)
       })
     })
     states.dispose()

@@ -1,7 +1,15 @@
 /** Training of a sampler head on the features of a frozen transformer, as a masked model of each scale's tokens. */
 
 import { loadPart, type ModelSource } from '../../../models/source.js'
-import { SamplerHead, type StarConfig, StarTransformer, samplerLoss } from '../../../models/star/index.js'
+import {
+  type DropPath,
+  drawDropPath,
+  SamplerHead,
+  type StarConfig,
+  StarTransformer,
+  samplerLoss,
+  sliceDropPath,
+} from '../../../models/star/index.js'
 import { textEncoderReference } from '../../../models/text/load.js'
 import { StarError } from '../../../native/index.js'
 import {
@@ -28,10 +36,11 @@ import { drawPrompts } from '../sample-pictures.js'
 import { type Figures, type FrozenParts, type Metrics, scalars, type Task } from '../task.js'
 import { type SamplerRunConfig, sourceOf } from './config.js'
 
-/** A micro-batch: samples, and 1 for each of their tokens that is known, (B·n). */
+/** A micro-batch: samples, 1 for each of their tokens that is known, (B·n), and the branches of the base that they leave out. */
 interface Part {
   samples: TokenSamples
   known: Float32Array
+  dropPath: DropPath
 }
 
 class SamplerTask implements Task<TokenSamples, Part> {
@@ -71,16 +80,20 @@ class SamplerTask implements Task<TokenSamples, Part> {
   }
 
   split(batch: TokenSamples, count: number): Part[] {
-    const known = this.#drawKnown(this.data.share(batch.ids.length), this.#random)
+    const share = this.data.share(batch.ids.length)
+    const known = this.#drawKnown(share, this.#random)
+    // The reference implementation keeps the frozen base in training mode.
+    const dropPath = drawDropPath(this.#base.config, share, this.#random)
     const each = known.length / batch.ids.length
     return splitSamples(batch, count).map(({ samples, begin, end }) => ({
       samples,
       known: known.subarray(begin * each, end * each),
+      dropPath: sliceDropPath(dropPath, begin, end),
     }))
   }
 
-  forwardBackward({ samples, known }: Part, _step: number, backward: (loss: Tensor) => void): Figures {
-    const { logits, targets } = this.#forward(this.data.batch(samples), known)
+  forwardBackward({ samples, known, dropPath }: Part, _step: number, backward: (loss: Tensor) => void): Figures {
+    const { logits, targets } = this.#forward(this.data.batch(samples), known, dropPath)
     const loss = samplerLoss(logits, targets, known, this.model.levels[this.model.levels.length - 1].end)
     const open = openFigures(logits, targets, known)
     backward(loss)
@@ -160,14 +173,18 @@ class SamplerTask implements Task<TokenSamples, Part> {
   }
 
   /** Logits (B, n, V) and targets i32 (B, n) of the scales from `stableFrom` on. */
-  #forward({ maps, input, text }: TokenBatch, known: Float32Array): { logits: Tensor; targets: Tensor } {
+  #forward(
+    { maps, input, text }: TokenBatch,
+    known: Float32Array,
+    dropPath: DropPath | null = null,
+  ): { logits: Tensor; targets: Tensor } {
     const { stableFrom } = this.config
     const { levels } = this.model
     const first = levels[stableFrom].begin
     const last = levels[levels.length - 1].end
     const targets = concat(maps.slice(stableFrom), 1)
     const { features, rows } = noGrad(() => ({
-      features: slice(this.#base.features({ input, text }), 1, first, last), // (B, n, C)
+      features: slice(this.#base.features({ input, text, dropPath }), 1, first, last), // (B, n, C)
       rows: mul(
         this.data.tokenizer.quantizer.embedIndices(targets),
         Tensor.from(known, [...targets.shape, 1], { device: this.data.device }),
