@@ -209,8 +209,11 @@ function putAll(writer: LmdbWriter, infos: Map<string, ImageInfo>): void {
   writer.finish()
 }
 
+/** Beside a pack: the loader of the reference implementation lists packs by these files, which LMDB fills when it needs them. */
+export const lockFile = (path: string): string => `${path}-lock`
+
 /**
- * Writes one pack and its info file. Both appear when they are complete; after an error neither is touched.
+ * Writes one pack, its info file and an empty lock file. They appear when they are complete; after an error none is touched.
  * @throws ERR_ARGUMENT for a key given twice or too long, ERR_FILE when the files cannot be written, and what `entries` throws
  */
 export async function writePack(
@@ -233,6 +236,7 @@ export async function writePack(
     }
     writeFileAtomic(infoFile(path), `${JSON.stringify(Object.fromEntries(infos), null, 4)}\n`)
   })
+  writeFileAtomic(lockFile(path), '')
   return { count: infos.size }
 }
 

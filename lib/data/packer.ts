@@ -11,7 +11,7 @@ import { z } from 'zod'
 import { fileError, writeFileAtomic } from '../native/files.js'
 import { StarError } from '../native/index.js'
 import { captionsOf } from './captions.js'
-import { type PackEntry, packLimit, writePack } from './pack.js'
+import { lockFile, type PackEntry, packLimit, writePack } from './pack.js'
 import { findInputs, InputError, type LeftOutReason, type PackInput, type PackInputs } from './pack-inputs.js'
 import { decodeImage } from './preprocess.js'
 
@@ -233,7 +233,7 @@ export async function packImages(paths: readonly string[], options: PackerOption
     if (images > 0) {
       const [sha256, infoSha256] = [await sha256Of(file), await sha256Of(`${file}-info.json`)]
       draft.packs.push({ name, images, bytes: statSync(file).size, sha256, infoSha256 })
-    } else for (const path of [file, `${file}-info.json`]) rmSync(path)
+    } else for (const path of [file, `${file}-info.json`, lockFile(file)]) rmSync(path)
     Object.assign(report, draft)
     save()
     stopped(signal)

@@ -20,7 +20,12 @@ t.test('star pack and star pack verify', async (t) => {
     packed.stderr,
     /^3 images in 1 pack, 1 left out:\n {2}1 whose image cannot be decoded {2}first: 3.png \(.*\)\n$/,
   )
-  t.same(readdirSync(out).sort(), ['my-pictures-000000', 'my-pictures-000000-info.json', 'pack-report.json'])
+  t.same(readdirSync(out).sort(), [
+    'my-pictures-000000',
+    'my-pictures-000000-info.json',
+    'my-pictures-000000-lock',
+    'pack-report.json',
+  ])
 
   const sound = await star(['pack', 'verify', out, '--workers', '2'])
   t.same([sound.code, sound.stderr], [0, ''])

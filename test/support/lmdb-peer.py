@@ -5,6 +5,7 @@ lmdb-peer.py write PACK COUNT: writes a pack of COUNT pseudo-random byte strings
 """
 import hashlib
 import json
+import os
 import pickle
 import sys
 
@@ -22,7 +23,8 @@ def image(number):
 
 
 def read_plain(path):
-    with lmdb.open(path, subdir=False, readonly=True, lock=False) as env, env.begin() as transaction:
+    # With the lock file where there is one, as the loader of the reference implementation opens it.
+    with lmdb.open(path, subdir=False, readonly=True, lock=os.path.exists(path + '-lock')) as env, env.begin() as transaction:
         keys = pickle.loads(transaction.get(b'__keys__'))
         assert env.stat()['entries'] == len(keys) + 5, env.stat()
         for name in (b'__key_dumps__', b'__key_loads__', b'__value_dumps__', b'__value_loads__'):

@@ -55,7 +55,7 @@ t.test('images/ and jsons/ of the authors', async (t) => {
       ['jsons/5.json', 'noCaption'],
     ],
   )
-  t.same(readdirSync(out).sort(), ['demo-000000', 'demo-000000-info.json', 'pack-report.json'])
+  t.same(readdirSync(out).sort(), ['demo-000000', 'demo-000000-info.json', 'demo-000000-lock', 'pack-report.json'])
   using pack = openPack(join(out, 'demo-000000'))
   t.same(pack.keys, ['demo-0', 'demo-1', 'demo-2'])
   t.ok(Buffer.from(pack.image('demo-1')).equals(numberedPng(1, 8, 9)), 'a PNG is stored as it is')
@@ -152,7 +152,7 @@ t.test('an interrupted packing resumes behind the packs it finished', async (t) 
     if (done >= 14) abort.abort()
   }
   await t.rejects(packImages([input], { ...options, out, signal: abort.signal, onProgress }), { code: 'ERR_ABORTED' })
-  t.same(readdirSync(out).sort(), ['demo-000000', 'demo-000000-info.json', 'pack-report.json'])
+  t.same(readdirSync(out).sort(), ['demo-000000', 'demo-000000-info.json', 'demo-000000-lock', 'pack-report.json'])
   t.match(readPackReport(out), { complete: false, images: 10 })
   writeFileSync(join(out, '.demo-000001.999999999-0123456789ab.tmp'), 'left by a killed process')
   writeFileSync(join(out, `.demo-000001.${process.pid}-0123456789ab.tmp`), 'of a living one')

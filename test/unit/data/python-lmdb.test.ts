@@ -49,6 +49,7 @@ t.test('Python’s lmdb reads our packs', { skip }, async (t) => {
   })
   for (const { name, images } of packs) {
     const path = join(folder, 'out', name)
+    t.ok(existsSync(`${path}-lock`), 'by which the loader of the reference implementation finds it')
     const { keys, hashes } = peer('read', path)
     t.equal(keys.length, images)
     t.same(hashes, hashesOf(path))
