@@ -125,6 +125,7 @@ function described({
     ...group('model'),
     ...group('optimizer'),
     ...group('ema'),
+    ...group('task'),
     ['optimizer steps', String(optimizerStep)],
     ...(lossScale
       ? [['loss scale', `${lossScale.scale}, ${lossScale.skipped} steps left out`] as [string, string]]

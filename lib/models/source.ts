@@ -64,7 +64,7 @@ export interface ModelSource {
 }
 
 /** Left out of a part's weights, and let pass when they are missing or of another shape. */
-const ignored: Readonly<Record<ModelPart, RegExp>> = {
+export const ignoredWeights: Readonly<Record<ModelPart, RegExp>> = {
   tokenizer: tokenizerStatistics,
   transformer: new RegExp(`${releasedLeftovers.source}|${samplerHeadNames.source}`),
   // Published files hold it among the transformer's tensors.
@@ -92,7 +92,7 @@ const usualKeys: Readonly<Record<ModelPart, string>> = {
 export function loadPart(source: ModelSource, part: ModelPart, module: Module): void {
   using weights = source.open(part)
   try {
-    scope(() => module.load(weights.tensors(), { ignore: ignored[part] }))
+    scope(() => module.load(weights.tensors(), { ignore: ignoredWeights[part] }))
   } catch (error) {
     if (!(error instanceof StarError) || error.code !== 'ERR_SHAPE') throw error
     throw new StarError('ERR_SHAPE', `${weights.path}: ${error.message}. Take all parts from the same model`, {
@@ -109,7 +109,7 @@ export function partEntries(
   using weights = source.open(part)
   return Array.from(weights.entries).flatMap(({ name, shape, dtype }) => {
     const count = countOf(shape)
-    return ignored[part].test(name) ? [] : [{ name, count, bytes: count * elementSizes[dtype] }]
+    return ignoredWeights[part].test(name) ? [] : [{ name, count, bytes: count * elementSizes[dtype] }]
   })
 }
 
@@ -285,7 +285,7 @@ export interface PartWeights {
  * @throws ERR_FILE when there are none
  */
 export function openPart(nameOrPath: string, part: ModelPart): PartWeights {
-  const takes = (name: string): boolean => !ignored[part].test(name)
+  const takes = (name: string): boolean => !ignoredWeights[part].test(name)
   const isFile = statSync(nameOrPath, { throwIfNoEntry: false })?.isFile() ?? false
   if (!isFile || existsSync(join(dirname(nameOrPath), 'model.json'))) {
     const folder = isFile ? resolve(dirname(nameOrPath)) : findModelFolder(nameOrPath)

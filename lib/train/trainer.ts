@@ -127,7 +127,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
   }
 
   #parts(): CheckpointParts {
-    return { model: this.#stepper.weights, optimizer: this.#stepper.optimizer, ema: this.#stepper.ema }
+    const { weights: model, optimizer, ema } = this.#stepper
+    return { model, optimizer, ema, task: this.#task }
   }
 
   /** Loads a checkpoint or the first weights: the same in all processes. */
@@ -148,6 +149,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
     const { start }: CommonConfig = this.config
     if (!start) return
     this.run.log(await startRun(start, this.#spec.part, this.#task.modelConfig(), this.#parts(), context))
+    this.#task.started?.()
   }
 
   /** Loads the newest checkpoint that is whole, the same in all processes. @returns whether there was one */

@@ -18,8 +18,7 @@ import {
   Tensor,
   zeros,
 } from '../../tensor/index.js'
-
-export type Augmentation = 'colour' | 'translation' | 'cutout'
+import type { Augmentation } from './config.js'
 
 /** What is done to one picture. Shifts and places are shares of the side. */
 export interface AugmentDraw {

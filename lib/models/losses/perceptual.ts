@@ -1,25 +1,7 @@
 /** How unlike two pictures look: distances of a classifier's features, where an error of pixels says little about sharpness. */
-import { z } from 'zod'
 import { add, div, full, matmul, mse, mul, noGrad, scope, sqrt, square, type Tensor } from '../../tensor/index.js'
 import type { EfficientNetLite0 } from '../backbone/index.js'
-
-export const perceptualSchema = z
-  .strictObject({
-    weight: z.number().min(0).default(1).describe('weight of the features’ distance'),
-    logits: z
-      .number()
-      .min(0)
-      .default(0)
-      .describe('weight of the mean squared difference of the classifier’s logits (arXiv 2409.16211)'),
-    backbone: z
-      .string()
-      .min(1)
-      .default('efficientnet-lite0')
-      .describe('efficientnet-lite0, which `star data backbone` fetches, or the path of its published state dict'),
-  })
-  .describe('distance of a classifier’s features between image and reconstruction')
-
-export type PerceptualConfig = z.output<typeof perceptualSchema>
+import type { PerceptualConfig } from './config.js'
 
 /** Each pixel's vector divided by its length: x/√(Σ_c x² + 1e-10), (n, h, w, c) → the same shape. */
 function unitNormalize(x: Tensor): Tensor {
@@ -65,5 +47,19 @@ export function perceptualTerms(
       features: distances.reduce((a, b) => add(a, b)),
       logits: wanted.logits && mse(backbone.logits(features.at(-1)!), wanted.logits),
     }
+  })
+}
+
+/** weight·features + logits·logits of `perceptualTerms`. Shape []. */
+export function perceptualLoss(
+  backbone: EfficientNetLite0,
+  given: Tensor,
+  target: Tensor,
+  { weight, logits }: Pick<PerceptualConfig, 'weight' | 'logits'>,
+): Tensor {
+  return scope(() => {
+    const terms = perceptualTerms(backbone, given, target, { logits: logits > 0 })
+    const features = mul(terms.features, weight)
+    return terms.logits ? add(features, mul(terms.logits, logits)) : features
   })
 }

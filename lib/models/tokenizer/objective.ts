@@ -1,6 +1,21 @@
-/** What training of the tokenizer minimises. It needs no network trained elsewhere. */
-import { abs, add, areaPool, mae, mean, mse, mul, scope, slice, sub, type Tensor } from '../../tensor/index.js'
-import type { QuantizerTraining } from './quantizer.js'
+/** What training of the tokenizer minimises. By itself it needs no network trained elsewhere. */
+import {
+  abs,
+  add,
+  affine,
+  areaPool,
+  mae,
+  mean,
+  mse,
+  mul,
+  mulSum,
+  noGrad,
+  scope,
+  slice,
+  sub,
+  type Tensor,
+  valueAndGrad,
+} from '../../tensor/index.js'
 import type { Tokenizer } from './vqvae.js'
 
 export interface ObjectiveWeights {
@@ -16,13 +31,45 @@ export interface ObjectiveWeights {
 
 export const defaultObjective: ObjectiveWeights = { l1: 1, l2: 1, detail: 1, quantizer: 1 }
 
-export interface ObjectiveResult extends Omit<QuantizerTraining, 'loss' | 'fHat'> {
-  /** The weighted sum, to be differentiated. */
+/** A further term of the loss, of reconstructions (B, H, W, 3) before clamping. */
+export interface ImageTerm {
+  weight: number
+  /** Shape []. */
+  loss(reconstruction: Tensor, images: Tensor): Tensor
+}
+
+/** An adversarial term, and how much of it counts. */
+export interface AdversarialTerm {
+  /** Shape []; no gradient may reach weights of the discriminator. */
+  loss(reconstruction: Tensor): Tensor
+  weight: number
+}
+
+export interface ObjectiveOptions {
+  /** Further terms by name. */
+  terms?: Readonly<Record<string, ImageTerm>>
+  adversarial?: AdversarialTerm | null
+  /** Encoder, quantizer and codebook are constants: latents are quantized without a loss of their own. */
+  decoderOnly?: boolean
+}
+
+export interface ObjectiveResult {
+  /** To be differentiated: its gradient is that of `value`, the weighted sum. Shape []. */
   loss: Tensor
+  value: Tensor
   /** Each term by itself, shape []. */
-  terms: { l1: Tensor; l2: Tensor; detail: Tensor; quantizer: Tensor }
+  terms: Record<string, Tensor>
   /** The image before clamping, (B, H, W, 3). */
   reconstruction: Tensor
+  /** Token map of each scale, i32 (B, p_k²). */
+  indices: Tensor[]
+  /** The vectors that were matched against the codebook (`QuantizerTraining`); null where only the decoder is trained. */
+  vectors: Tensor | null
+  /**
+   * Squared norms of the gradients in the reconstruction, of the adversarial term and of all others but the quantizer's; null
+   * without an adversarial term.
+   */
+  squaredNorms: { adversarial: Tensor; others: Tensor } | null
 }
 
 /** Differences of neighbours along an axis of an image. */
@@ -51,27 +98,72 @@ export function detailLoss(x: Tensor, y: Tensor): Tensor {
 /** Peak signal-to-noise ratio in dB of images in [−1, 1] with this mean squared error. */
 export const psnr = (meanSquaredError: number): number => 10 * Math.log10(4 / Math.max(meanSquaredError, 1e-12))
 
-/** One forward of tokenizer training on images (B, H, W, 3). */
+/** Latents of images as the decoder gets them, and what the quantizer's loss is. */
+function quantized(model: Tokenizer, images: Tensor, decoderOnly: boolean) {
+  if (!decoderOnly) return model.quantizer.train(model.encode(images))
+  return noGrad(() => {
+    const { indices, fHat } = model.quantizer.quantize(model.encode(images))
+    return { fHat: fHat.at(-1)!, loss: null, indices, vectors: null }
+  })
+}
+
+/**
+ * One forward of tokenizer training on images (B, H, W, 3). With an adversarial term the gradients in the reconstruction are taken
+ * at once, so that networks that judge it hold no memory while the tokenizer is differentiated.
+ */
 export function tokenizerObjective(
   model: Tokenizer,
   images: Tensor,
   weights: ObjectiveWeights = defaultObjective,
+  { terms: further = {}, adversarial = null, decoderOnly = false }: ObjectiveOptions = {},
 ): ObjectiveResult {
   return scope(() => {
-    const { fHat, loss: quantizer, indices, vectors } = model.quantizer.train(model.encode(images))
+    const { fHat, loss: quantizer, indices, vectors } = quantized(model, images, decoderOnly)
     const reconstruction = model.decodeRaw(fHat)
-    const terms = {
-      l1: mae(reconstruction, images),
-      l2: mse(reconstruction, images),
-      detail: detailLoss(reconstruction, images),
-      quantizer,
+    const imageTerms: Record<string, ImageTerm> = {
+      l1: { weight: weights.l1, loss: mae },
+      l2: { weight: weights.l2, loss: mse },
+      detail: { weight: weights.detail, loss: detailLoss },
+      ...further,
     }
-    const parts = [
-      mul(terms.l1, weights.l1),
-      mul(terms.l2, weights.l2),
-      mul(terms.detail, weights.detail),
-      mul(terms.quantizer, weights.quantizer),
-    ]
-    return { loss: parts.reduce((a, b) => add(a, b)), terms, reconstruction, indices, vectors }
+    const sum = (parts: Tensor[]): Tensor => parts.reduce((a, b) => add(a, b))
+    const weighted = quantizer ? [mul(quantizer, weights.quantizer)] : []
+    const last: Record<string, Tensor> = quantizer ? { quantizer } : {}
+    if (!adversarial) {
+      const terms: Record<string, Tensor> = {}
+      for (const [name, { loss }] of Object.entries(imageTerms)) terms[name] = loss(reconstruction, images)
+      const loss = sum([
+        ...Object.entries(terms).map(([name, term]) => mul(term, imageTerms[name].weight)),
+        ...weighted,
+      ])
+      const squaredNorms = null
+      return { loss, value: loss, terms: { ...terms, ...last }, reconstruction, indices, vectors, squaredNorms }
+    }
+    const others = Object.entries(imageTerms).map(([name, { weight, loss }]) => {
+      const { value, grad } = valueAndGrad((given) => loss(given, images), reconstruction)
+      return { name, value, weighted: mul(value, weight), grad: mul(grad, weight) }
+    })
+    const grad = sum(others.map((term) => term.grad))
+    const deceived = valueAndGrad(adversarial.loss, reconstruction)
+    // The gradient of a product with a constant is that constant.
+    const onImages = mulSum(reconstruction, affine(grad, deceived.grad, 1, adversarial.weight, 0))
+    return {
+      loss: sum([onImages, ...weighted]),
+      value: noGrad(() =>
+        sum([...others.map((term) => term.weighted), mul(deceived.value, adversarial.weight), ...weighted]),
+      ),
+      terms: {
+        ...Object.fromEntries(others.map(({ name, value }) => [name, value])),
+        adversarial: deceived.value,
+        ...last,
+      },
+      reconstruction,
+      indices,
+      vectors,
+      squaredNorms: noGrad(() => ({
+        adversarial: mulSum(deceived.grad, deceived.grad),
+        others: mulSum(grad, grad),
+      })),
+    }
   })
 }

@@ -130,7 +130,7 @@ export interface CheckpointDescription {
   config: RunConfig
   /** What the model for use says of itself. */
   model: ModelFolderContent['config']
-  groups: Record<'model' | 'optimizer' | 'ema', TensorGroup>
+  groups: Record<'model' | 'optimizer' | 'ema' | 'task', TensorGroup>
   optimizerStep: number
   lossScale: LossScaleState | null
   best: Best | null
@@ -143,7 +143,7 @@ export interface CheckpointDescription {
 export function describeCheckpoint(file: string): CheckpointDescription {
   const files = filesOfCheckpoint(file)
   const group = (): TensorGroup => ({ tensors: 0, elements: 0, bytes: 0 })
-  const groups = { model: group(), optimizer: group(), ema: group() }
+  const groups = { model: group(), optimizer: group(), ema: group(), task: group() }
   const names = new Set<string>()
   const tensors: CheckpointDescription['tensors'] = []
   for (const part of files)

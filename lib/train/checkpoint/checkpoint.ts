@@ -6,6 +6,7 @@ import { StarError } from '../../native/index.js'
 import type { AdamW, Ema } from '../../optim/index.js'
 import { reshape, scope, type Tensor } from '../../tensor/index.js'
 import { readSafetensors } from '../../weights/index.js'
+import type { Task } from '../kinds/task.js'
 import { type CheckpointContent, shardFile } from './checkpointer.js'
 import { verifyChecksums } from './checksums.js'
 import {
@@ -23,6 +24,8 @@ export interface CheckpointParts {
   model: TrainedWeights
   optimizer: AdamW
   ema: Ema | null
+  /** What the task keeps besides. */
+  task: Pick<Task, 'tensors'>
 }
 
 /** The process that writes, and how many there are. */
@@ -31,7 +34,7 @@ export interface Writer {
   count: number
 }
 
-function* prefixed(prefix: string, tensors: Iterable<[string, Tensor]>): Generator<[string, Tensor]> {
+function* prefixed(prefix: string, tensors: Iterable<readonly [string, Tensor]>): Generator<[string, Tensor]> {
   for (const [name, tensor] of tensors) yield [prefix + name, tensor]
 }
 
@@ -50,6 +53,7 @@ export function checkpointContent(
       ...prefixed('model.', parts.model.stored(rank === 0)),
       ...prefixed('optimizer.', parts.optimizer.tensors()),
       ...(parts.ema ? prefixed('ema.', parts.ema.tensors()) : []),
+      ...(rank === 0 ? prefixed('task.', parts.task.tensors?.() ?? []) : []),
     ],
     metadata: encodeMetadata({
       state,
@@ -101,11 +105,22 @@ const below = ({ tensors }: Checkpoint, prefix: string): Map<string, Tensor> =>
   )
 
 /** Reads a checkpoint into the parts and returns the state. @throws ERR_FILE for a broken file, ERR_SHAPE for another model's */
-export function loadCheckpoint(file: string, { model, optimizer, ema }: CheckpointParts): CheckpointState {
+export function loadCheckpoint(file: string, { model, optimizer, ema, task }: CheckpointParts): CheckpointState {
   return scope(() => {
     const checkpoint = readCheckpoint(file)
     const { metadata } = checkpoint
-    const [weights, moments, averages] = ['model.', 'optimizer.', 'ema.'].map((prefix) => below(checkpoint, prefix))
+    const [weights, moments, averages, besides] = ['model.', 'optimizer.', 'ema.', 'task.'].map((prefix) =>
+      below(checkpoint, prefix),
+    )
+    for (const [name, tensor] of task.tensors?.() ?? []) {
+      const given = besides.get(name)
+      if (given?.shape.join() !== tensor.shape.join())
+        throw new StarError(
+          'ERR_SHAPE',
+          `${file} ${given ? `holds ${name} with shape (${given.shape.join(', ')}), expected (${tensor.shape.join(', ')})` : `holds no ${name}`}: begin a new run with its weights (start.weights)`,
+        )
+      tensor.copyFrom(given)
+    }
     if (model.sharded || hasPieces(checkpoint.tensors.keys())) {
       const own = [...model.model.namedTensors()].map(({ name, tensor }) => [name, tensor] as const)
       new Stored(file, weights).restore([...own, ...model.masters()], own)

@@ -1,5 +1,6 @@
 /**
- * The format of a training checkpoint: a safetensors file with the tensors `model.*`, `optimizer.*` and `ema.*`; the rest of what
+ * The format of a training checkpoint: a safetensors file with the tensors `model.*`, `optimizer.*`, `ema.*` and what the kind
+ * of training keeps besides, `task.*`; the rest of what
  * a resumed run needs is its metadata, JSON texts that are read and written here alone.
  */
 import { z } from 'zod'

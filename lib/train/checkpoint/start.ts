@@ -5,7 +5,7 @@
  */
 import { statSync } from 'node:fs'
 import { localModel } from '../../models/local.js'
-import { openPart, type PartWeights } from '../../models/source.js'
+import { ignoredWeights, openPart, type PartWeights } from '../../models/source.js'
 import { StarError } from '../../native/index.js'
 import { cast, concat, noGrad, scope, slice, Tensor, zeros } from '../../tensor/index.js'
 import { type ModelFolderContent, type ModelPart, openWeights } from '../../weights/index.js'
@@ -41,7 +41,7 @@ function extended(name: string, given: Tensor, whole: Tensor, repeatLast: boolea
 }
 
 /** Copies weights into the model, grown where the rules allow; returns what has grown. @throws ERR_SHAPE for other differences */
-function takeWeights(given: Map<string, Tensor>, { model, ema }: CheckpointParts): string[] {
+function takeWeights(given: Map<string, Tensor>, part: ModelPart, { model, ema }: CheckpointParts): string[] {
   const grown: string[] = []
   const sharedAdaLN = given.has('lvl_embed_proj.weight')
   for (const { name, tensor } of model.namedTensors()) {
@@ -59,7 +59,7 @@ function takeWeights(given: Map<string, Tensor>, { model, ema }: CheckpointParts
     )
     grown.push(`${name} by ${rows} rows`)
   }
-  model.load(given)
+  model.load(given, { ignore: ignoredWeights[part] })
   const weights = new Map([...model.namedTensors()].map(({ name, tensor }) => [name, tensor]))
   for (const [name, shadow] of ema?.tensors() ?? []) shadow.copyFrom(weights.get(name) as Tensor)
   return grown
@@ -138,7 +138,7 @@ export async function startRun(
     scope(() => {
       let grown: string[]
       try {
-        grown = takeWeights(weights.tensors({ filter: source.takes }), parts)
+        grown = takeWeights(weights.tensors({ filter: source.takes }), part, parts)
       } catch (error) {
         if (!(error instanceof StarError) || error.code !== 'ERR_SHAPE') throw error
         throw new StarError('ERR_SHAPE', `start.weights, ${weights.path}: ${error.message}`, { cause: error })

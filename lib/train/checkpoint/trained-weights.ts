@@ -20,10 +20,10 @@ export class TrainedWeights {
     this.#masters = precision === 'f32' ? new Map() : model.toHalf(precision)
   }
 
-  /** What an optimizer steps. */
+  /** What an optimizer steps: all but what is frozen. */
   parameters(): TrainedParameter[] {
     return [...this.model.namedTensors()]
-      .filter(({ trainable }) => trainable)
+      .filter(({ trainable, tensor }) => trainable && tensor.requiresGrad)
       .map(({ name, tensor }) => ({ name, tensor, master: this.#masters.get(name) }))
   }
 
@@ -48,7 +48,8 @@ export class TrainedWeights {
   /** What a checkpoint holds of this process, in f32. @param first whether of tensors that are not in pieces as well */
   *stored(first: boolean): Generator<[string, Tensor]> {
     for (const { name, tensor, trainable } of this.model.namedTensors())
-      if (!this.#pieces || (!trainable && first)) yield [name, this.#masters.get(name) ?? tensor]
+      if (!this.#pieces || (!(trainable && tensor.requiresGrad) && first))
+        yield [name, this.#masters.get(name) ?? tensor]
     for (const { name, tensor, master = tensor, piece } of this.#pieces ?? []) yield [pieceName(name, piece), master]
   }
 
@@ -59,9 +60,12 @@ export class TrainedWeights {
   }
 
   /** Takes weights over. @throws ERR_SHAPE as `Module.load` */
-  load(weights: ReadonlyMap<string, Tensor>): void {
-    this.model.load(weights)
-    for (const [name, master] of this.#masters) master.copyFrom(weights.get(name)!)
+  load(weights: ReadonlyMap<string, Tensor>, options: { ignore?: RegExp } = {}): void {
+    this.model.load(weights, options)
+    for (const [name, master] of this.#masters) {
+      const given = weights.get(name)
+      if (given?.shape.join() === master.shape.join()) master.copyFrom(given)
+    }
   }
 
   dispose(): void {

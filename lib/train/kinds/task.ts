@@ -68,6 +68,10 @@ export interface Task<B extends Batch = Batch, Part = unknown> {
   state(): unknown
   /** Resumes from a state that any number of processes saved. */
   restore(state: unknown): void
+  /** Tensors besides those of `model` that a resumed run needs, in f32 and the same on every process (a discriminator, …). */
+  tensors?(): Iterable<readonly [string, Tensor]>
+  /** The run begins with trained weights, which are in place now. */
+  started?(): void
   /** What the model for use says of itself (its model.json). */
   modelConfig(): ModelFolderContent['config']
   /** The parts of that model which are not trained, as far as they are at hand in f32. */

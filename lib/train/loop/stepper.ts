@@ -4,9 +4,10 @@
  */
 import { GradientExchange, ParameterShards } from '../../distributed/index.js'
 import { StarError } from '../../native/index.js'
-import { AdamW, Ema, LossScaler, noWeightDecay, scheduled } from '../../optim/index.js'
+import { AdamW, Ema, LossScaler, noWeightDecay } from '../../optim/index.js'
 import { addInto, backward, clearTape, full, scope, type Tensor } from '../../tensor/index.js'
 import { type Precision, TrainedWeights } from '../checkpoint/trained-weights.js'
+import { scheduledAt } from '../config/learning-rate.js'
 import type { ResolvedOptimizer } from '../config/resolve.js'
 import type { Batch } from '../data/batch.js'
 import type { Figures, Metrics, Task } from '../kinds/task.js'
@@ -70,16 +71,7 @@ export class Stepper {
   async run(): Promise<StepResult> {
     const { task, config, scaler } = this
     const batch = await task.next(config.batchSize)
-    const { lr, weightDecay } = scheduled(config.schedule, {
-      step: this.step,
-      steps: config.steps,
-      peak: config.learningRate,
-      warmupSteps: config.warmupSteps,
-      warmupStart: config.warmupStart,
-      endRatio: config.endRatio,
-      weightDecay: config.weightDecay,
-      weightDecayEnd: config.weightDecayEnd ?? config.weightDecay,
-    })
+    const { lr, weightDecay } = scheduledAt(config, this.step)
     try {
       const figures = this.#gradients(batch)
       const gradNorm = scope(() => this.#update(lr, weightDecay))

@@ -1,7 +1,9 @@
 /** Configuration of a tokenizer's training. */
 import { z } from 'zod'
+import { adversarialSchema, perceptualSchema } from '../../../models/losses/config.js'
 import { tokenizerSchema } from '../../../models/tokenizer/config.js'
 import { commonKeys } from '../../config/common.js'
+import { startSchema } from '../../config/start.js'
 
 export const tokenizerRunSchema = z.strictObject({
   kind: z.literal('tokenizer').describe('an image tokenizer is trained'),
@@ -13,8 +15,17 @@ export const tokenizerRunSchema = z.strictObject({
       l2: z.number().min(0).default(1).describe('weight of the mean squared error'),
       detail: z.number().min(0).default(1).describe('weight of the edges’ error at three resolutions'),
       quantizer: z.number().min(0).default(1).describe('weight of the quantizer’s loss'),
+      perceptual: perceptualSchema.optional(),
+      adversarial: adversarialSchema.optional(),
     })
     .prefault({}),
+  start: startSchema.optional(),
+  train: z
+    .enum(['all', 'decoder'])
+    .default('all')
+    .describe(
+      'decoder: decoder and post_quant_conv alone are trained, while encoder, quantizer and codebook stay as `start` gives them, so that token maps stay the same',
+    ),
   reviveEvery: z
     .int()
     .min(0)

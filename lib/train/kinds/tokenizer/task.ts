@@ -1,8 +1,11 @@
 /** Training of the image tokenizer: reconstruction and quantizer loss, a codebook kept alive. */
 
 import { type LoadedSample, toTensor } from '../../../data/index.js'
+import { type EfficientNetLite0, loadBackbone } from '../../../models/backbone/index.js'
+import { perceptualLoss, perceptualTerms } from '../../../models/losses/index.js'
 import {
   pixelsOf as bytesOf,
+  type ImageTerm,
   psnr,
   scaleSides,
   Tokenizer,
@@ -19,6 +22,7 @@ import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
 import { sideBySide } from '../sample-pictures.js'
 import { type Figures, type FrozenParts, type Metrics, scalars, type Task } from '../task.js'
+import { Adversary, type AdversaryDraws, type AdversaryState, sliceDraws } from './adversary.js'
 import type { TokenizerRunConfig } from './config.js'
 import { StepVectors } from './step-vectors.js'
 
@@ -39,6 +43,10 @@ interface ImageBatch extends Batch {
 interface Part extends Omit<ImageBatch, keyof Batch> {
   /** Whether the batch ends with it. */
   last: boolean
+  /** Micro-batches of the batch. */
+  parts: number
+  /** What a discriminator sees; null where there is none yet. */
+  draws: AdversaryDraws | null
 }
 
 class TokenizerTask implements Task<ImageBatch, Part> {
@@ -53,14 +61,26 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   #counts: Float32Array | null = null
   #vectors: StepVectors | null = null
   #initialized = false
+  readonly #backbone: EfficientNetLite0 | null
+  readonly #adversary: Adversary | null
 
-  constructor(config: Resolved<TokenizerRunConfig>, loaders: Loaders, context: TaskContext) {
+  constructor(
+    config: Resolved<TokenizerRunConfig>,
+    loaders: Loaders,
+    backbone: EfficientNetLite0 | null,
+    context: TaskContext,
+  ) {
     const { device } = context
     this.#config = config
     this.#loaders = loaders
     this.#context = context
     this.#random = new Random(config.seed)
     this.model = new Tokenizer(config.model, { init: this.#random, device })
+    if (config.train === 'decoder')
+      for (const part of [this.model.encoder, this.model.quantConv, this.model.quantizer]) part.setTrainable(false)
+    const { adversarial } = config.loss
+    this.#backbone = backbone
+    this.#adversary = adversarial ? new Adversary(adversarial, config.optimizer, this.#random, context) : null
   }
 
   get sides(): readonly number[] {
@@ -74,26 +94,39 @@ class TokenizerTask implements Task<ImageBatch, Part> {
     return { ids: samples.map(({ id }) => id), epoch, pixels: pixelsOf(samples), initial }
   }
 
-  split({ pixels, initial }: ImageBatch, count: number): Part[] {
+  split({ ids, pixels, initial }: ImageBatch, count: number, step: number): Part[] {
     // What a step that was left out had gathered.
     this.#forget()
     const size = pixels.length / count
-    return Array.from({ length: count }, (_, i) => ({
-      pixels: pixels.slice(i * size, (i + 1) * size),
-      initial: i === 0 ? initial : null,
-      last: i === count - 1,
-    }))
+    const { rank, size: ranks } = this.#context.group
+    const share = { total: ids.length * ranks, begin: ids.length * rank, end: ids.length * (rank + 1) }
+    const draws = this.#adversary?.active(step) ? this.#adversary.draw(share, this.#random) : null
+    return Array.from({ length: count }, (_, i) => {
+      const [begin, end] = [i * size, (i + 1) * size]
+      return {
+        pixels: pixels.slice(begin, end),
+        initial: i === 0 ? initial : null,
+        last: i === count - 1,
+        parts: count,
+        draws: draws && sliceDraws(draws, begin, end),
+      }
+    })
   }
 
-  forwardBackward({ pixels, initial, last }: Part, step: number, backward: (loss: Tensor) => void): Figures {
+  forwardBackward({ pixels, initial, ...part }: Part, step: number, backward: (loss: Tensor) => void): Figures {
+    const { last, draws } = part
+    const { loss: weights, train } = this.#config
     const images = this.#tensor(pixels)
     if (initial) this.#initialize(initial)
-    const { loss, terms, indices, vectors } = tokenizerObjective(this.model, images, this.#config.loss)
+    const adversarial = draws && this.#adversary!.term(draws, step)
+    const options = { terms: this.#judged(), adversarial, decoderOnly: train === 'decoder' }
+    const objective = tokenizerObjective(this.model, images, weights, options)
+    const { loss, value, terms, indices, vectors } = objective
     const { codebook } = this.model.quantizer
     const counts = codebook.count(indices)
     const before = this.#counts
     this.#counts = before ? counts.map((n, i) => n + before[i]) : counts
-    if (this.#revives(step + 1)) {
+    if (vectors && this.#revives(step + 1)) {
       this.#vectors ??= new StepVectors(this.#config.model.patchNums, this.#context)
       this.#vectors.add(vectors)
     }
@@ -102,13 +135,15 @@ class TokenizerTask implements Task<ImageBatch, Part> {
     backward(loss)
     if (all) codebook.record(all())
     const usage = last ? codebook.usage() : null
-    const names = Object.keys(terms)
+    const judged = draws && { discriminator: this.#adversary!.discriminate(images, objective, draws, part.parts) }
+    const figures: Record<string, Tensor> = { loss: value, ...terms, ...judged }
+    const names = Object.keys(figures)
     return {
-      values: scalars([loss, ...Object.values<Tensor>(terms)]),
-      named: ([mean, ...means]) => ({
-        loss: mean,
+      values: scalars(Object.values(figures)),
+      named: (means) => ({
         ...Object.fromEntries(names.map((name, i) => [name, means[i]])),
         psnr: psnr(means[names.indexOf('l2')]),
+        ...(adversarial && { adversarialWeight: adversarial.weight }),
         ...(usage && { usage: usage.overall, perplexity: usage.perplexity }),
       }),
     }
@@ -122,6 +157,7 @@ class TokenizerTask implements Task<ImageBatch, Part> {
       const below = (0.05 * tokens) / this.#config.model.vocabSize
       scope(() => this.model.quantizer.codebook.revive(vectors, this.#random, { below }))
     }
+    this.#adversary?.step(step)
     this.#forget()
   }
 
@@ -129,6 +165,14 @@ class TokenizerTask implements Task<ImageBatch, Part> {
     this.#vectors?.dispose()
     this.#vectors = null
     this.#counts = null
+    this.#adversary?.forget()
+  }
+
+  /** The terms of the loss that another network judges, but for the discriminator's. */
+  #judged(): Record<string, ImageTerm> {
+    const [backbone, config] = [this.#backbone, this.#config.loss.perceptual]
+    if (!backbone || !config) return {}
+    return { perceptual: { weight: 1, loss: (given, images) => perceptualLoss(backbone, given, images, config) } }
   }
 
   /** The first codebook, from the same images on all processes; where each has its own (tars), from those of the first. */
@@ -149,22 +193,32 @@ class TokenizerTask implements Task<ImageBatch, Part> {
     }
   }
 
-  /** PSNR of held-out images after the round trip through tokens. */
+  /** PSNR of held-out images after the round trip through tokens, their perceptual distance, and how many codebook rows they use. */
   async validate(): Promise<Metrics> {
     const { heldOut } = this.#loaders
     if (!heldOut) return {}
-    let [squares, count] = [0, 0]
+    let [squares, distance, count] = [0, 0, 0]
+    const used = new Set<number>()
     for await (const { samples } of heldOut.pass(validationBatch)) {
-      squares += noGrad(() =>
+      noGrad(() =>
         scope(() => {
           const images = this.#tensor(pixelsOf(samples))
-          const given = this.model.reconstruct(images).floats()
-          return images.floats().reduce((sum, v, i) => sum + (v - given[i]) ** 2, 0)
+          const { indices, fHat } = this.model.quantizer.quantize(this.model.encode(images))
+          for (const ids of indices) for (const id of ids.ints()) used.add(id)
+          const back = this.model.decode(fHat.at(-1)!)
+          const given = back.floats()
+          squares += images.floats().reduce((sum, v, i) => sum + (v - given[i]) ** 2, 0)
+          if (this.#backbone) distance += samples.length * perceptualTerms(this.#backbone, back, images).features.item()
         }),
       )
       count += samples.length
     }
-    return { psnr: psnr(squares / (count * this.#config.data.resolution ** 2 * 3)), images: count }
+    return {
+      psnr: psnr(squares / (count * this.#config.data.resolution ** 2 * 3)),
+      ...(this.#backbone && { perceptual: distance / count }),
+      usage: used.size / this.#config.model.vocabSize,
+      images: count,
+    }
   }
 
   /** Held-out images, each beside what is left of it after the round trip through tokens. */
@@ -181,13 +235,31 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   }
 
   state(): unknown {
-    return { random: this.#random.state(), data: this.#loaders.position.state() }
+    return {
+      random: this.#random.state(),
+      data: this.#loaders.position.state(),
+      ...(this.#adversary && { adversary: this.#adversary.state() }),
+    }
   }
 
   restore(state: unknown): void {
-    const { random, data } = state as { random: ReturnType<Random['state']>; data: unknown }
+    const { random, data, adversary } = state as {
+      random: ReturnType<Random['state']>
+      data: unknown
+      adversary?: AdversaryState
+    }
     this.#random = Random.restore(random)
     this.#loaders.position.restore(data)
+    if (adversary) this.#adversary?.restore(adversary)
+    this.#initialized = true
+  }
+
+  *tensors(): Generator<readonly [string, Tensor]> {
+    if (this.#adversary) yield* prefixed('discriminator.', this.#adversary.tensors())
+  }
+
+  /** Trained weights have a codebook. */
+  started(): void {
     this.#initialized = true
   }
 
@@ -196,14 +268,16 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   }
 
   dispose(): void {
-    this.model.dispose()
     this.#forget()
+    this.model.dispose()
+    this.#adversary?.dispose()
+    this.#backbone?.dispose()
     this.#loaders.dispose()
   }
 
   #revives(step: number): boolean {
-    const { reviveEvery, reviveUntil, optimizer } = this.#config
-    return reviveEvery > 0 && step % reviveEvery === 0 && step <= reviveUntil * optimizer.steps
+    const { reviveEvery, reviveUntil, optimizer, train } = this.#config
+    return train === 'all' && reviveEvery > 0 && step % reviveEvery === 0 && step <= reviveUntil * optimizer.steps
   }
 
   /** The first images of the order over all processes, which the training will meet again. */
@@ -218,6 +292,10 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   }
 }
 
+function* prefixed(prefix: string, tensors: Iterable<[string, Tensor]>): Generator<readonly [string, Tensor]> {
+  for (const [name, tensor] of tensors) yield [prefix + name, tensor]
+}
+
 /** A loader without a cache gives the pixels of all samples. */
 const pixelsOf = (samples: readonly LoadedSample[]): Uint8Array[] => samples.map(({ pixels }) => pixels!)
 
@@ -230,8 +308,34 @@ export async function openData(config: TokenizerRunConfig, run: RunFolder, conte
       'ERR_CONFIG',
       `"data.resolution" is ${resolution}, but the model takes ${side} pixels (last of patchNums times 2 per level): set one by the other`,
     )
+  checkTraining(config)
   return openLoaders(config, run, context)
 }
 
-export const createTask = (config: Resolved<TokenizerRunConfig>, loaders: Loaders, context: TaskContext): Task =>
-  new TokenizerTask(config, loaders, context)
+/** @throws ERR_CONFIG for a discriminator that the images are too small for, and for a decoder without an encoder to go with */
+function checkTraining({ train, start, loss, data: { resolution } }: TokenizerRunConfig): void {
+  if (train === 'decoder' && !start)
+    throw new StarError(
+      'ERR_CONFIG',
+      '"train" is "decoder", but nothing says whose encoder and codebook stay: set "start"',
+    )
+  const layers = loss.adversarial?.layers ?? 0
+  // Two convolutions 4×4 without stride follow, each of which takes a pixel.
+  const most = Math.floor(Math.log2(resolution / 3))
+  if (layers > most)
+    throw new StarError(
+      'ERR_CONFIG',
+      `"loss.adversarial.layers" is ${layers}, but an image of ${resolution} pixels has no patches left after them: set at most ${most}`,
+    )
+}
+
+export function createTask(config: Resolved<TokenizerRunConfig>, loaders: Loaders, context: TaskContext): Task {
+  const { perceptual } = config.loss
+  const backbone = perceptual ? loadBackbone(perceptual.backbone, { device: context.device }) : null
+  try {
+    return new TokenizerTask(config, loaders, backbone, context)
+  } catch (error) {
+    backbone?.dispose()
+    throw error
+  }
+}

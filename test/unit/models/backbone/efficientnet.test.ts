@@ -8,24 +8,14 @@ import {
   foldNormalisations,
   loadBackbone,
 } from '../../../../lib/models/backbone/index.js'
-import { native, packageRoot } from '../../../../lib/native/index.js'
-import { add, backward, keep, mean, scope, square, Tensor } from '../../../../lib/tensor/index.js'
+import { native } from '../../../../lib/native/index.js'
+import { add, backward, mean, scope, square, Tensor } from '../../../../lib/tensor/index.js'
 import { openWeights, writeSafetensors } from '../../../../lib/weights/index.js'
 import { relativeError } from '../../../support/compare.js'
-import { type RuleParameter, ruleParameter, ruleSigned } from '../../../support/golden.js'
+import { ruleSigned } from '../../../support/golden.js'
+import { backboneGolden, backboneStateDict } from '../../../support/random-backbone.js'
 
-const goldenFile = join(packageRoot, 'test', 'data', 'efficientnet-lite0.safetensors')
-
-/** The state dict that the golden file was made with, as the published checkpoint names it. */
-function stateDict(): Map<string, Tensor> {
-  using golden = openWeights(goldenFile)
-  const rules = JSON.parse(golden.metadata.rules) as Record<string, RuleParameter>
-  return new Map(
-    Object.entries(rules).map(([name, rule]) => [name, keep(ruleParameter(`efficientnet:${name}`, rule))] as const),
-  )
-}
-
-const weights = stateDict()
+const weights = backboneStateDict()
 t.teardown(() => {
   for (const tensor of weights.values()) tensor.dispose()
 })
@@ -33,7 +23,7 @@ t.teardown(() => {
 t.test('features, logits and the gradient of images are those of PyTorch', async (t) => {
   using model = new EfficientNetLite0()
   scope(() => model.load(foldNormalisations(weights)))
-  using golden = openWeights(goldenFile)
+  using golden = openWeights(backboneGolden)
   const before = native.memory('cpu').liveBytes
   scope(() => {
     const values = ruleSigned('efficientnet:images.47', 2 * 33 * 20 * 3)

@@ -100,7 +100,7 @@ t.test('training on one batch learns it, leaks nothing, and repeats bit for bit'
         losses.push(loss.item())
         const sum = terms.l1.item() + terms.l2.item() + terms.detail.item() + terms.quantizer.item()
         t.ok(Math.abs(sum - loss.item()) < 1e-4 * sum)
-        t.strictSame(vectors.shape, [4 * (1 + 9 + 16), 5])
+        t.strictSame(vectors!.shape, [4 * (1 + 9 + 16), 5])
         backward(loss)
         const grads = params.map((p) => p.grad!)
         t.notOk(grads.includes(null!), 'every parameter gets a gradient')
@@ -122,7 +122,7 @@ t.test('training on one batch learns it, leaks nothing, and repeats bit for bit'
         model.zeroGrad()
         const { codebook } = model.quantizer
         codebook.record(codebook.count(indices))
-        if (step % 5 === 0) codebook.revive(vectors, random, { below: 0.05 })
+        if (step % 5 === 0) codebook.revive(vectors!, random, { below: 0.05 })
       })
       t.equal(tapeLength(), 0)
       const live = native.memory('cpu').liveBytes
