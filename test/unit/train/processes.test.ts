@@ -237,6 +237,34 @@ t.test('a tokenizer and its codebook are trained alike by any number of processe
   }
 })
 
+t.test('a tokenizer and its discriminator are trained alike by any number of processes', async (t) => {
+  const steps = 5
+  const loss = { adversarial: { channels: 8, layers: 2, warmupSteps: 2, weight: 1 } }
+  // Rows that were placed on vectors of nearly equal pictures lie so close that rounding decides between them.
+  const config = (accumulate = 1): object => ({ ...tokenizerRun({ accumulate }), reviveEvery: 0 })
+  const run = (ranks: number, accumulate: number): Promise<GroupResult[]> =>
+    runGroup({ config: { ...config(accumulate), loss }, ranks, steps }, t)
+  const [whole] = await run(1, 1)
+  const [alone] = await runGroup({ config: config(), ranks: 1, steps }, t)
+  const decoder = 'decoder.conv_out.weight'
+  const apart = (weights: GroupResult['weights']): number =>
+    largest(weights[decoder].map((v, i) => v - whole.weights[decoder][i]))
+  const effect = apart(alone.weights)
+  t.ok(effect > 1e-3, `the discriminator changes the decoder by ${effect}`)
+  for (const [ranks, accumulate] of [
+    [1, 2],
+    [2, 1],
+  ]) {
+    const results = await run(ranks, accumulate)
+    for (const { weights, state } of results) {
+      t.strictSame(weights, results[0].weights, 'the same on all, bit for bit')
+      t.strictSame(state, results[0].state)
+    }
+    const error = apart(results[0].weights)
+    t.ok(error < 1e-3 * effect, `${ranks} processes, ${accumulate} micro-batches: off by ${error}`)
+  }
+})
+
 t.test('places in tars are kept of each process', async (t) => {
   const tars = join(folder, 'tars')
   for (let i = 0; i < 4; i++) await numberedTar(join(tars, `${i}.tar`), 6, 6 * i, 16)
