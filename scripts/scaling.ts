@@ -5,8 +5,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Measured } from '../bench/overlap.js'
-import { bytesOf, planBuckets, shardAlignment, standardSizes } from '../lib/distributed/buckets.js'
+import { planBuckets, shardAlignment, standardSizes } from '../lib/distributed/buckets.js'
 import { levels, type StarConfig, tokenCount } from '../lib/models/star/index.js'
+import { elementBytes } from '../lib/native/dtype.js'
 import { writeFileAtomic } from '../lib/native/files.js'
 import { packageRoot } from '../lib/native/index.js'
 import { hiddenWidth } from '../lib/plan/index.js'
@@ -114,7 +115,7 @@ function stepOf(parts: readonly Part[], images: number, recompute: boolean, gpus
   }
   const buckets = planBuckets(contents, { ...standardSizes, multiple: shardAlignment * gpus }).map(
     ({ places, length }) => ({
-      bytes: bytesOf.bf16 * length,
+      bytes: elementBytes.bf16 * length,
       readyMs: Math.max(...places.map(({ index }) => filled[index])),
     }),
   )

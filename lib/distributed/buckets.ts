@@ -1,4 +1,5 @@
 /** Tensors laid end to end in flat buffers of a few megabytes: what is exchanged at once. */
+import { elementBytes } from '../native/dtype.js'
 import { type DType, keep, Tensor, zeros } from '../tensor/index.js'
 
 /** A tensor's elements [begin, end) of a bucket. */
@@ -25,8 +26,6 @@ export interface BucketPlan {
   /** Elements, filled up to a whole multiple of what was asked for. */
   length: number
 }
-
-export const bytesOf: Readonly<Record<DType, number>> = { f32: 4, f16: 2, bf16: 2, i32: 4, u8: 1 }
 
 export interface BucketSizes {
   /** Bytes from which on a bucket is full. */
@@ -61,7 +60,7 @@ export function planBuckets(tensors: readonly Content[], { bytes, firstBytes, mu
     open.set(dtype + stored, bucket)
     bucket.places.push({ index, begin: bucket.length, end: bucket.length + count })
     bucket.length += count
-    if (bucket.length * bytesOf[dtype] >= (done.length === 0 ? firstBytes : bytes)) close(bucket)
+    if (bucket.length * elementBytes[dtype] >= (done.length === 0 ? firstBytes : bytes)) close(bucket)
   }
   for (const bucket of [...open.values()]) close(bucket)
   return done
@@ -79,7 +78,7 @@ export class Bucket {
   }
 
   get bytes(): number {
-    return this.plan.length * bytesOf[this.plan.dtype]
+    return this.plan.length * elementBytes[this.plan.dtype]
   }
 
   /** Elements [begin, end) as a tensor on the same memory. */

@@ -11,7 +11,7 @@ import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
 import { releaseIdleMemory, type Tensor } from '../tensor/index.js'
 import { checkConditions, type ScaleConditions } from './conditions.js'
-import type { GraphPool } from './graphs.js'
+import { type GraphPool, withMemory } from './graphs.js'
 import { type NoiseSource, seededNoise } from './noise.js'
 import { EagerRunner, type ScaleRunner } from './runner.js'
 import { sampleScale } from './scale.js'
@@ -94,9 +94,11 @@ export async function generate(options: GenerateOptions): Promise<Tensor> {
 
 /** A runner of recorded scales where that is possible; steps of stable sampling cannot be watched in a recording. */
 function openRunner(options: GenerateOptions, texts: DecoderOptions, settings: SamplingSettings): ScaleRunner {
-  const { transformer, graphs, onStep, conditions } = options
-  const recorded = onStep ? null : graphs?.borrow({ transformer, texts, settings, conditions })
-  return recorded ?? new EagerRunner(new ScaleDecoder(transformer, texts))
+  const { transformer, samplerHead, graphs, onStep, conditions, text } = options
+  const stable = Boolean(samplerHead)
+  const recorded = onStep ? null : graphs?.borrow({ transformer, texts, settings, stable, conditions })
+  if (recorded) return recorded
+  return new EagerRunner(withMemory(graphs, text.pooled.device, () => new ScaleDecoder(transformer, texts)))
 }
 
 /** The texts of the batch [images…] or, under guidance, [images…, ""…]. */

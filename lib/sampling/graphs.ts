@@ -1,9 +1,10 @@
 /**
  * Scales of a generation as recorded graphs. The first generation of a shape runs op by op and leaves its buffers behind; the
- * second records each scale on them; from then on a scale is one launch.
+ * second records each scale on them; from then on a scale is one launch. What a device does not record it does op by op.
  */
-import { type DecoderOptions, ScaleDecoder, type StarTransformer } from '../models/star/index.js'
-import { canCapture, capture, type Graph, keep, Tensor } from '../tensor/index.js'
+import { type DecoderOptions, KeysValuesArena, ScaleDecoder, type StarTransformer } from '../models/star/index.js'
+import { native, StarError } from '../native/index.js'
+import { canCapture, capture, concat, full, type Graph, keep, noGrad, scope, Tensor, zeros } from '../tensor/index.js'
 import {
   bufferedConditions,
   conditionsKey,
@@ -16,56 +17,151 @@ import { disposeStep, type ScaleRunner, type ScaleSources } from './runner.js'
 import type { ScaleInput, ScaleStep } from './scale.js'
 import type { SamplingSettings } from './settings.js'
 
-/** Shapes whose buffers are kept; the one used longest ago goes first. */
-const shapesKept = 4
+/** Shapes whose buffers are kept at most, and bytes that these may take beside the keys and values; the one used longest ago goes first. */
+const shapesKept = 8
+const defaultBudget = 4e9
 
 /** What decides whether a recording can be used again: shapes and settings, not values. */
 export interface Recordable {
   transformer: StarTransformer
   texts: DecoderOptions
   settings: SamplingSettings
+  /** Scales from `settings.stableFrom` on are fixed in steps. */
+  stable?: boolean
   conditions?: readonly (ScaleConditions | null)[]
 }
 
-/** Recorded scales by shape and settings; for one pair of models. */
+/**
+ * Recorded scales by shape and settings; for one pair of models. All of them use the keys and values of one arena, so one
+ * generation at a time runs from recordings.
+ */
 export class GraphPool {
   readonly #sessions = new Map<string, GraphSession>()
+  readonly #budget: number
+  #arena: KeysValuesArena | null = null
 
-  /**
-   * A runner for this shape and these settings, or null where the device records no graphs or the runner of that shape is at
-   * work.
-   */
-  borrow({ transformer, texts, settings, conditions = [] }: Recordable): ScaleRunner | null {
-    if (!canCapture(texts.text.pooled.device)) return null
-    const { seed: _, ...kept } = settings
-    const { states, mask } = texts.text
-    const { rows, attending } = texts
-    const given = conditions.map(conditionsKey)
-    const key = JSON.stringify([rows?.length, attending, states.shape, mask !== null, kept, given])
-    const known = this.#sessions.get(key)
-    if (known?.busy) return null
-    const session = known ?? new GraphSession(new ScaleDecoder(transformer, texts))
-    if (known) known.begin(texts)
-    // Last in the map is used last.
-    this.#sessions.delete(key)
-    this.#sessions.set(key, session)
-    this.#prune()
-    return session
+  constructor({ budget = defaultBudget }: { budget?: number } = {}) {
+    this.#budget = budget
+  }
+
+  /** A runner for this shape and these settings, or null where the device records no graphs or a runner is at work. */
+  borrow(what: Recordable): ScaleRunner | null {
+    const { device } = what.texts.text.pooled
+    if (!canCapture(device) || [...this.#sessions.values()].some(({ busy }) => busy)) return null
+    return noGrad(() =>
+      scope(() => {
+        const texts = padded(what.texts)
+        const key = keyOf({ ...what, texts })
+        const known = this.#sessions.get(key)
+        if (known) known.begin(texts)
+        const session = known ?? withMemory(this, device, () => this.#open(what.transformer, texts))
+        // Last in the map is used last.
+        this.#sessions.delete(key)
+        this.#sessions.set(key, session)
+        this.#prune()
+        return session
+      }),
+    )
+  }
+
+  #open(transformer: StarTransformer, texts: DecoderOptions): GraphSession {
+    const samples = texts.rows?.length ?? texts.text.pooled.dim(0)
+    if (!this.#arena || this.#arena.samples < samples) {
+      // Recordings know the addresses of the smaller one.
+      this.dispose()
+      this.#arena = new KeysValuesArena(transformer, samples)
+    }
+    return new GraphSession(this, new ScaleDecoder(transformer, texts, this.#arena.first(samples)))
   }
 
   #prune(): void {
+    let bytes = [...this.#sessions.values()].reduce((sum, session) => sum + session.bytes, 0)
     for (const [key, session] of this.#sessions) {
-      if (this.#sessions.size <= shapesKept) return
+      if (this.#sessions.size <= shapesKept && bytes <= this.#budget) return
       if (session.busy) continue
+      bytes -= session.bytes
       session.dispose()
       this.#sessions.delete(key)
     }
   }
 
+  /** Gives back what idle recordings hold, the arena too where none is at work; false when that is nothing. */
+  forgetIdle(): boolean {
+    const idle = [...this.#sessions].filter(([, session]) => !session.busy)
+    for (const [key, session] of idle) {
+      session.dispose()
+      this.#sessions.delete(key)
+    }
+    const arena = this.#sessions.size === 0 ? this.#arena : null
+    if (arena) {
+      arena.dispose()
+      this.#arena = null
+    }
+    return idle.length > 0 || arena !== null
+  }
+
   dispose(): void {
     for (const session of this.#sessions.values()) session.dispose()
     this.#sessions.clear()
+    this.#arena?.dispose()
+    this.#arena = null
   }
+}
+
+/** Does `work` once more where there was no memory for it and recordings held some. */
+export function withMemory<T>(graphs: GraphPool | undefined, device: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    if (!(error instanceof StarError) || error.code !== 'ERR_MEMORY' || !graphs?.forgetIdle()) throw error
+    native.trimMemory(device)
+    return work()
+  }
+}
+
+/** Lengths that texts are padded to, so that prompts of about one length share a recording; those that encoders give are among them. */
+const textLengths = [16, 32, 48, 64, 77, 96, 120, 160, 240, 320, 512]
+
+/** Texts with states and mask of the next of these lengths. What is added is masked, and changes no result. */
+function padded(texts: DecoderOptions): DecoderOptions {
+  const { states, mask, pooled } = texts.text
+  const [count, length, width] = states.shape
+  const room = (textLengths.find((n) => n >= length) ?? length) - length
+  if (room === 0) return texts
+  const { device } = states
+  const known = mask ?? full([count, length], 1, { dtype: 'u8', device })
+  return {
+    ...texts,
+    text: {
+      pooled,
+      states: concat([states, zeros([count, room, width], { dtype: states.dtype, device })], 1),
+      mask: concat([known, zeros([count, room], { dtype: 'u8', device })], 1),
+    },
+  }
+}
+
+/** What a recording depends on. Settings that have no say in the scales' work are left out. */
+function keyOf({ texts, settings, stable = false, conditions = [] }: Recordable): string {
+  const { seed: _, topK, topP, stableFrom, version, ...kept } = settings
+  const drawn = settings.moreSmooth ? [] : version === 'old' ? ['old', topK] : [topK, topP]
+  const { rows, attending, text } = texts
+  return JSON.stringify([
+    rows?.length,
+    attending,
+    text.states.shape,
+    text.mask !== null,
+    kept,
+    drawn,
+    stable && !settings.moreSmooth && version !== 'old' ? [version, stableFrom] : null,
+    conditions.map(conditionsKey),
+  ])
+}
+
+let told = false
+/** Says once why generations are not recorded: they are right without, and slower. */
+function tellRefused({ message }: StarError): void {
+  if (!told) console.error(`generations run op by op, because the device did not record one: ${message}`)
+  told = true
 }
 
 /** One use of noise and the buffer that holds it. */
@@ -85,13 +181,26 @@ interface Recording {
 }
 
 class GraphSession implements ScaleRunner {
-  readonly #decoder: ScaleDecoder
   readonly #scales: Recording[] = []
   #last: Tensor | null = null
+  /** The device refused to record this work: it is done op by op on the same buffers. */
+  #refused = false
   busy = true
 
-  constructor(decoder: ScaleDecoder) {
+  readonly #decoder: ScaleDecoder
+
+  constructor(
+    private readonly pool: GraphPool,
+    decoder: ScaleDecoder,
+  ) {
     this.#decoder = decoder
+  }
+
+  /** What it holds beside the keys and values. */
+  get bytes(): number {
+    const ofScale = ({ draws, out }: Recording): number =>
+      [...draws.map(({ buffer }) => buffer), out.fHat, out.next, out.tokens].reduce((n, t) => n + (t?.bytes ?? 0), 0)
+    return this.#scales.reduce((n, scale) => n + ofScale(scale), 0)
   }
 
   /** Takes other prompts of the same shape. */
@@ -107,11 +216,14 @@ class GraphSession implements ScaleRunner {
     this.#decoder.seek(k)
     const known = this.#scales[k]
     if (known)
-      this.#replay(known, sources, () => sample({ ...input, noise: playback(known.draws), given: known.given }))
+      this.#replay(k, known, sources, () => sample({ ...input, noise: playback(known.draws), given: known.given }))
     else {
       const draws: Draw[] = []
       const given = sources.given && bufferedConditions(sources.given)
-      const { fHat, next, tokens } = sample({ ...input, noise: remembering(sources.noise, draws), given })
+      const { fHat, next, tokens } = withMemory(this.pool, this.#decoder.pooled.device, () => {
+        this.#decoder.seek(k)
+        return sample({ ...input, noise: remembering(sources.noise, draws), given })
+      })
       const out = { fHat: keep(fHat), next: next && keep(next), tokens: tokens && keep(tokens) }
       this.#scales.push({ draws, given, out, graph: null })
     }
@@ -120,20 +232,36 @@ class GraphSession implements ScaleRunner {
     return out
   }
 
-  #replay(recording: Recording, sources: ScaleSources, sample: () => ScaleStep): void {
+  #replay(k: number, recording: Recording, sources: ScaleSources, sample: () => ScaleStep): void {
     const { draws, given, out } = recording
     for (const { kind, sizes, buffer } of draws) {
       using fresh = make(sources.noise, kind, sizes)
       buffer.copyFrom(fresh)
     }
     if (given && sources.given) copyConditions(given, sources.given)
-    recording.graph ??= capture(out.fHat.device, () => {
+    const work = (): void => {
       const step = sample()
       out.fHat.copyFrom(step.fHat)
       if (step.next) out.next!.copyFrom(step.next)
       if (step.tokens) out.tokens!.copyFrom(step.tokens)
-    })
-    recording.graph.launch()
+    }
+    const { device } = out.fHat
+    if (!this.#refused) {
+      try {
+        withMemory(this.pool, device, () => {
+          this.#decoder.seek(k)
+          recording.graph ??= capture(device, work)
+          recording.graph.launch()
+        })
+        return
+      } catch (error) {
+        if (!(error instanceof StarError) || (error.code !== 'ERR_DEVICE' && error.code !== 'ERR_MEMORY')) throw error
+        tellRefused(error)
+        this.#refused = true
+      }
+    }
+    this.#decoder.seek(k)
+    scope(work)
   }
 
   result(): Tensor {
@@ -161,11 +289,14 @@ function make(noise: NoiseSource, kind: keyof NoiseSource, sizes: readonly numbe
   return kind === 'draw' ? noise.draw(sizes[0]) : noise[kind](sizes[0], sizes[1])
 }
 
-/** Noise as it comes, with every use noted and its tensor kept. */
+/** Noise as it comes, with every use noted and its tensor kept; what was noted in an attempt before comes first. */
 function remembering(noise: NoiseSource, draws: Draw[]): NoiseSource {
+  let at = 0
   const note =
     (kind: keyof NoiseSource) =>
     (...sizes: number[]): Tensor => {
+      const known = draws.at(at++)
+      if (known) return known.buffer
       const buffer = keep(make(noise, kind, sizes))
       draws.push({ kind, sizes, buffer })
       return buffer

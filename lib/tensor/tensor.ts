@@ -1,6 +1,6 @@
 /** Tensor: a dense row-major array on one device, with its place on the autograd tape. */
 
-import type { DType } from '../native/dtype.js'
+import { type DType, elementBytes } from '../native/dtype.js'
 import { type NativeTensor, native, StarError } from '../native/index.js'
 import { tensorMark, track, untrack } from './scope.js'
 import type { Edge } from './tape.js'
@@ -92,6 +92,10 @@ export class Tensor {
 
   get count(): number {
     return countOf(this.shape)
+  }
+
+  get bytes(): number {
+    return this.count * elementBytes[this.dtype]
   }
 
   get rank(): number {

@@ -1,7 +1,7 @@
 /** Sampling state of the transformer: text keys and values of the prompts, and the cache of all tokens' keys and values. */
 import { StarError } from '../../native/index.js'
-import { cast, embedding, keep, noGrad, reshape, scope, Tensor } from '../../tensor/index.js'
-import type { KeyValueCache, TextKeysValues } from './attention.js'
+import { cast, embedding, keep, noGrad, reshape, scope, slice, Tensor } from '../../tensor/index.js'
+import type { KeysValues, KeyValueCache, TextKeysValues } from './attention.js'
 import { type StarTransformer, type TextInput, textKeysValues } from './transformer.js'
 
 export interface DecoderOptions {
@@ -23,6 +23,40 @@ interface PreparedText {
   texts: (TextKeysValues | null)[]
 }
 
+/** Room for the keys and values of all tokens of each block, for a number of samples. */
+export class KeysValuesArena {
+  readonly #blocks: KeysValues[]
+
+  constructor(
+    model: StarTransformer,
+    readonly samples: number,
+  ) {
+    const { heads, width } = model.config
+    const shape = [samples, model.length, heads, width / heads]
+    const make = (): Tensor => keep(Tensor.empty(shape, { dtype: model.dtype, device: model.device }))
+    this.#blocks = []
+    try {
+      for (const _ of model.blocks) this.#blocks.push({ k: make(), v: make() })
+    } catch (error) {
+      this.dispose()
+      throw error
+    }
+  }
+
+  /** The part of the first `samples` samples of each block, on the same memory: owned by the caller. */
+  first(samples: number): KeysValues[] {
+    const part = (x: Tensor): Tensor => keep(slice(x, 0, 0, samples))
+    return this.#blocks.map(({ k, v }) => ({ k: part(k), v: part(v) }))
+  }
+
+  dispose(): void {
+    for (const { k, v } of this.#blocks) {
+      k.dispose()
+      v.dispose()
+    }
+  }
+}
+
 /**
  * Runs the transformer scale by scale. Text keys and values are computed once per prompt, the caches hold all L tokens from
  * the start, and nothing waits for the host. `dispose` frees everything.
@@ -37,9 +71,11 @@ export class ScaleDecoder {
   readonly #texts: (TextKeysValues | null)[]
   readonly #start: Tensor
   readonly #attending: number
+  readonly #own: KeysValuesArena | null
   #next = 0
 
-  constructor(model: StarTransformer, { text, rows, attending = 1 }: DecoderOptions) {
+  /** @param caches keys and values of each block for as many samples, handles that become the decoder's; default: memory of its own */
+  constructor(model: StarTransformer, { text, rows, attending = 1 }: DecoderOptions, caches?: readonly KeysValues[]) {
     const prompts = text.pooled.dim(0)
     const samples = rows ?? Array.from({ length: prompts }, (_, i) => i)
     const outside = samples.find((r) => !Number.isInteger(r) || r < 0 || r >= prompts)
@@ -56,14 +92,17 @@ export class ScaleDecoder {
     this.batch = samples.length
     this.#attending = attending
     this.#model = model
-    const { heads, width } = model.config
-    const made = this.#prepare(text, samples)
-    this.pooled = made.pooled
-    this.#start = made.start
-    this.#texts = made.texts
-    const shape = [samples.length, model.length, heads, width / heads]
-    const cache = (): Tensor => keep(Tensor.empty(shape, { dtype: model.dtype, device: model.device }))
-    this.#caches = model.blocks.map(() => ({ k: cache(), v: cache(), length: 0 }))
+    this.#own = caches ? null : new KeysValuesArena(model, samples.length)
+    this.#caches = (caches ?? this.#own!.first(samples.length)).map(({ k, v }) => ({ k, v, length: 0 }))
+    try {
+      const made = this.#prepare(text, samples)
+      this.pooled = made.pooled
+      this.#start = made.start
+      this.#texts = made.texts
+    } catch (error) {
+      this.#disposeCaches()
+      throw error
+    }
   }
 
   /** What the prompts give: owned by the caller, the mask shared by all blocks. */
@@ -156,11 +195,16 @@ export class ScaleDecoder {
   dispose(): void {
     this.pooled.dispose()
     this.#start.dispose()
-    for (const { k, v } of [...this.#caches, ...this.#texts.filter((t) => t !== null)]) {
+    for (const text of this.#texts) for (const tensor of [text?.k, text?.v, text?.mask]) tensor?.dispose()
+    this.#disposeCaches()
+  }
+
+  #disposeCaches(): void {
+    for (const { k, v } of this.#caches) {
       k.dispose()
       v.dispose()
     }
-    for (const text of this.#texts) text?.mask?.dispose()
+    this.#own?.dispose()
   }
 
   [Symbol.dispose](): void {

@@ -1,10 +1,11 @@
 import t from 'tap'
-import { SamplerHead } from '../../../lib/models/star/index.js'
+import { SamplerHead, type TextInput } from '../../../lib/models/star/index.js'
 import { MultiScaleQuantizer, tokenizerSchema } from '../../../lib/models/tokenizer/index.js'
 import { native } from '../../../lib/native/index.js'
 import { type GenerateOptions, GraphPool, generate, type SamplingOptions } from '../../../lib/sampling/index.js'
 import { affine, canCapture, capture, Random, setDefaultDevice, Tensor } from '../../../lib/tensor/index.js'
 import { useDevice } from '../../support/device.js'
+import { signed } from '../../support/gradcheck.js'
 import { tinyModel, tinySizes, tinyText } from '../../support/tiny-star.js'
 
 const device = useDevice('simt')
@@ -162,3 +163,108 @@ t.test('shapes beyond those kept are given back', async (t) => {
   t.equal(blocks[6], blocks[5], `blocks after each shape: ${blocks.join(', ')}`)
   graphs.dispose()
 })
+
+/** A text of so many tokens, all of them real. */
+function textOf(batch: number, tokens: number): TextInput {
+  return {
+    states: signed([batch, tokens, tinySizes.textWidth], tokens),
+    pooled: signed([batch, tinySizes.textWidth], tokens + 1),
+    mask: null,
+  }
+}
+
+const disposeText = (text: TextInput): void => {
+  for (const tensor of Object.values(text)) tensor?.dispose()
+}
+
+/** Runs `work` with a variable of the environment set. */
+async function withEnvironment<T>(name: string, value: string, work: () => Promise<T>): Promise<T> {
+  const before = process.env[name]
+  process.env[name] = value
+  try {
+    return await work()
+  } finally {
+    if (before === undefined) delete process.env[name]
+    else process.env[name] = before
+  }
+}
+
+const tinyQuantizer = () =>
+  new MultiScaleQuantizer(tokenizerSchema.parse({ patchNums, vocabSize, latentChannels }), { init: new Random(5) })
+
+t.test('prompts of other lengths and settings without a say use the same recording', async (t) => {
+  using transformer = tinyModel()
+  using quantizer = tinyQuantizer()
+  const graphs = new GraphPool()
+  const blocks: number[] = []
+  const run = async (length: number, settings: SamplingOptions): Promise<void> => {
+    const text = textOf(2, length)
+    const options = { transformer, quantizer, text, settings }
+    const plain = await sample(options)
+    t.same(await sample({ ...options, graphs }), plain, `${length} tokens, ${JSON.stringify(settings)}`)
+    disposeText(text)
+    blocks.push(native.memory(device).liveBlocks)
+  }
+  for (const length of [5, 7, 16, 3]) await run(length, { cfg: 0, seed: length })
+  t.same(new Set(blocks.slice(0, 2)).size, 1, `live blocks: ${blocks.join(', ')}`)
+  t.equal(blocks[3], blocks[2])
+  for (const topK of [5, 7]) await run(4, { cfg: 0, moreSmooth: true, topK })
+  t.equal(blocks[5], blocks[4], 'a soft mix is of all tokens')
+  for (const topK of [5, 7]) await run(4, { cfg: 0, topK })
+  t.ok(blocks[7] > blocks[6], 'drawn tokens depend on top-k')
+  graphs.dispose()
+})
+
+t.test('work that the device does not record is done op by op, and that is said once', async (t) => {
+  using transformer = tinyModel()
+  using quantizer = tinyQuantizer()
+  const said = t.capture(console, 'error')
+  await withEnvironment('STAR_SIMT_CUBLAS', 'capture', async () => {
+    for (const batch of [1, 2]) {
+      const text = textOf(batch, 4)
+      const graphs = new GraphPool()
+      for (const seed of [1, 2, 3]) {
+        const options = { transformer, quantizer, text, settings: { cfg: 0, seed } }
+        const plain = await sample(options)
+        t.same(await sample({ ...options, graphs }), plain)
+      }
+      graphs.dispose()
+      disposeText(text)
+    }
+  })
+  const lines = said()
+  t.equal(lines.length, 1)
+  t.match(lines[0].args[0], /^generations run op by op, because the device did not record one: matmul: cuBLAS failed/)
+})
+
+t.test('all shapes share one room for keys and values, and recordings give way to what needs memory', async (t) => {
+  using transformer = tinyModel()
+  using quantizer = tinyQuantizer()
+  const graphs = new GraphPool()
+  const run = async (batch: number, settings: SamplingOptions): Promise<void> => {
+    const text = textOf(batch, 4)
+    await sample({ transformer, quantizer, text, graphs, settings })
+    disposeText(text)
+  }
+  const live = (): number => native.memory(device).liveBytes
+  await run(4, { cfg: 0 }) // makes what the models keep
+  graphs.dispose()
+  const before = live()
+  await run(4, { cfg: 0 })
+  const first = live() - before
+  native.resetPeakMemory(device)
+  await run(4, { cfg: 0, topK: 3 })
+  const needed = native.memory(device).peakBytes - before - first
+  const second = live() - before - first
+  const room = 2 * tinySizes.depth * 4 * transformer.length * tinySizes.width * 4
+  t.equal(second, first - room, 'the second shape has no keys and values of its own')
+  // One byte too few for another shape beside the recordings.
+  const memory = live() + needed - 1 + others
+  await withEnvironment('STAR_SIMT_MACHINE', `memory=${memory}`, () => run(4, { cfg: 0, topK: 2 }))
+  t.ok(live() < before + first + second, 'they were given back')
+  graphs.dispose()
+  t.equal(live(), before)
+})
+
+/** Bytes of the device beside those of tensors: the workspace of products and a flag. */
+const others = 4 * 2 ** 20 + 4
