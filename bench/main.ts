@@ -153,7 +153,7 @@ async function measureLoop(json: boolean, rounds: number): Promise<void> {
 async function main(): Promise<void> {
   const { json, cases, rounds, threads, loop } = settings()
   if (process.env.OMP_NUM_THREADS !== String(threads)) {
-    // OpenMP reads it when the native addon is loaded, so it must stand in the environment of a new process.
+    // The addon, and PyTorch's OpenMP, read it when they are loaded, so it must stand in the environment of a new process.
     const env = { ...process.env, OMP_NUM_THREADS: String(threads) }
     process.exitCode = spawnSync(process.execPath, process.argv.slice(1), { env, stdio: 'inherit' }).status ?? 1
     return

@@ -1,5 +1,4 @@
 /** `star info`: what this installation can do, or what a model is. */
-import { availableParallelism } from 'node:os'
 import type { Command } from 'commander'
 import type { ModelInfo } from '../engine/model-info.js'
 import { interruptible } from './interrupt.js'
@@ -91,12 +90,15 @@ export function describeModel(info: ModelInfo): string {
 }
 
 async function installation(json: boolean): Promise<void> {
-  const { packageRoot } = await import('../native/index.js')
+  const { native, packageRoot } = await import('../native/index.js')
   const { devices: allDevices } = await import('../native/devices.js')
   const { shippedModels } = await import('../weights/index.js')
   const devices = allDevices()
   const models = [...shippedModels().keys()]
-  const threads = Number(process.env.STAR_THREADS) || availableParallelism()
+  const threads = native.threadCount()
+  const setBy = ['STAR_THREADS', 'OMP_NUM_THREADS'].find(
+    (name) => Number.parseInt(process.env[name] ?? '', 10) === threads,
+  )
   if (json)
     console.log(JSON.stringify({ node: process.version, folder: packageRoot, threads, devices, models }, null, 2))
   else
@@ -104,7 +106,7 @@ async function installation(json: boolean): Promise<void> {
       table([
         ['node', process.version],
         ['package', packageRoot],
-        ['threads', `${threads}${process.env.STAR_THREADS ? ' (STAR_THREADS)' : ''}`],
+        ['threads', `${threads}${setBy ? ` (${setBy})` : ''}`],
         ...devices.map(({ name, available, detail }): [string, string] => [
           `device ${name}`,
           available ? detail : `not available: ${detail}`,

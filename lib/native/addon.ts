@@ -54,6 +54,8 @@ export interface MemoryStats {
 
 interface DeviceOps {
   setErrorClass(errorClass: unknown): void
+  /** Threads that a CPU op runs on, the calling one among them. */
+  threadCount(): number
   devices(): DeviceInfo[]
   /** Loads a backend from a shared library; gives the name of its device. */
   loadPlugin(path: string): string

@@ -7,6 +7,7 @@
 #include "core/plugin.h"
 #include "core/registry.h"
 #include "cpu/cpu_backend.h"
+#include "threads/team.h"
 
 namespace star {
 
@@ -17,6 +18,9 @@ void define_devices(Napi::Object exports) {
     if (!call.info[0].IsFunction()) fail(ErrorCode::Argument, "setErrorClass: expected a class");
     set_error_class(call.info.Env(), call.info[0].As<Napi::Function>());
     return call.info.Env().Undefined();
+  });
+  define_op(exports, "threadCount", [](const Call& call) -> Napi::Value {  // of the CPU ops
+    return Napi::Number::New(call.info.Env(), thread_count());
   });
   define_op(exports, "devices", [](const Call& call) -> Napi::Value {
     Napi::Env env = call.info.Env();

@@ -142,7 +142,7 @@ void CpuBackend::attention(const AttentionArgs& a) {
   for (const CRef& ref : {CRef(a.out), a.k, a.v}) expect_like_others(ref, a.q.dtype, "attention");
   const int64_t queries = HWY_DYNAMIC_DISPATCH(attention_queries)();
   const bool parallel = a.batch * a.heads * a.lq * a.lk * a.head_dim >= kSharedProducts;
-  const AttentionPlan plan(a.batch, a.heads, (a.lq + queries - 1) / queries, parallel ? omp_get_max_threads() : 1);
+  const AttentionPlan plan(a.batch, a.heads, (a.lq + queries - 1) / queries, parallel ? thread_count() : 1);
   plan.run(parallel, [&](const AttentionPiece& piece) {
     thread_local Scratch scratch;
     HWY_DYNAMIC_DISPATCH(attention_piece)(a, piece, scratch);

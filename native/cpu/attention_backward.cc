@@ -197,7 +197,7 @@ void CpuBackend::attention_backward(const AttentionBackwardArgs& a) {
     expect_like_others(ref, a.q.dtype, "attention_backward");
   const int64_t tile = HWY_DYNAMIC_DISPATCH(attention_tile)();
   const bool parallel = a.batch * a.heads * a.lq * a.lk * a.head_dim >= kSharedProducts;
-  const int64_t threads = parallel ? omp_get_max_threads() : 1;
+  const int64_t threads = parallel ? thread_count() : 1;
   const auto run = [&](const AttentionPlan& plan, Wanted wanted) {
     plan.run(parallel, [&](const AttentionPiece& piece) {
       thread_local Scratch scratch;

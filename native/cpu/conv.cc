@@ -1,13 +1,12 @@
 // Convolution and its gradients by oneDNN on NHWC images. Weights are brought from OIHW into the layout the chosen
 // kernel wants at every call: they may have changed in place since the last one.
-#include <omp.h>
-
 #include <cstring>
 
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/dnnl_support.h"
 #include "cpu/widen.h"
+#include "threads/team.h"
 
 namespace star {
 
@@ -139,7 +138,7 @@ std::shared_ptr<const ConvPlan> plan_for(Direction direction, const ConvShape& s
                                      s.pad_right,
                                      s.groups,
                                      with_bias,
-                                     omp_get_max_threads()};
+                                     thread_count()};
   return cache.get(key, [&] {
     switch (direction) {
       case Direction::Forward: return make_forward(s, with_bias);

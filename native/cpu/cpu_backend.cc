@@ -1,10 +1,8 @@
 #include "cpu/cpu_backend.h"
 
 #include <hwy/targets.h>
-#include <omp.h>
 #include <oneapi/dnnl/dnnl_version.h>
 
-#include <cstdlib>
 #include <cstring>
 
 #include "core/error.h"
@@ -12,24 +10,10 @@
 
 namespace star {
 
-namespace {
-
-int threads_from_environment() {
-  const char* text = std::getenv("STAR_THREADS");
-  if (!text || !*text) return omp_get_num_procs();
-  char* end = nullptr;
-  const long threads = std::strtol(text, &end, 10);
-  if (*end || threads < 1 || threads > 1024)
-    fail(ErrorCode::Config, "STAR_THREADS is '%s': expected a whole number from 1 to 1024", text);
-  return static_cast<int>(threads);
-}
-
-}  // namespace
-
-CpuBackend::CpuBackend() { omp_set_num_threads(threads_from_environment()); }
+CpuBackend::CpuBackend() { thread_count(); }
 
 std::string CpuBackend::description() const {
-  return std::to_string(omp_get_max_threads()) + " threads, oneDNN " + std::to_string(DNNL_VERSION_MAJOR) + "." +
+  return std::to_string(thread_count()) + " threads, oneDNN " + std::to_string(DNNL_VERSION_MAJOR) + "." +
          std::to_string(DNNL_VERSION_MINOR) + "." + std::to_string(DNNL_VERSION_PATCH) + ", vector target " +
          hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets());
 }

@@ -1,4 +1,4 @@
-// The CPU backend: oneDNN for matrix products and convolutions, Highway for the rest, OpenMP threads.
+// The CPU backend: oneDNN for matrix products and convolutions, Highway for the rest, threads of native/threads.
 // Each family of ops is implemented in the file of its name beside this one.
 #pragma once
 
@@ -10,7 +10,7 @@ namespace star {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend();  // reads STAR_THREADS; throws ERR_CONFIG when it is not a whole number from 1 to 1024
+  CpuBackend();  // throws ERR_CONFIG when it is not a whole number from 1 to 1024
 
   const char* name() const override { return "cpu"; }
   bool available(std::string*) const override { return true; }

@@ -1,13 +1,12 @@
 // Matrix products by oneDNN, with bias and gelu fused into the product. bf16 goes to oneDNN as it is where the processor
 // multiplies bf16; other 16-bit matrices are widened first, large ones in blocks.
-#include <omp.h>
-
 #include <cstring>
 
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/dnnl_support.h"
 #include "cpu/widen.h"
+#include "threads/team.h"
 
 namespace star {
 
@@ -159,7 +158,7 @@ void CpuBackend::matmul(const MatmulArgs& given) {
                                            args.b_stride,
                                            args.trans_a | args.trans_b << 1 | args.accumulate << 2 | fused << 3 |
                                                bool(args.bias) << 4 | (dtype == DType::BF16) << 5,
-                                           omp_get_max_threads()};
+                                           thread_count()};
       const auto plan = plans().get(key, [&] { return make_plan(args, bool(args.bias), fused); });
       Workspace scratchpad(allocator_, plan->scratchpad.get_size());
       std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->a, args.a.data)},

@@ -1,12 +1,13 @@
-// Parallel loops over ranges with OpenMP. Results of ops must not depend on the number of threads: a loop that sums
+// Parallel loops over ranges. Results of ops must not depend on the number of threads: a loop that sums
 // across elements works in chunks of fixed size (parallel_chunks) and adds the chunks' results in order.
 #pragma once
 
-#include <omp.h>
-
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <exception>
+
+#include "threads/team.h"
 
 namespace star {
 
@@ -16,20 +17,22 @@ template <typename Body>
 void parallel_chunks(int64_t count, int64_t grain, Body&& body) {
   const int64_t chunks = (count + grain - 1) / grain;
   auto run = [&](int64_t chunk) { body(chunk, chunk * grain, std::min(count, (chunk + 1) * grain)); };
-  if (chunks <= 1 || omp_get_max_threads() == 1 || omp_in_parallel()) {
+  if (chunks <= 1 || thread_count() == 1 || in_region()) {
     for (int64_t chunk = 0; chunk < chunks; ++chunk) run(chunk);
     return;
   }
   std::exception_ptr error;
-#pragma omp parallel for schedule(dynamic, 1)
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    try {
-      run(chunk);
-    } catch (...) {
-#pragma omp critical
-      if (!error) error = std::current_exception();
+  std::atomic<bool> failed = false;
+  std::atomic<int64_t> next = 0;
+  run_shared(static_cast<int>(std::min<int64_t>(thread_count(), chunks)), [&] {
+    for (int64_t chunk; (chunk = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) {
+      try {
+        run(chunk);
+      } catch (...) {
+        if (!failed.exchange(true)) error = std::current_exception();
+      }
     }
-  }
+  });
   if (error) std::rethrow_exception(error);
 }
 
@@ -37,7 +40,7 @@ void parallel_chunks(int64_t count, int64_t grain, Body&& body) {
 template <typename Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {
   if (count <= 0) return;
-  const int64_t threads = omp_get_max_threads();
+  const int64_t threads = thread_count();
   // Four parts a thread even out unequal progress. Long parts are a multiple of 64, which keeps vector loops and cache lines
   // whole; few but heavy elements, such as rows, are dealt out one by one.
   const int64_t share = (count + 4 * threads - 1) / (4 * threads);

@@ -2,13 +2,14 @@
 
 #include <backtrace.h>
 #include <cxxabi.h>
-#include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
 #include "simt/block.h"
+#include "threads/team.h"
 
 namespace star::simt {
 
@@ -89,19 +90,17 @@ bool Grid::run() {
   // Starting the team costs some microseconds: not for a handful of threads.
   const int64_t threads = count * block.x * block.y * block.z;
   const bool alone = pass.one_thread || count == 1 || threads < 1024;
-#pragma omp parallel if (!alone)
-  {
+  std::atomic<int64_t> next = 0;
+  run_shared(alone ? 1 : thread_count(), [&] {
     thread_local Block runner;
     runner.begin(*this);
-#pragma omp for schedule(dynamic, 1) nowait
-    for (int64_t i = 0; i < count; ++i) {
-      if (failed()) continue;
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count && !failed();) {
       const auto number = static_cast<uint64_t>(pass.ends_only ? i * (all - 1) : pass.descending ? count - 1 - i : i);
       runner.run({static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
                   static_cast<unsigned>(number / grid.x / grid.y)});
     }
     runner.end();
-  }
+  });
   return !failed();
 }
 

@@ -45,7 +45,7 @@ class Grid {
   Grid(const Kernel& kernel, dim3 grid, dim3 block, size_t dynamic_bytes, size_t shared_limit, Pass pass)
       : kernel(kernel), grid(grid), block(block), dynamic_bytes(dynamic_bytes), shared_limit(shared_limit), pass(pass) {}
 
-  // Runs all blocks, spread over OpenMP threads. False when something was wrong: `failure` says what.
+  // Runs all blocks, spread over threads. False when something was wrong: `failure` says what.
   bool run();
   std::string failure() const { return failure_; }
 

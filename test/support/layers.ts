@@ -58,9 +58,10 @@ export const trainLayers: LayerTable = {
 
 export const nativeLayers: LayerTable = {
   core: [],
-  cpu: ['core'],
+  threads: ['core'],
+  cpu: ['core', 'threads'],
   cuda: ['core'],
-  simt: ['core', 'cuda'],
+  simt: ['core', 'cuda', 'threads'],
   comm: ['core'],
   io: ['core'],
   // cuda and simt are plugins, which the addon loads and never includes.
