@@ -97,6 +97,7 @@ const transformer = (name: string, depth: number, patchNums: number[]) => ({
   recompute: false,
   labelSmoothing: 0,
   scaleWeights: 'tokens',
+  selfCorrection: 0,
   sampling: { cfg: 4 },
 })
 
