@@ -5,6 +5,38 @@ export class Interrupted extends Error {
   override readonly name = 'Interrupted'
 }
 
+/** Work that handles SIGINT itself. */
+let handling = 0
+
+/** Ends the process with exit code 130 on SIGINT while nothing handles it. */
+export function exitOnInterrupt(): void {
+  process.on('SIGINT', () => {
+    if (handling === 0) process.exit(130)
+  })
+}
+
+/** Runs work that handles SIGINT itself; what it ends with after one counts as interrupted. */
+export async function interrupted<T>(work: () => Promise<T>): Promise<T> {
+  let interrupts = 0
+  const count = (): void => {
+    interrupts++
+  }
+  process.on('SIGINT', count)
+  handling++
+  try {
+    const result = await work()
+    if (interrupts > 0) throw new Interrupted('stopped')
+    return result
+  } catch (error) {
+    if (interrupts > 0 && !(error instanceof Interrupted))
+      throw new Interrupted(`stopped: ${error instanceof Error ? error.message : String(error)}`)
+    throw error
+  } finally {
+    handling--
+    process.off('SIGINT', count)
+  }
+}
+
 /** Runs `work` with a signal that fires on the first SIGINT or SIGTERM. */
 export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController()
@@ -15,9 +47,11 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
   }
   process.on('SIGINT', stop)
   process.on('SIGTERM', stop)
+  handling++
   try {
     return await work(controller.signal)
   } finally {
+    handling--
     process.off('SIGINT', stop)
     process.off('SIGTERM', stop)
   }

@@ -3,6 +3,7 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { StarError } from '../native/error.js'
+import { interrupted } from './interrupt.js'
 
 const starFile = fileURLToPath(new URL('../../../bin/star.js', import.meta.url))
 
@@ -55,6 +56,8 @@ Examples:
       const { launch, launchOptions } = await import('../distributed/launcher/index.js')
       const { usableGpus } = await import('../native/devices.js')
       const options = launchOptions(flags, { env: process.env, gpus: usableGpus })
-      await launch(workerCommand(star, words), options, { log: (line) => console.error(`star launch: ${line}`) })
+      await interrupted(() =>
+        launch(workerCommand(star, words), options, { log: (line) => console.error(`star launch: ${line}`) }),
+      )
     })
 }

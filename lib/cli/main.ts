@@ -9,7 +9,7 @@ import { addConfigCommand } from './config.js'
 import { addConvertCommand } from './convert.js'
 import { addDataCommand } from './data.js'
 import { addInfoCommand } from './info.js'
-import { Interrupted } from './interrupt.js'
+import { exitOnInterrupt, Interrupted } from './interrupt.js'
 import { addLaunchCommand } from './launch.js'
 import { addPackCommand } from './pack.js'
 import { addPlanCommand } from './plan.js'
@@ -40,7 +40,7 @@ export function program(): Command {
 Examples:
   $ star sample "a red apple" --out apple.png
   $ star info emoji-64
-  $ star data emoji --out runs/emoji
+  $ star data emoji --out runs/data/emoji
   $ star train configs/emoji-64.json
 
 Exit code: 0 done, 1 a fault of the program, 2 a mistake in what was asked, 130 stopped with Ctrl-C.
@@ -105,6 +105,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     throw error
   })
   followLauncher()
+  exitOnInterrupt()
   try {
     await program().parseAsync(argv)
     return exitCodes.done

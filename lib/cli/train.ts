@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import type { ProcessGroup } from '../distributed/index.js'
 import { StarError } from '../native/error.js'
 import { type RunConfig, type RunKind, runSpecs } from '../train/kinds/index.js'
-import type { Trainer as TrainerType } from '../train/trainer.js'
+import type { Trainer as TrainerType, TrainStep } from '../train/trainer.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { tellOfGpu } from './notices.js'
 import { Progress } from './progress.js'
@@ -11,6 +11,7 @@ import { addRunOptions, commandLine, type RunArguments, readRun, runArguments } 
 
 interface TrainFlags {
   device: string
+  json?: boolean
   config?: string
   set?: string[]
 }
@@ -20,6 +21,10 @@ export function addTrainCommands(star: Command): void {
     addRunOptions(star.command(command.name))
       .description(command.description)
       .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
+      .option(
+        '--json',
+        'where the output is no terminal: a line of JSON a step in place of a readable one now and then',
+      )
       .addHelpText(
         'after',
         `
@@ -31,8 +36,16 @@ Examples:
   $ STAR_THREADS=8 star ${command.name} ${command.example}`,
       )
       .action((_: string | undefined, options: TrainFlags, { args }: Command) =>
-        train(kind as RunKind, runArguments(args, options), options.device),
+        train(kind as RunKind, runArguments(args, options), options),
       )
+}
+
+/** `, 2.5 h left` by the steps since the first of this process; nothing before there are some. */
+function timeLeft({ step, totalSteps }: TrainStep, begun: { step: number; time: number } | null): string {
+  if (!begun || step === totalSteps || step === begun.step) return ''
+  const seconds = ((performance.now() - begun.time) / 1000 / (step - begun.step)) * (totalSteps - step)
+  const [amount, unit] = seconds < 90 ? [seconds, 's'] : seconds < 5400 ? [seconds / 60, 'min'] : [seconds / 3600, 'h']
+  return `, ${amount.toFixed(unit === 'h' ? 1 : 0)} ${unit} left`
 }
 
 const silence = { say: () => {}, print: () => {}, keep: () => {} }
@@ -56,19 +69,20 @@ function speaker(
   }
 }
 
-async function train(kind: RunKind, given: RunArguments, device: string): Promise<void> {
+async function train(kind: RunKind, given: RunArguments, flags: TrainFlags): Promise<void> {
+  const { device } = flags
   const { config } = await readRun(given, kind)
   const { ProcessGroup, readEnvironment } = await import('../distributed/index.js')
   const group = await ProcessGroup.connect(readEnvironment(process.env), { device })
   try {
-    await trainIn(group, config, device)
+    await trainIn(group, config, flags)
   } finally {
     group.close()
   }
 }
 
 /** One process of a training; the first speaks for all. */
-async function trainIn(group: ProcessGroup, config: RunConfig, device: string): Promise<void> {
+async function trainIn(group: ProcessGroup, config: RunConfig, { device, json }: TrainFlags): Promise<void> {
   const first = group.rank === 0
   const { recorded, Trainer } = await import('../train/trainer.js')
   const { append } = await import('../train/run-folder/recorder.js')
@@ -93,6 +107,7 @@ async function trainIn(group: ProcessGroup, config: RunConfig, device: string): 
     preparing.stop()
     using progress = new Progress('training')
     const save = (): void => trainer.requestSave()
+    let begun: { step: number; time: number } | null = null
     process.on('SIGUSR1', save)
     try {
       const { say, print, keep } = first ? speaker(append, trainer.run.file('stdout.txt')) : silence
@@ -101,17 +116,27 @@ async function trainIn(group: ProcessGroup, config: RunConfig, device: string): 
         `${trainer.step > 0 ? `resuming from step ${trainer.step}` : 'starting'}: ${parameters} M parameters on ${trainer.device}, run folder ${config.runFolder}`,
       )
       for await (const step of trainer) {
-        const { loss, samplesPerSecond } = step
         if (!first) continue
-        progress.update(step.step, step.totalSteps, `loss ${loss.toFixed(4)}, ${samplesPerSecond.toFixed(1)} images/s`)
-        // A terminal shows the bar; stdout.txt gets the lines all the same.
+        const figures = `loss ${step.loss.toFixed(4)}, ${step.samplesPerSecond.toFixed(1)} images/s`
+        progress.update(step.step, step.totalSteps, figures)
+        // stdout.txt gets a line of JSON a step, whatever is shown.
         const line = JSON.stringify({ step: step.step, ...recorded(step) })
-        if (progress.visible) keep(line)
-        else print(line)
+        if (json && !progress.visible) print(line)
+        else keep(line)
+        const last = step.step === step.totalSteps
+        if (!json && !progress.visible && (last || step.step % trainer.config.work.logEvery === 0))
+          console.log(
+            `step ${step.step} of ${step.totalSteps}, epoch ${step.epoch}, ${figures}${timeLeft(step, begun)}`,
+          )
+        begun ??= { step: step.step, time: performance.now() }
       }
       progress.stop()
-      if (trainer.done) print(trainer.run.file('model'))
-      else say(`stopped at step ${trainer.step} and saved; resume with: ${command}`)
+      if (trainer.done) return print(trainer.run.file('model'))
+      const stopped = `stopped at step ${trainer.step} and saved; resume with: ${command}`
+      // Among several processes the launcher has the last word.
+      if (group.size > 1 || (signal.reason as Error | undefined)?.message !== 'SIGINT') return say(stopped)
+      keep(stopped)
+      throw new Interrupted(stopped)
     } finally {
       process.off('SIGUSR1', save)
       trainer.dispose()

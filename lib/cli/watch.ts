@@ -1,7 +1,7 @@
 /** `star watch` and `star report`: the curves and pictures of runs, live in a browser or as one file. */
 import type { Command } from 'commander'
 import { writeFileAtomic } from '../native/files.js'
-import { interruptible } from './interrupt.js'
+import { Interrupted, interruptible } from './interrupt.js'
 import { wholeNumber } from './options.js'
 
 export function addWatchCommands(star: Command): void {
@@ -26,6 +26,7 @@ Examples:
         console.log(`${server.address} shows ${runs.map(({ name }) => name).join(', ')}; Ctrl-C ends`)
         await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
         await server.close()
+        throw new Interrupted('stopped')
       })
     })
   star

@@ -63,6 +63,12 @@ function textEncoderFiles({ path }: HubReference): Wanted {
 async function local(text: string, wanted: (reference: HubReference) => Wanted, options: HubOptions): Promise<string> {
   const reference = existsSync(text) ? undefined : hubReference(text)
   if (!reference) return text
+  // What runs write is looked for here only.
+  if (/\/model\/?$/.test(text))
+    throw new StarError(
+      'ERR_FILE',
+      `there is no model "${text}" here; a training run writes such a folder at its end: train it first, a tokenizer with "star train-tokenizer", a transformer with "star train", or correct the path`,
+    )
   try {
     return await downloadFromHub(reference, wanted(reference), options)
   } catch (error) {

@@ -106,12 +106,29 @@ function headOf(file: string): Uint8Array {
   }
 }
 
+/** Endings that PyTorch checkpoints alone have. */
+const torchNames = /\.(pth|pt|ckpt)$/i
+
+/** What does not begin as a PyTorch checkpoint is taken for safetensors, whatever its name; the name decides what an error calls it. */
+function openUnmarked(file: string): ReturnType<typeof openSafetensors> {
+  try {
+    return openSafetensors(file)
+  } catch (cause) {
+    if (!torchNames.test(file) || !(cause instanceof StarError) || cause.code !== 'ERR_FILE') throw cause
+    throw new StarError(
+      'ERR_FILE',
+      `${file} is no PyTorch checkpoint: it begins neither as a zip archive nor as a pickle. Download or copy it again`,
+      { cause },
+    )
+  }
+}
+
 function openFile(file: string): Opened {
   if (looksLikeTorch(headOf(file))) {
     const { map, tensors, values } = openStateDict(file)
     return { format: 'pytorch', maps: [map], tensors, metadata: {}, values }
   }
-  const { map, stored, metadata } = openSafetensors(file)
+  const { map, stored, metadata } = openUnmarked(file)
   return { format: 'safetensors', maps: [map], tensors: stored, metadata, values: new Map() }
 }
 

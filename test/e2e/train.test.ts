@@ -21,7 +21,7 @@ t.test('training from the command line', async (t) => {
   await t.test('Ctrl-C saves and says how to resume; the same command resumes', async (t) => {
     const config = writeConfig('tokenizer', tinyTokenizerRun(tokenizerRun, pack, 1_000_000))
     let sent = false
-    const stopped = await star(['train-tokenizer', config], {
+    const stopped = await star(['train-tokenizer', config, '--json'], {
       onOutput: (text, kill) => {
         if (!sent && text.includes('"step":2,')) {
           kill('SIGINT')
@@ -29,14 +29,14 @@ t.test('training from the command line', async (t) => {
         }
       },
     })
-    t.equal(stopped.code, 0, stopped.stderr)
+    t.equal(stopped.code, 130, stopped.stderr)
     const step = Number(/stopped at step (\d+) and saved; resume with: star train-tokenizer /.exec(stopped.stderr)?.[1])
     t.ok(step >= 2, stopped.stderr)
-    t.ok(stopped.stderr.trim().endsWith(config), 'the command is complete')
+    t.ok(stopped.stderr.trim().endsWith(`${config} --json`), 'the command is complete')
     t.same(readdirSync(join(tokenizerRun, 'checkpoints')), [`step-${step}.safetensors`])
 
     writeConfig('tokenizer', tinyTokenizerRun(tokenizerRun, pack, step + 2))
-    const rest = await star(['train-tokenizer', config])
+    const rest = await star(['train-tokenizer', config, '--json'])
     t.equal(rest.code, 0, rest.stderr)
     t.match(rest.stderr, `resuming from step ${step}`)
     const [line] = rest.stdout.split('\n')
@@ -47,8 +47,11 @@ t.test('training from the command line', async (t) => {
   await t.test('a transformer is trained on that tokenizer and draws', async (t) => {
     const run = join(root, 'transformer')
     const config = writeConfig('transformer', tinyTransformerRun(run, pack, join(tokenizerRun, 'model'), 3))
-    const trained = await star(['train', config])
+    const trained = await star(['train', config, '--set', 'work.logEvery=2'])
     t.equal(trained.code, 0, trained.stderr)
+    const line = (step: number): RegExp =>
+      new RegExp(`^step ${step} of 3, epoch \\d+, loss \\d+\\.\\d{4}, \\d+\\.\\d images/s(, \\d+ s left)?$`)
+    t.match(trained.stdout.trim().split('\n'), [line(2), line(3), join(run, 'model')], 'a readable line a log interval')
     t.match((await star(['info', join(run, 'model')])).stdout, /transformer +[\d.]+ M values/)
     const out = join(root, 'picture.png')
     t.match(await star(['sample', 'a red circle', '--model', join(run, 'model'), '--out', out]), { code: 0 })
@@ -115,6 +118,37 @@ t.test('training from the command line', async (t) => {
     t.equal(longer.code, 0, longer.stderr)
     t.match(longer.stderr, /resuming from step 4/)
     t.ok(existsSync(join(run, 'model', 'tokenizer.safetensors')))
+  })
+
+  await t.test('Ctrl-C ends other commands with 130 too', async (t) => {
+    const program = join(root, 'waits.mjs')
+    writeFileSync(program, "console.log('it waits'); setInterval(() => {}, 1000)")
+    for (const [args, ready] of [
+      [['watch', tokenizerRun, '--port', '0'], 'Ctrl-C ends'],
+      [['launch', '--nproc-per-node', '1', '--tee', '3', program], 'it waits'],
+    ] as const) {
+      let sent = false
+      const { code, stderr } = await star(args, {
+        onOutput: (text, kill) => {
+          if (!sent && text.includes(ready)) {
+            kill('SIGINT')
+            sent = true
+          }
+        },
+      })
+      t.equal(code, 130, stderr)
+      t.match(stderr, /^stopped(: [^\n]+)?$/m)
+    }
+  })
+
+  await t.test('a run folder that cannot be made, and a tokenizer that was not trained', async (t) => {
+    const config = writeConfig('no-folder', tinyTokenizerRun('/proc/x', pack, 2))
+    t.match(await star(['train-tokenizer', config]), { code: 2, stderr: /^error: \/proc\/x cannot be made: [^\n]+\n$/ })
+    const early = writeConfig('early', tinyTransformerRun(join(root, 'early'), pack, 'runs/none/model', 3))
+    t.match(await star(['train', early]), {
+      code: 2,
+      stderr: /^error: there is no model "runs\/none\/model" here; .*"star train-tokenizer"[^\n]+\n$/,
+    })
   })
 
   await t.test('a disk that is full when a checkpoint is due', { skip: smallDiskMissing() }, async (t) => {

@@ -3,16 +3,23 @@
  * person reads), `checkpoints/`, what the recorder leaves, and at the end `model/` (what `Star.load` opens).
  */
 import { join } from 'node:path'
-import { makeFolder, writeFileAtomic } from '../../native/files.js'
+import { fileError, makeFolder, writeFileAtomic } from '../../native/files.js'
 import { append } from './recorder.js'
 
 export class RunFolder {
-  /** @param writes false in the processes of a run that leave its folder to rank 0 */
+  /**
+   * @param writes false in the processes of a run that leave its folder to rank 0
+   * @throws ERR_FILE when it cannot be made
+   */
   constructor(
     readonly path: string,
     private readonly writes = true,
   ) {
-    makeFolder(path)
+    try {
+      makeFolder(path)
+    } catch (error) {
+      throw fileError('made', path, error)
+    }
   }
 
   file(...parts: string[]): string {
