@@ -1,8 +1,9 @@
-/** `star plan`: the memory that a training run or a generation takes, before it starts. */
+/** `star plan`: the memory that a training run or a generation takes, before it starts, and its time on a GPU on paper. */
 import { type Command, Option } from 'commander'
 import { StarError } from '../native/error.js'
-import type { MemoryPlan } from '../plan/index.js'
+import type { CardName, MemoryPlan } from '../plan/index.js'
 import type { LoadOptions } from '../star.js'
+import type { TimePlan } from '../train/paper-clock.js'
 import { number, wholeNumber } from './options.js'
 import { addRunOptions, readRun, runArguments } from './run-options.js'
 import { table } from './text.js'
@@ -14,6 +15,8 @@ interface PlanFlags {
   processes?: number
   json?: boolean
   generate?: boolean
+  time?: CardName
+  stable?: boolean
   depth: number
   side: number
   batch: number
@@ -37,6 +40,13 @@ export function addPlanCommand(star: Command): void {
     )
     .option('--memory <amount>', 'of the device it is to run on, such as 24GB (default: this machine’s)', bytes)
     .option('--processes <n>', 'that share each batch (default: 1)', wholeNumber('--processes', 1, 1e6))
+    .addOption(
+      new Option('--time <card>', 'the expected time on this GPU, on paper, in place of the memory').choices([
+        'a100',
+        'h100',
+        'h200',
+      ]),
+    )
     .option('--json', 'print one JSON object')
     .option('--generate', 'plan the drawing of pictures by a published model')
     .option(
@@ -58,6 +68,7 @@ export function addPlanCommand(star: Command): void {
         .choices(['f32', 'f16', 'bf16'])
         .default('f32'),
     )
+    .option('--stable', 'with --generate and --time: stable sampling by a sampler head')
     .addHelpText(
       'after',
       `
@@ -65,11 +76,18 @@ Examples:
   $ star plan configs/emoji-64.json
   $ star plan configs/config_d16_256.json --memory 80GB --ac 64
   $ star plan configs/config_d30_1024.json --memory 24GB --processes 64 --set optimizer.shard=true
-  $ star plan --generate --depth 30 --side 1024 --dtype bf16`,
+  $ star plan --generate --depth 30 --side 1024 --dtype bf16
+  $ star plan --generate --depth 30 --side 1024 --dtype bf16 --time h100
+  $ star plan configs/config_d30_1024.json --processes 32 --fp16 2 --time h100`,
     )
     .action(async (_: string | undefined, flags: PlanFlags, command: Command) => {
       const { hostMemory, ...runs } = await import('../train/kinds/transformer/plan.js')
       const available = flags.memory ?? hostMemory()
+      if (flags.time && flags.generate) {
+        const { picturesTime } = await import('./plan-time.js')
+        await checkSide(flags.side)
+        return printTime(await picturesTime(flags, flags.time), flags)
+      }
       if (flags.generate) {
         const { plan, remedies } = await generation(flags)
         await print(plan, available, flags, [])
@@ -79,6 +97,12 @@ Examples:
       const { config: run } = await readRun(runArguments(command.args, flags))
       if (run.kind !== 'transformer')
         throw new StarError('ERR_ARGUMENT', `plan takes runs of kind "transformer", this one is "${run.kind}"`)
+      if (flags.time) {
+        const { trainingTime } = await import('./plan-time.js')
+        const { checkShares } = await import('../train/config/optimizer.js')
+        checkShares(run.optimizer, flags.processes ?? 1)
+        return printTime(await trainingTime(run, flags.processes ?? 1, flags.time), flags)
+      }
       const { config, tokenizerBytes, assumed } = runs.modelOfRun(run)
       const plan = runs.planTransformerRun(run, config, tokenizerBytes, flags.processes)
       await print(plan, available, flags, assumed)
@@ -87,13 +111,11 @@ Examples:
 }
 
 async function generation(flags: PlanFlags): Promise<{ plan: MemoryPlan; remedies: string[] }> {
-  const { publishedScales, starConfig } = await import('../models/star/index.js')
+  const { starConfig } = await import('../models/star/index.js')
   const { tokenizerSchema } = await import('../models/tokenizer/index.js')
   const { planGeneration } = await import('../plan/index.js')
   const { depth, side, dtype } = flags
-  const patchNums = publishedScales.get(side)
-  if (!patchNums)
-    throw new StarError('ERR_ARGUMENT', `--side is ${side}, expected ${[...publishedScales.keys()].join(', ')}`)
+  const patchNums = await checkSide(side)
   const plan = planGeneration({
     config: starConfig({ depth, width: 64 * depth, heads: depth, patchNums: [...patchNums] }),
     images: flags.batch,
@@ -113,6 +135,20 @@ async function generation(flags: PlanFlags): Promise<{ plan: MemoryPlan; remedie
       'take a smaller model',
     ],
   }
+}
+
+/** The scales of a published model for pictures of this side. */
+async function checkSide(side: number): Promise<readonly number[]> {
+  const { publishedScales } = await import('../models/star/index.js')
+  const patchNums = publishedScales.get(side)
+  if (patchNums) return patchNums
+  throw new StarError('ERR_ARGUMENT', `--side is ${side}, expected ${[...publishedScales.keys()].join(', ')}`)
+}
+
+async function printTime(plan: TimePlan, { json, time }: PlanFlags): Promise<void> {
+  const { cards } = await import('../plan/index.js')
+  const { timeTable } = await import('./plan-time.js')
+  console.log(json ? JSON.stringify(plan, null, 2) : timeTable(plan, cards[time!].tensor))
 }
 
 /** vae_ch160v4096z32 in f32, encoder and decoder. */

@@ -21,6 +21,18 @@ export const cudaPluginFiles: readonly string[] = [
   join(packageRoot, 'prebuilds', `${process.platform}-${process.arch}`, 'star_cuda.so'),
 ]
 
+/**
+ * Makes the device `simt` known: the CUDA backend compiled for the CPU, which audits what a GPU would be given. A clone builds it;
+ * it is no part of the package.
+ * @throws ERR_DEVICE where it is not there or does not load
+ */
+export function loadSimt(): string {
+  const file = join(packageRoot, 'build', 'star_simt.so')
+  if (!existsSync(file))
+    throw new StarError('ERR_DEVICE', `${file} is not there: run this in a clone of the project, after "npm run build"`)
+  return loadBackendPlugin(file)
+}
+
 /** Loads the CUDA plugin if that was not done; gives the reason when there is none or it does not load. */
 function loadCuda(files: readonly string[]): string | null {
   const file = files.find((candidate) => existsSync(candidate))

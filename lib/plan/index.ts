@@ -1,3 +1,5 @@
-/** Memory estimates: what other folders use of them. */
+/** Memory estimates and the clock on paper: what other folders use of them. */
+export * from './cards.js'
 export * from './counts.js'
 export * from './memory.js'
+export * from './time.js'

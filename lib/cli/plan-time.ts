@@ -1,0 +1,71 @@
+/** `star plan --time`: the clock on paper of a training step or of pictures, as a table. */
+import type { CardName } from '../plan/index.js'
+import type { LoadOptions } from '../star.js'
+import type { TransformerRunConfig } from '../train/kinds/transformer/config.js'
+import type { TimePlan } from '../train/paper-clock.js'
+import { columns } from './text.js'
+
+/** Steps of an epoch that lengths in epochs are resolved with: they decide nothing within a step. */
+const stepsPerEpoch = 1000
+const ignore = ['weights', 'weights and optimizer']
+
+export async function trainingTime(run: TransformerRunConfig, processes: number, card: CardName): Promise<TimePlan> {
+  const { timeOnPaper } = await import('../train/paper-clock.js')
+  const { rehearseTransformerStep } = await import('../train/rehearsal.js')
+  const { resolveOptimizer } = await import('../train/config/resolve.js')
+  const { modelOfRun } = await import('../train/kinds/transformer/plan.js')
+  const { tokenizerSchema } = await import('../models/tokenizer/index.js')
+  const { config } = modelOfRun(run)
+  const resolved = resolveOptimizer(run.optimizer, stepsPerEpoch)
+  const optimizer = { ...resolved, batchSize: resolved.batchSize / processes, shard: false }
+  const tokenizer = tokenizerSchema.parse({ patchNums: config.patchNums })
+  return timeOnPaper({ card, ignore }, (options) =>
+    rehearseTransformerStep({ run, config, optimizer, tokenizer }, options),
+  )
+}
+
+export interface PicturesTimed {
+  depth: number
+  side: number
+  batch: number
+  cfg: number
+  dtype: NonNullable<LoadOptions['dtype']>
+  stable?: boolean
+}
+
+export async function picturesTime(
+  { depth, side, batch, cfg, dtype, stable }: PicturesTimed,
+  card: CardName,
+): Promise<TimePlan> {
+  const { timeOnPaper } = await import('../train/paper-clock.js')
+  const { rehearseGeneration } = await import('../train/rehearsal.js')
+  const { publishedScales } = await import('../models/star/index.js')
+  const patchNums = publishedScales.get(side)!
+  // Scales are recorded on a GPU; what each launch of a graph does is seen where it runs op by op.
+  return timeOnPaper({ card, recorded: true, ignore }, (options) =>
+    rehearseGeneration({ depth, patchNums, images: batch, dtype, settings: { cfg }, stable }, options),
+  )
+}
+
+export function timeTable({ parts, seconds, peakBytes, costliest }: TimePlan, peak: number): string {
+  const ms = (s: number): string => (1000 * s).toFixed(1)
+  const operations = parts.reduce((sum, part) => sum + part.operations, 0)
+  return [
+    columns([
+      ['part', 'expected ms', 'TFLOP', 'on tensor cores', 'GB', 'launches', 'host waits'],
+      ...parts.map((part) => [
+        part.part,
+        ms(part.seconds),
+        (part.operations / 1e12).toFixed(2),
+        part.operations > 0 ? `${Math.round(100 * part.tensorCores)} %` : '–',
+        (part.bytes / 1e9).toFixed(2),
+        String(part.launches),
+        String(part.hostWaits),
+      ]),
+      ['in all', ms(seconds), (operations / 1e12).toFixed(2), '', '', '', ''],
+    ]),
+    `most of it: ${costliest.map(([name, s]) => `${name} ${ms(s)} ms`).join(', ')}`,
+    `${((100 * operations) / (seconds * peak)).toFixed(0)} % of the card's 16-bit rate; tensors take ${(peakBytes / 1e9).toFixed(2)} GB at most at once`,
+    'on paper: no GPU has run this (docs/kernels.md, "The clock on paper")',
+  ].join('\n')
+}
