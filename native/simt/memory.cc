@@ -29,9 +29,26 @@ void* DeviceMemory::reserve(size_t bytes) {
     if (map == MAP_FAILED) return nullptr;
     arena_ = static_cast<char*>(map);
   }
-  const size_t alignment = bytes < kPage ? kAlignment : kPage, start = (arena_used_ + alignment - 1) / alignment * alignment;
-  if (bytes > kArena || start > kArena - bytes - kAlignment) return nullptr;
-  arena_used_ = start + bytes + kAlignment;
+  if (bytes > kArena - kAlignment) return nullptr;
+  const size_t alignment = bytes < kPage ? kAlignment : kPage, length = bytes + kAlignment;
+  size_t start = arena_used_;
+  for (bool again = false;;) {
+    start = (start + alignment - 1) / alignment * alignment;
+    if (start > kArena - length) {  // from the front, around what is still in use
+      if (again) return nullptr;
+      again = true;
+      start = 0;
+      continue;
+    }
+    const auto address = reinterpret_cast<uintptr_t>(arena_) + start;
+    auto next = allocations_.lower_bound(address + length);
+    if (next == allocations_.begin()) break;
+    const auto& [before, allocation] = *--next;
+    if (before + allocation.bytes + kAlignment <= address) break;
+    if (before + allocation.bytes < reinterpret_cast<uintptr_t>(arena_)) break;  // no part of the arena
+    start = before + allocation.bytes + kAlignment - reinterpret_cast<uintptr_t>(arena_);
+  }
+  arena_used_ = start + length;
   return arena_ + start;
 }
 

@@ -1,6 +1,7 @@
 // Device memory: heap blocks of exactly the size asked for, in a table, so that AddressSanitizer sees accesses outside of them
 // and the checks can compare them. In the audit, addresses of an arena that is reserved once and takes memory where it is
-// written; an address is never given out again, so that one that was kept too long is found.
+// written; an address is not given out again before the arena's
+// end is reached, so that one that was kept too long is found.
 #pragma once
 
 #include <cstddef>
