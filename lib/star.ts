@@ -11,7 +11,7 @@ import type { SourceOptions } from './models/source.js'
 import { crossAttentionModes } from './models/star/index.js'
 import { StarError } from './native/index.js'
 import { type WeightType, weightTypes } from './nn/index.js'
-import { type SamplingOptions, type SamplingSettings, samplingSchema } from './sampling/index.js'
+import { type SamplingOptions, type SamplingSettings, sampleVersions, samplingSchema } from './sampling/index.js'
 
 /** Longest prompt that is taken, in characters. The text encoder reads its first tokens only. */
 export const maxPromptLength = 4096
@@ -22,10 +22,12 @@ export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' |
   device?: string
   /**
    * Element type of the transformer's and sampler head's weights and of the keys and values of a generation: 'f32', 'f16' or
-   * 'bf16'. 16 bits halve their memory; logits, the text encoder and the tokenizer stay f32. Default: f32 on the CPU, f16 on a
-   * GPU where the weights are stored in f16, else bf16.
+   * 'bf16'. 16 bits halve their memory; logits and the text encoder stay f32. Default: f32 on the CPU, f16 on a GPU where the
+   * weights are stored in f16, else bf16.
    */
   dtype?: WeightType
+  /** Element type in which the tokenizer's decoder makes pixels. Default: f16 on a GPU (tensor cores), f32 on the CPU. */
+  decoderDtype?: WeightType
   /**
    * Where the model lives: `worker` (the default) is a thread of its own, and the caller's event loop stays free; `main` is the
    * caller's thread, which is blocked while a scale is drawn.
@@ -87,6 +89,7 @@ const functionSchema = <F>() =>
 const loadSchema = z.strictObject({
   device: z.string().optional(),
   dtype: z.enum(weightTypes).optional(),
+  decoderDtype: z.enum(weightTypes).optional(),
   thread: z.enum(['worker', 'main']).default('worker'),
   maxQueue: z.int().min(0).default(Number.MAX_SAFE_INTEGER),
   offline: z.boolean().optional(),
@@ -95,6 +98,9 @@ const loadSchema = z.strictObject({
   textEncoder: z.string().optional(),
   patchNums: z.array(z.int().min(1)).min(1).optional(),
   crossAttention: z.enum(crossAttentionModes).optional(),
+  ropeTheta: z.number().positive().optional(),
+  ropeNorm: z.number().positive().optional(),
+  version: z.enum(sampleVersions).optional(),
   onDownload: functionSchema<LoadOptions['onDownload']>(),
   onNotice: functionSchema<LoadOptions['onNotice']>(),
   signal: signalSchema,

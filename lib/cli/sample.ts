@@ -25,6 +25,7 @@ interface SampleOptions extends SourceFlags {
   batch: number
   device: string
   dtype?: LoadOptions['dtype']
+  decoderDtype?: LoadOptions['decoderDtype']
 }
 
 export function addSampleCommand(star: Command): void {
@@ -73,6 +74,12 @@ export function addSampleCommand(star: Command): void {
       new Option(
         '--dtype <type>',
         'of weights and caches: 16 bits halve them (default: f32 on the CPU, 16 bits on a GPU)',
+      ).choices(['f32', 'f16', 'bf16']),
+    )
+    .addOption(
+      new Option(
+        '--decoder-dtype <type>',
+        'in which tokens become pixels (default: f32 on the CPU, f16 on a GPU)',
       ).choices(['f32', 'f16', 'bf16']),
     )
   addSourceOptions(command)
@@ -133,11 +140,12 @@ async function sample(given: string[], options: SampleOptions): Promise<void> {
   for (const path of new Set(paths.length > 0 ? [paths[0], paths[paths.length - 1]] : [])) checkWritable(path)
 
   await interruptible(async (signal) => {
-    const { device, dtype } = options
+    const { device, dtype, decoderDtype } = options
     await using star = await downloading(options.offline, signal, ({ offline, onProgress }) =>
       Star.load(options.model, {
         device,
         dtype,
+        decoderDtype,
         ...sourceOptions(options),
         offline,
         onDownload: onProgress,

@@ -17,6 +17,7 @@ import { describeSource } from './model-info.js'
 export interface LoadModelOptions extends SourceOptions, Pick<HubOptions, 'offline' | 'cacheDir'> {
   device?: string
   dtype?: WeightType
+  decoderDtype?: WeightType
   onDownload?: HubOptions['onProgress']
   onNotice?: (message: string) => void
   signal?: AbortSignal
@@ -39,14 +40,17 @@ export class LoadedModel implements DrawingModel {
 
   /** @throws as `Star.load` */
   static async load(nameOrPath: string, given: LoadModelOptions = {}): Promise<LoadedModel> {
-    const { device: wanted, dtype: asked, offline, cacheDir, onDownload, onNotice, signal, ...options } = given
+    const { device: wanted, dtype: asked, decoderDtype, ...rest } = given
+    const { offline, cacheDir, onDownload, onNotice, signal, ...options } = rest
     const device = resolveDevice(wanted)
     const hub: HubOptions = { offline, cacheDir, onProgress: onDownload, signal }
     const here = await localModel(nameOrPath, options, hub)
     const source = findModel(here.path, here.options)
     const info = describeSource(source)
-    const dtype = asked ?? (device === 'cpu' || device === 'simt' ? 'f32' : gpuType(source))
-    const networks = await loadNetworks(source, device, dtype, hub)
+    const onGpu = device !== 'cpu' && device !== 'simt'
+    const dtype = asked ?? (onGpu ? gpuType(source) : 'f32')
+    const types = { dtype, decoderDtype: decoderDtype ?? (onGpu ? 'f16' : 'f32') }
+    const networks = await loadNetworks(source, device, types, hub)
     const model = new LoadedModel({ ...info, device, dtype, weights: weightsHash(source) }, networks)
     const notice = fallbackNotice(wanted, device)
     if (notice) onNotice?.(notice)
@@ -88,7 +92,7 @@ export class LoadedModel implements DrawingModel {
 async function loadNetworks(
   source: ModelSource,
   device: string,
-  dtype: WeightType,
+  { dtype, decoderDtype }: { dtype: WeightType; decoderDtype: WeightType },
   hub: HubOptions,
 ): Promise<Networks> {
   const { path, transformer: config, textEncoder: encoderName } = source
@@ -110,6 +114,7 @@ async function loadNetworks(
   try {
     const tokenizer = own(new Tokenizer(source.tokenizer, { init: null, device }))
     loadPart(source, 'tokenizer', tokenizer)
+    if (decoderDtype !== 'f32') tokenizer.decodeIn(decoderDtype)
     const transformer = own(buildIn(dtype, () => new StarTransformer(config, { init: null, device })))
     loadPart(source, 'transformer', transformer)
     const samplerHead = source.samplerHead
