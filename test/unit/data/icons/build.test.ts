@@ -63,6 +63,7 @@ t.test('the pack of one set', async (t) => {
     'contact-sheet.png',
     'icons-000000',
     'icons-000000-info.json',
+    'icons-000000-lock',
     'icons-report.json',
   ])
   using pack = openPack(report.paths[0])
