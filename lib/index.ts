@@ -6,7 +6,10 @@ export { type ModelInfo, modelInfo, type PartInfo } from './engine/model-info.js
 export { type GridOptions, type ImageFormat, ImageGrid, type ImageSettings, imageGrid, StarImage } from './image.js'
 export type { HubProgress } from './models/local.js'
 export type { SourceOptions } from './models/source.js'
+export type { CrossAttentionMode, StarConfig } from './models/star/index.js'
+export type { TokenizerConfig } from './models/tokenizer/index.js'
 export { type ErrorCode, StarError } from './native/index.js'
+export type { WeightType } from './nn/index.js'
 export type { SampleVersion, SamplingOptions, SamplingSettings } from './sampling/index.js'
 export {
   type LoadOptions,
@@ -16,5 +19,13 @@ export {
   type StarResult,
   type StarScaleEvent,
 } from './star.js'
-export { type Metrics, type RunConfig, Trainer, type TrainerOptions, type TrainStep } from './train/index.js'
+export type { DType } from './tensor/index.js'
+export {
+  type Metrics,
+  type RunConfig,
+  type RunFolder,
+  Trainer,
+  type TrainerOptions,
+  type TrainStep,
+} from './train/index.js'
 export { type Conversion, type ConvertOptions, convertWeights } from './weights/convert.js'
