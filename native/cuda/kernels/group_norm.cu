@@ -37,7 +37,7 @@ struct ChannelValues {
 // offsets and squares (samples, ranges, c): the mean over the range, from the channel's value at the range's first pixel, and
 // Σ (x − mean)². Distances from that value are small beside the values themselves, so nothing cancels far from zero.
 template <class T, int kN>
-__global__ __launch_bounds__(kColumnThreads, 4) void group_norm_moments_kernel(float* offsets, float* squares, const T* x,
+__global__ __launch_bounds__(kColumnThreads, 3) void group_norm_moments_kernel(float* offsets, float* squares, const T* x,
                                                                                GroupNormShape s) {
   const ColumnPlace place(s.tile, kN, s.c);
   Floats<2 * kN> sums;  // Σ distance, Σ distance²

@@ -42,14 +42,22 @@ template <class T>
 __global__ __launch_bounds__(kGroupedThreads) void grouped_weight_kernel(T* __restrict__ dweight, const T* __restrict__ dy,
                                                                          const T* __restrict__ x, ConvShape s, int64_t inputs,
                                                                          int64_t outputs) {
-  const int64_t i = blockIdx.x, place = i / inputs, q = place % s.kw, p = place / s.kw % s.kh, o = place / (s.kw * s.kh);
-  const int64_t channel = o / outputs * inputs + i % inputs, pixels = s.n * s.oh * s.ow;
+  // Divisions in 32 bits: those in 64 are calls, which keep values in local memory.
+  const unsigned i = blockIdx.x, in = static_cast<unsigned>(inputs), kw = static_cast<unsigned>(s.kw);
+  const unsigned kh = static_cast<unsigned>(s.kh), ow = static_cast<unsigned>(s.ow), oh = static_cast<unsigned>(s.oh);
+  const unsigned place = i / in, o = place / (kw * kh);
+  const int q = static_cast<int>(place % kw) - static_cast<int>(s.pad_left);
+  const int p = static_cast<int>(place / kw % kh) - static_cast<int>(s.pad_top);
+  const unsigned channel = o / static_cast<unsigned>(outputs) * in + i % in;
+  const int h = static_cast<int>(s.h), w = static_cast<int>(s.w), stride = static_cast<int>(s.stride);
+  const auto pixels = static_cast<unsigned>(s.n) * oh * ow;
   float sum = 0.0f;
-  for (int64_t row = threadIdx.x; row < pixels; row += kGroupedThreads) {
-    const int64_t ix = row % s.ow * s.stride + q - s.pad_left, iy = row / s.ow % s.oh * s.stride + p - s.pad_top;
-    if (iy < 0 || iy >= s.h || ix < 0 || ix >= s.w) continue;
-    const int64_t image = row / (s.ow * s.oh);
-    sum += to_float(dy[row * s.c_out + o]) * to_float(x[((image * s.h + iy) * s.w + ix) * s.c_in + channel]);
+  for (unsigned row = threadIdx.x; row < pixels; row += kGroupedThreads) {
+    const unsigned line = row / ow, image = line / oh;
+    const int ix = static_cast<int>(row - line * ow) * stride + q, iy = static_cast<int>(line - image * oh) * stride + p;
+    if (iy < 0 || iy >= h || ix < 0 || ix >= w) continue;
+    const int64_t pixel = (static_cast<int64_t>(image) * h + iy) * w + ix;
+    sum += to_float(dy[static_cast<int64_t>(row) * s.c_out + o]) * to_float(x[pixel * s.c_in + channel]);
   }
   sum = block_sum<kGroupedThreads>(sum);
   if (threadIdx.x == 0) dweight[i] = from_float<T>(sum);
@@ -71,6 +79,10 @@ void grouped_backward_data(CudaBackend& backend, const char* op, const Ref& dx, 
 
 void grouped_backward_weight(CudaBackend& backend, const char* op, const Ref& dweight, const CRef& dy, const CRef& x,
                              const ConvShape& s) {
+  // Rows are counted in 32 bits, and one step beyond the last.
+  if (s.n * s.oh * s.ow > INT32_MAX)
+    fail(ErrorCode::Shape, "%s: the batch has %lld output pixels, and a GPU takes up to 2147483647: use a smaller batch", op,
+         static_cast<long long>(s.n * s.oh * s.ow));
   dispatch_float(dweight.dtype, op, [&](auto tag) {
     using T = decltype(tag);
     launch(op, grouped_weight_kernel<T>, {dim3(blocks_for(s.weight_count(), 1)), dim3(kGroupedThreads)}, backend.stream(),

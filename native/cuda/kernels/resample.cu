@@ -47,8 +47,11 @@ __device__ __forceinline__ Span span_of(const Axis& a, int i) {
     return backward ? bin(i, a.out, a.in) : bin(i, a.in, a.out);
   } else if constexpr (backward) {
     // The center of an output that uses i lies in [i − 2, i + 2); at the borders all centers beyond count.
+    // In 32 bits, which products of two sides fit: a division in 64 is a call, and registers are spilled around it.
     const int in = static_cast<int>(a.in), out = static_cast<int>(a.out);
-    const auto output_at = [&](int twice_input) { return static_cast<int>(static_cast<int64_t>(twice_input) * out / (2 * in)); };
+    const auto output_at = [&](int twice_input) {
+      return twice_input > 0 ? static_cast<int>(static_cast<unsigned>(twice_input) * a.out / (2 * a.in)) : 0;
+    };
     const int begin = i == 0 ? 0 : output_at(2 * i - 3) - 2, end = i == in - 1 ? out : output_at(2 * i + 5) + 2;
     return {begin > 0 ? begin : 0, end < out ? end : out};
   } else {
@@ -124,10 +127,11 @@ __global__ void __launch_bounds__(kThreads)
   const int channel = static_cast<int>(e - static_cast<int64_t>(x) * vectors) * n;
   const int y = static_cast<int>(target_line % target_rows);
   const T* image = from + static_cast<int64_t>(target_line / target_rows) * source_rows * source_columns * c + channel;
-  T* out = to + (static_cast<int64_t>(target_line) * target_columns + x) * c + channel;
+  // Asked for where it is needed, so that it takes no registers from the loop.
+  const auto out = [&] { return to + (static_cast<int64_t>(blockIdx.x / across) * target_columns + x) * c + channel; };
   const Span ys = span_of<kind, backward>(rows, y), xs = span_of<kind, backward>(columns, x);
   if constexpr (kind == Resample::Nearest2x && !backward) {
-    store_vector(out, load_vector<n>(image + (static_cast<int64_t>(ys.begin) * source_columns + xs.begin) * c));
+    store_vector(out(), load_vector<n>(image + (static_cast<int64_t>(ys.begin) * source_columns + xs.begin) * c));
     return;
   }
   float sum[n] = {};
@@ -135,7 +139,7 @@ __global__ void __launch_bounds__(kThreads)
     const float row_weight = weight_of<kind, backward>(rows, y, sy);
     if (row_weight == 0.0f) continue;
     const T* line = image + static_cast<int64_t>(clamp_to(sy, source_rows)) * source_columns * c;
-#pragma unroll 2  // more would spill registers
+#pragma unroll 1  // more would spill registers
     for (int sx = xs.begin; sx < xs.end; ++sx) {
       const float weight = row_weight * weight_of<kind, backward>(columns, x, sx);
       if (weight == 0.0f) continue;
@@ -147,7 +151,7 @@ __global__ void __launch_bounds__(kThreads)
   Vector<T, n> result;
 #pragma unroll
   for (int k = 0; k < n; ++k) result.v[k] = from_float<T>(sum[k]);
-  store_vector(out, result);
+  store_vector(out(), result);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------
