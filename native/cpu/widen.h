@@ -107,18 +107,18 @@ template <class F>
 void tensors_of(F& f, Conv2dArgs& a) {
   f.out(a.y, a.s.n * a.s.oh * a.s.ow * a.s.c_out);
   f.in(a.x, a.s.n * a.s.h * a.s.w * a.s.c_in);
-  f.in(a.weight, a.s.c_out * a.s.c_in * a.s.kh * a.s.kw);
+  f.in(a.weight, a.s.weight_count());
   f.in(a.bias, a.s.c_out);
 }
 template <class F>
 void tensors_of(F& f, Conv2dBackwardDataArgs& a) {
   f.out(a.dx, a.s.n * a.s.h * a.s.w * a.s.c_in);
   f.in(a.dy, a.s.n * a.s.oh * a.s.ow * a.s.c_out);
-  f.in(a.weight, a.s.c_out * a.s.c_in * a.s.kh * a.s.kw);
+  f.in(a.weight, a.s.weight_count());
 }
 template <class F>
 void tensors_of(F& f, Conv2dBackwardWeightArgs& a) {
-  f.out(a.dweight, a.s.c_out * a.s.c_in * a.s.kh * a.s.kw);
+  f.out(a.dweight, a.s.weight_count());
   f.out(a.dbias, a.s.c_out);
   f.in(a.dy, a.s.n * a.s.oh * a.s.ow * a.s.c_out);
   f.in(a.x, a.s.n * a.s.h * a.s.w * a.s.c_in);
