@@ -12,6 +12,7 @@
 #include <chrono>
 #include <climits>
 #include <cstdlib>
+#include <memory>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -244,9 +245,10 @@ class Team {
   Signal barriers_;  // that have been passed
 };
 
+// On the heap: libraries that are loaded late share some hundred bytes of thread-local storage (glibc's static TLS).
 Team& own_team() {
-  thread_local Team team;
-  return team;
+  thread_local const auto team = std::make_unique<Team>();
+  return *team;
 }
 
 void run(int threads, RegionBody body, void* data, bool each_index) {
