@@ -1,11 +1,12 @@
-// Convolution and its gradients by oneDNN on NHWC images. Weights are brought from OIHW into the layout the chosen
-// kernel wants at every call: they may have changed in place since the last one.
+// Convolution and its gradients on NHWC images: by Winograd's algorithm where that is faster, else by oneDNN. Weights are brought
+// from OIHW into the layout the chosen kernel wants at every call: they may have changed in place since the last one.
 #include <cstring>
 
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/dnnl_support.h"
 #include "cpu/widen.h"
+#include "cpu/winograd.h"
 #include "threads/team.h"
 
 namespace star {
@@ -159,6 +160,10 @@ void run_reorder(CachingAllocator& allocator, const ConvPlan& plan, const dnnl::
 }  // namespace
 
 void CpuBackend::conv2d(const Conv2dArgs& args) {
+  if (winograd_fits(args.s)) {
+    for (const CRef& ref : {CRef(args.y), args.weight, args.bias}) expect_like_others(ref, args.x.dtype, "conv2d");
+    return winograd_forward(allocator_, args);
+  }
   if (is_half(args.x.dtype)) return widened(*this, "conv2d", args.x.dtype, args, &CpuBackend::conv2d);
   const float *x = args.x.f32(), *weight = args.weight.f32();
   if (args.s.n == 0) return;
@@ -182,6 +187,10 @@ void CpuBackend::conv2d(const Conv2dArgs& args) {
 }
 
 void CpuBackend::conv2d_backward_data(const Conv2dBackwardDataArgs& args) {
+  if (winograd_fits(args.s)) {
+    for (const CRef& ref : {CRef(args.dx), args.weight}) expect_like_others(ref, args.dy.dtype, "conv2d_backward_data");
+    return winograd_backward_data(allocator_, args);
+  }
   if (is_half(args.dy.dtype))
     return widened(*this, "conv2d_backward_data", args.dy.dtype, args, &CpuBackend::conv2d_backward_data);
   const float *dy = args.dy.f32(), *weight = args.weight.f32();
@@ -204,6 +213,11 @@ void CpuBackend::conv2d_backward_data(const Conv2dBackwardDataArgs& args) {
 }
 
 void CpuBackend::conv2d_backward_weight(const Conv2dBackwardWeightArgs& args) {
+  if (winograd_fits(args.s)) {
+    for (const CRef& ref : {CRef(args.dweight), CRef(args.dbias), args.dy})
+      expect_like_others(ref, args.x.dtype, "conv2d_backward_weight");
+    return winograd_backward_weight(allocator_, args);
+  }
   if (is_half(args.x.dtype))
     return widened(*this, "conv2d_backward_weight", args.x.dtype, args, &CpuBackend::conv2d_backward_weight);
   const float *x = args.x.f32(), *dy = args.dy.f32();

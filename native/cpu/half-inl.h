@@ -71,6 +71,48 @@ HWY_INLINE void narrow_range(Half* y, const float* x, int64_t count) {
   for (; i < count; ++i) narrow(x[i], y + i);
 }
 
+// A whole vector of elements as f32, and back, rounded to nearest even.
+HWY_INLINE V32 load_wide(const float* x) { return hn::LoadU(F32(), x); }
+HWY_INLINE V32 load_wide(const Bf16* x) {
+  const hn::Rebind<uint16_t, F32> d16;
+  const hn::RebindToUnsigned<F32> d32;
+  return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, &x->bits))));
+}
+HWY_INLINE V32 load_wide(const Half* x) {
+#if STAR_CPU_VECTOR_HALF
+  const hn::Rebind<hwy::float16_t, F32> d16;
+  return hn::PromoteTo(F32(), hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(x)));
+#else
+  const F32 d;
+  HWY_ALIGN float t[hn::MaxLanes(d)];
+  widen_range(t, x, static_cast<int64_t>(hn::Lanes(d)));
+  return hn::Load(d, t);
+#endif
+}
+HWY_INLINE void store_narrow(V32 v, float* y) { hn::StoreU(v, F32(), y); }
+HWY_INLINE void store_narrow(V32 v, Bf16* y) {
+  const hn::Rebind<uint16_t, F32> d16;
+  const hn::RebindToUnsigned<F32> d32;
+  const hn::RebindToSigned<F32> ds;
+  const auto bits = hn::BitCast(d32, v);
+  const auto even = hn::And(hn::ShiftRight<16>(bits), hn::Set(d32, 1));
+  const auto rounded = hn::Add(bits, hn::Add(even, hn::Set(d32, 0x7FFF)));
+  const auto quiet = hn::Or(bits, hn::Set(d32, 0x400000));
+  const auto chosen = hn::IfThenElse(hn::RebindMask(d32, hn::IsNaN(v)), quiet, rounded);
+  hn::StoreU(hn::DemoteTo(d16, hn::BitCast(ds, hn::ShiftRight<16>(chosen))), d16, &y->bits);
+}
+HWY_INLINE void store_narrow(V32 v, Half* y) {
+#if STAR_CPU_VECTOR_HALF
+  const hn::Rebind<hwy::float16_t, F32> d16;
+  hn::StoreU(hn::DemoteTo(d16, v), d16, reinterpret_cast<hwy::float16_t*>(y));
+#else
+  const F32 d;
+  HWY_ALIGN float t[hn::MaxLanes(d)];
+  hn::Store(v, d, t);
+  narrow_range(y, t, static_cast<int64_t>(hn::Lanes(d)));
+#endif
+}
+
 // `count` elements of a row as f32: the row itself where it is f32, else copied to `buffer`.
 HWY_INLINE const float* as_floats(const float* x, float*, int64_t) { return x; }
 template <class T>

@@ -49,6 +49,11 @@ const cases: Case[] = [
   { x: [2, 7, 7, 8], out: 8, kernel: [1, 1], stride: 2 },
   { x: [2, 4, 4, 8], out: 8, kernel: [1, 1], padding: 1 },
   { x: [4, 16, 16, 64], out: 64, kernel: [3, 3], padding: 1 },
+  // By Winograd's algorithm: tiles that hang over the edges, channels in unequal blocks, paddings of all kinds.
+  { x: [3, 21, 18, 16], out: 48, kernel: [3, 3], padding: 1 },
+  { x: [1, 34, 35, 32], out: 16, kernel: [3, 3], padding: [0, 2, 1, 0] },
+  { x: [4, 18, 18, 80], out: 16, kernel: [3, 3] },
+  { x: [4, 18, 18, 16], out: 144, kernel: [3, 3] },
   { x: [2, 1, 1, 32], out: 32, kernel: [3, 3], padding: 1 },
   { x: [2, 7, 5, 12], out: 12, kernel: [3, 3], padding: 1, groups: 12 },
   { x: [1, 9, 8, 32], out: 32, kernel: [5, 5], padding: 2, groups: 32 },

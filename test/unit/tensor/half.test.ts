@@ -126,6 +126,11 @@ const cases: Case[] = [
   },
   { name: 'conv2d', shapes: [[2, 6, 5, 3], [4, 3, 3, 3], [4]], op: (x, w, b) => conv2d(x, w, b, { padding: 1 }) },
   {
+    name: 'conv2d with many channels',
+    shapes: [[1, 33, 32, 32], [16, 32, 3, 3], [16]],
+    op: (x, w, b) => conv2d(x, w, b, { padding: 1 }),
+  },
+  {
     name: 'layerNorm, affine',
     shapes: [[6, 33], [33], [33]],
     op: (x, scale, shift) => layerNorm(x, { scale, shift, affine: true }),
