@@ -113,6 +113,22 @@ HWY_INLINE void store_narrow(V32 v, Half* y) {
 #endif
 }
 
+// The first `n` elements of a vector, fewer than a whole one, with zeros behind them; and the way back.
+template <class T>
+HWY_INLINE V32 load_wide(const T* x, int64_t n) {
+  const F32 d;
+  HWY_ALIGN float t[hn::MaxLanes(d)] = {};
+  widen_range(t, x, n);
+  return hn::Load(d, t);
+}
+template <class T>
+HWY_INLINE void store_narrow(V32 v, T* y, int64_t n) {
+  const F32 d;
+  HWY_ALIGN float t[hn::MaxLanes(d)];
+  hn::Store(v, d, t);
+  narrow_range(y, t, n);
+}
+
 // `count` elements of a row as f32: the row itself where it is f32, else copied to `buffer`.
 HWY_INLINE const float* as_floats(const float* x, float*, int64_t) { return x; }
 template <class T>

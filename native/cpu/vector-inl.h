@@ -138,6 +138,31 @@ HWY_INLINE V32 log_of(V32 x) {
 // 1 / (1 + e^−x).
 HWY_INLINE V32 sigmoid_of(V32 x) { return hn::Div(set(1.0f), hn::Add(set(1.0f), exp_of(hn::Neg(x)))); }
 
+// sigmoid(x) within 3e-7 relative for |x| ≤ 87, and that of ±87 beyond; a third of the work of sigmoid_of. What it makes of NaN
+// is undefined: for functions that multiply it by x.
+HWY_INLINE V32 fast_sigmoid(V32 x) {
+  const F32 d;
+  const hn::RebindToSigned<F32> di;
+  const V32 limited = hn::Min(hn::Max(x, set(-87.0f)), set(87.0f));
+  // e^−x = 2^n·2^f with n whole, |f| ≤ 1/2, and −log₂e in two parts.
+  const V32 n = hn::Round(hn::Mul(limited, set(-1.44269502f)));
+  const V32 f = hn::MulAdd(limited, set(-1.92596299e-8f), hn::MulSub(limited, set(-1.44269502f), n));
+  V32 p = hn::MulAdd(f, set(0.0001545316294f), set(0.001339086336f));
+  p = hn::MulAdd(p, f, set(0.009618082557f));
+  p = hn::MulAdd(p, f, set(0.05550357114f));
+  p = hn::MulAdd(p, f, set(0.2402265076f));
+  p = hn::MulAdd(p, f, set(0.693147188f));
+  p = hn::MulAdd(p, f, set(1.0f));
+  const V32 power = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127))));
+  const V32 below = hn::MulAdd(p, power, set(1.0f));
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+  const V32 near = hn::ApproximateReciprocal(below);  // 12 bits or more, twice as many after a step of Newton's
+  return hn::Mul(near, hn::NegMulAdd(below, near, set(2.0f)));
+#else
+  return hn::Div(set(1.0f), below);
+#endif
+}
+
 HWY_INLINE V32 tanh_of(V32 x) {
   const F32 d;
   return hn::IfThenElse(hn::IsNaN(x), x, hn::Tanh(d, x));

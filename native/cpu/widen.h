@@ -87,23 +87,6 @@ void tensors_of(F& f, LayerNormBackwardArgs& a) {
   f.in(a.scale, a.mod_rows * a.cols);
 }
 template <class F>
-void tensors_of(F& f, GroupNormArgs& a) {
-  f.out(a.y, a.n * a.hw * a.c);
-  f.in(a.x, a.n * a.hw * a.c);
-  f.in(a.weight, a.c);
-  f.in(a.bias, a.c);
-}
-template <class F>
-void tensors_of(F& f, GroupNormBackwardArgs& a) {
-  f.out(a.dx, a.n * a.hw * a.c);
-  f.out(a.dweight, a.c);
-  f.out(a.dbias, a.c);
-  f.in(a.dy, a.n * a.hw * a.c);
-  f.in(a.x, a.n * a.hw * a.c);
-  f.in(a.weight, a.c);
-  f.in(a.bias, a.c);
-}
-template <class F>
 void tensors_of(F& f, Conv2dArgs& a) {
   f.out(a.y, a.s.n * a.s.oh * a.s.ow * a.s.c_out);
   f.in(a.x, a.s.n * a.s.h * a.s.w * a.s.c_in);

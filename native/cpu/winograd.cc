@@ -139,9 +139,12 @@ namespace {
 HWY_EXPORT(transform_weights);
 HWY_EXPORT(convolve_tiles);
 
-// Tiles of a block: a multiple of what the products take at a time. Their pieces stay in the second-level cache; with many
-// channels the weights come from farther away, and more tiles share them.
-int64_t block_of(int64_t c, int64_t k) { return c + k <= 160 ? 48 : c + k <= 320 ? 24 : 48; }
+// Tiles of a block, a multiple of what the products take at a time. Their pieces stay in the second-level cache; with many
+// channels the weights come from farther away, and more tiles share them. Few tiles are cut finer, so that threads share them.
+int64_t block_of(int64_t c, int64_t k, int64_t tiles) {
+  const int64_t block = c + k > 160 && c + k <= 320 ? 24 : 48;
+  return tiles < 8 * block ? 24 : block;
+}
 
 void convolve(CachingAllocator& allocator, const WinogradMap& map, const WinogradWeights& weights) {
   const size_t bytes = static_cast<size_t>(kPoints * map.c * map.k) * sizeof(float);
@@ -150,7 +153,7 @@ void convolve(CachingAllocator& allocator, const WinogradMap& map, const Winogra
   parallel_chunks(map.k, 16, [&](int64_t, int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(transform_weights)(u, weights, begin, end);
   });
-  const int64_t block = block_of(map.c, map.k);
+  const int64_t block = block_of(map.c, map.k, map.tiles());
   parallel_chunks(map.tiles(), block, [&](int64_t, int64_t begin, int64_t end) {
     thread_local Scratch scratch;
     HWY_DYNAMIC_DISPATCH(convolve_tiles)(map, u, begin, end, block, scratch);
