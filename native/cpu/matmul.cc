@@ -51,12 +51,18 @@ PlanCache<MatmulPlan>& plans() {
   return cache;
 }
 
-// Whether oneDNN has kernels for bf16 on this processor that multiply pairs at once: twice the speed of f32.
+// Whether products of bf16 are faster than of f32 copies: twice as fast by AMX, and by the pairwise products of AMD's AVX-512.
+// Those of Intel's processors have no more throughput than f32; without AMX (virtual machines may hide it) oneDNN's products take
+// 1.6 times as long as in f32, and a training step 1.2 times as long as with copies.
 bool multiplies_bf16() {
   static const bool yes = [] {
     const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
-    const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
-    return (isa & wanted) == wanted;
+    const auto has = [&](dnnl::cpu_isa wanted) { return (isa & static_cast<unsigned>(wanted)) == static_cast<unsigned>(wanted); };
+    if (has(dnnl::cpu_isa::avx512_core_amx)) return true;
+#if defined(__x86_64__)
+    if (__builtin_cpu_is("intel")) return false;
+#endif
+    return has(dnnl::cpu_isa::avx512_core_bf16);
   }();
   return yes;
 }
