@@ -165,9 +165,10 @@ bool winograd_fits(const ConvShape& s) {
   if (s.kh != 3 || s.kw != 3 || s.stride != 1 || s.groups != 1 || s.c_in % 16 || s.c_out % 16) return false;
   for (const int64_t pad : {s.pad_top, s.pad_left, s.pad_bottom, s.pad_right})
     if (pad > 2) return false;
-  // Transforming the weights must pay, and tiles that hang over the edge waste what they do not use.
+  // Transforming the weights must pay, whose pieces leave the cache where there are many channels; and tiles that hang over the
+  // edge waste what they do not use.
   const int64_t tiles = s.n * ((s.oh + kTile - 1) / kTile) * ((s.ow + kTile - 1) / kTile);
-  return tiles >= 64 && tiles * kTile * kTile <= 2 * s.n * s.oh * s.ow;
+  return tiles >= (s.c_in * s.c_out <= 4096 ? 64 : 128) && tiles * kTile * kTile <= 2 * s.n * s.oh * s.ow;
 }
 
 void winograd_forward(CachingAllocator& allocator, const Conv2dArgs& a) {

@@ -30,7 +30,7 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kSpin = std::chrono::microseconds(200), kCrowdedSpin = std::chrono::microseconds(20);
 // A thread that lost so much of the time in which it wanted to run takes the machine for crowded, for a while.
 constexpr auto kLost = std::chrono::microseconds(300);
-constexpr auto kCrowded = std::chrono::seconds(1);
+constexpr auto kCrowded = std::chrono::milliseconds(100);
 // Pauses between two looks at the clock; one is 10 to 60 ns.
 constexpr int kPauses = 16;
 
