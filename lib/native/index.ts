@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { NativeAddon } from './addon.js'
 import { StarError } from './error.js'
+import { profileOps } from './profile.js'
 
 export type { NativeAddon, NativeTensor } from './addon.js'
 export { type ErrorCode, plain, quoted, StarError } from './error.js'
@@ -37,6 +38,7 @@ function load(): NativeAddon {
     try {
       const addon = require(file) as NativeAddon
       addon.setErrorClass(StarError)
+      if (process.env.STAR_PROFILE === '1') profileOps(addon)
       return addon
     } catch (error) {
       failures.push(`${file}: ${(error as Error).message}`)
