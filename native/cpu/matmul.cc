@@ -67,10 +67,12 @@ bool multiplies_bf16() {
   return yes;
 }
 
-// x·wᵀ in f32 blocks of at most kRows rows of x and kRows rows of w, so that no f32 copy of a large weight ever exists.
-constexpr int64_t kRows = 1024;
+// x·wᵀ in f32 blocks of at most kRows rows of x and kColumns rows of w, so that no f32 copy of a large matrix ever exists.
+constexpr int64_t kRows = 256, kColumns = 1024;
 
-bool in_blocks(const MatmulArgs& a) { return a.batch == 1 && !a.trans_a && a.trans_b && !a.accumulate && a.n > kRows; }
+bool in_blocks(const MatmulArgs& a) {
+  return a.batch == 1 && !a.trans_a && a.trans_b && !a.accumulate && (a.n > kColumns || a.m > kRows);
+}
 
 void matmul_blocks(CpuBackend& backend, const MatmulArgs& a) {
   const DType dtype = a.a.dtype;
@@ -85,8 +87,8 @@ void matmul_blocks(CpuBackend& backend, const MatmulArgs& a) {
     WideTensors left(backend, "matmul", dtype);
     CRef x = row(a.a, m * a.k);
     left.in(x, rows * a.k);
-    for (int64_t n = 0; n < a.n; n += kRows) {
-      const int64_t cols = std::min(kRows, a.n - n);
+    for (int64_t n = 0; n < a.n; n += kColumns) {
+      const int64_t cols = std::min(kColumns, a.n - n);
       MatmulArgs block = a;
       WideTensors right(backend, "matmul", dtype);
       block.b = row(a.b, n * a.k);

@@ -118,6 +118,7 @@ const cases: Case[] = [
     op: (a, b) => matmul(a, b, { transA: true, transB: true }),
   },
   { name: 'linear', shapes: [[3, 5, 17], [9, 17], [9]], op: (x, w, b) => linear(x, w, b) },
+  { name: 'linear of many rows', shapes: [[300, 17], [9, 17], [9]], op: (x, w, b) => linear(x, w, b) },
   { name: 'linear with gelu', shapes: [[3, 17], [1100, 17], [1100]], op: (x, w, b) => linear(x, w, b, { gelu: true }) },
   {
     name: 'feedForward',
