@@ -10,7 +10,7 @@ import {
   SamplerHead,
   type StarConfig,
   StarTransformer,
-  samplerLoss,
+  samplerObjective,
   sliceDropPath,
   starConfig,
   type TextInput,
@@ -203,7 +203,7 @@ export function rehearseSamplerStep(
           rows: mul(vae.quantizer.embedIndices(targets), Tensor.from(known, [...targets.shape, 1], { device })),
         }))
         const logits = model.forward({ rows, features, pooled: text.pooled, begin: stableFrom, end: levels.length })
-        const loss = samplerLoss(logits, targets, known, last)
+        const { loss } = samplerObjective(logits, targets, known, last)
         onPart?.('forward')
         backward(loss)
         onPart?.('backward')

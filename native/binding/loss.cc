@@ -20,17 +20,18 @@ Rows check_logits(const Call& call, const Tensor& logits, const Tensor& targets)
 }
 
 Napi::Value cross_entropy(
-    const Call& call) {  // (logits (N, V), targets i32 (N), smoothing) → [losses (N), lse (N), argmax i32 (N)]
+    const Call& call) {  // (logits (N, V), targets i32 (N), smoothing, extra class) → [losses, lse, argmax i32, nll], (N) each
   const Tensor& logits = call.tensor(0, "logits");
   const Tensor& targets = call.tensor(1, "targets");
   const double smoothing = call.number(2, "labelSmoothing");
+  const bool extra_class = call.boolean(3, "extraClass");
   const auto [rows, vocab] = check_logits(call, logits, targets);
   Backend& backend = logits.backend();
   Tensor losses = Tensor::empty(backend, {rows}, DType::F32), lse = Tensor::empty(backend, {rows}, DType::F32);
-  Tensor argmax = Tensor::empty(backend, {rows}, DType::I32);
-  backend.cross_entropy(
-      {losses.ref(), lse.ref(), argmax.ref(), logits.ref(), targets.ref(), rows, vocab, static_cast<float>(smoothing)});
-  return call.wrap({losses, lse, argmax});
+  Tensor argmax = Tensor::empty(backend, {rows}, DType::I32), nll = Tensor::empty(backend, {rows}, DType::F32);
+  backend.cross_entropy({losses.ref(), lse.ref(), argmax.ref(), logits.ref(), targets.ref(), rows, vocab,
+                         static_cast<float>(smoothing), extra_class, nll.ref()});
+  return call.wrap({losses, lse, argmax, nll});
 }
 
 // (dlosses (N), logits (N, V), lse (N), targets (N), smoothing) → dlogits (N, V)

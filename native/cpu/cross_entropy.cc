@@ -93,6 +93,9 @@ void check_targets(const char* op, const int32_t* targets, int64_t rows, int64_t
            static_cast<long long>(i), static_cast<long long>(vocab));
 }
 
+// log(eˣ + eʸ), y finite
+float log_add_exp(float x, float y) { return std::max(x, y) + std::log1p(std::exp(-std::fabs(x - y))); }
+
 int64_t row_grain(int64_t vocab) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, vocab)); }
 
 }  // namespace
@@ -102,6 +105,7 @@ void CpuBackend::cross_entropy(const CrossEntropyArgs& a) {
   float* losses = a.losses.f32();
   float* lse = a.lse.f32();
   int32_t* argmax = a.argmax ? a.argmax.i32() : nullptr;
+  float* nll = a.nll ? a.nll.f32() : nullptr;
   const float* logits = a.logits.f32();
   const int32_t* targets = a.targets.i32();
   check_targets("cross_entropy", targets, a.rows, a.vocab);
@@ -110,10 +114,12 @@ void CpuBackend::cross_entropy(const CrossEntropyArgs& a) {
     for (int64_t r = begin; r < end; ++r) {
       const float* z = logits + r * a.vocab;
       const RowStatistics s = HWY_DYNAMIC_DISPATCH(row_statistics)(z, a.vocab);
-      lse[r] = s.max + std::log(s.exp_sum);
+      const float of_vocabulary = s.max + std::log(s.exp_sum);
+      lse[r] = a.extra_class ? log_add_exp(of_vocabulary, 0.0f) : of_vocabulary;
       float loss = lse[r] - (1.0f - ls) * z[targets[r]];
       if (ls != 0.0f) loss -= ls * (s.sum / static_cast<float>(a.vocab));
       losses[r] = loss;
+      if (nll) nll[r] = of_vocabulary - z[targets[r]];
       if (argmax) argmax[r] = s.argmax;
     }
   });

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { levels, samplerLoss } from '../../lib/models/star/index.js'
+import { levels, samplerObjective } from '../../lib/models/star/index.js'
 import { backward, concat, mul, noGrad, scope, slice, Tensor } from '../../lib/tensor/index.js'
 import { testDevice as device, Golden, relativeError, ruleSigned, ruleUniform } from '../support/golden.js'
 import { buildQuantizer, buildSamplerHead, buildTransformer } from '../support/golden-sampling.js'
@@ -47,7 +47,7 @@ t.test('logits, loss and gradients', async (t) => {
     const [, first] = golden.shape('logits_first_rows')
     const logitError = relativeError(slice(logits, 1, 0, first).floats(), golden.values('logits_first_rows'))
     t.ok(logitError <= 2e-5, `logits differ by ${logitError}`)
-    const loss = samplerLoss(logits, targets, known, length)
+    const { loss } = samplerObjective(logits, targets, known, length)
     const expected = golden.values('loss')[0]
     t.ok(Math.abs(loss.item() - expected) <= 2e-5 * expected, `loss ${loss.item()}, expected ${expected}`)
     backward(loss)

@@ -15,12 +15,12 @@ const int64_t kShapes[][2] = {{1, 1},    {5, 3},    {9, 64},   {3, 255},  {2, 10
                               {3, 1027}, {2, 4096}, {1, 8192}, {2, 9001}, {0, 8}};
 
 struct Reference {
-  std::vector<double> losses, lse, dlogits;
+  std::vector<double> losses, lse, nll, dlogits;
   std::vector<int32_t> argmax;
 };
 
 Reference reference(const std::vector<float>& logits, const std::vector<int32_t>& targets, const std::vector<float>& dlosses,
-                    size_t vocab, double smoothing) {
+                    size_t vocab, double smoothing, bool extra_class = false) {
   Reference r;
   for (size_t i = 0; i < targets.size(); ++i) {
     const float* z = logits.data() + i * vocab;
@@ -34,6 +34,8 @@ Reference reference(const std::vector<float>& logits, const std::vector<int32_t>
       sum += z[v];
     }
     for (size_t v = 0; v < vocab; ++v) total += std::exp(z[v] - top);
+    r.nll.push_back(top + std::log(total) - z[targets[i]]);
+    if (extra_class) total += std::exp(-top);  // of logit 0
     const double lse = top + std::log(total), count = static_cast<double>(vocab);
     const double kept = static_cast<float>(lse);  // for the backward: at 60000 a float has steps of 0.004
     r.lse.push_back(lse);
@@ -69,6 +71,30 @@ TEST_P(CrossEntropy, LossesAndGradients) {
       backend().cross_entropy_backward(
           {device_logits, device_dlosses, device_logits, lse, device_targets, rows, vocab, smoothing});
       EXPECT_EQ(device_logits.bytes(), dlogits.bytes());
+    }
+  }
+}
+
+TEST_P(CrossEntropy, ExtraClassAndWhatTheVocabularyAloneLoses) {
+  const DType dtype = GetParam();
+  for (const auto& [rows, vocab] : kShapes) {
+    if (vocab == 1) continue;  // its loss alone is 0, and with an extra class a difference of terms that are close
+    for (float offset : {0.0f, -12.0f, 12.0f}) {  // the extra class weighs as much as others, nearly all, nearly nothing
+      SCOPED_TRACE(::testing::Message() << rows << " x " << vocab << ", logits around " << offset);
+      const auto logits = rounded(random_values(rows * vocab, 21, offset - 2.0f, offset + 2.0f), dtype);
+      const auto targets = random_integers(rows, 22, 0, static_cast<int32_t>(vocab));
+      const auto dlosses = random_values(rows, 23);
+      const Reference r = reference(logits, targets, dlosses, static_cast<size_t>(vocab), 0.1f, true);
+      const auto device_logits = upload(logits, dtype), device_targets = upload(targets), device_dlosses = upload(dlosses);
+      const auto losses = empty(rows), lse = empty(rows), nll = empty(rows), argmax = empty(rows, DType::I32);
+      backend().cross_entropy({losses, lse, argmax, device_logits, device_targets, rows, vocab, 0.1f, true, nll});
+      expect_close("cross_entropy", losses.values(), r.losses, DType::F32);
+      expect_close("cross_entropy.lse, extra class", lse.values(), r.lse, DType::F32);
+      expect_close("cross_entropy", nll.values(), r.nll, DType::F32);
+      EXPECT_EQ(argmax.integers(), r.argmax);
+      const auto dlogits = empty(rows * vocab, dtype);
+      backend().cross_entropy_backward({dlogits, device_dlosses, device_logits, lse, device_targets, rows, vocab, 0.1f});
+      expect_close("cross_entropy_backward", dlogits.values(), r.dlogits, dtype);
     }
   }
 }

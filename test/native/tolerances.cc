@@ -34,6 +34,7 @@ constexpr Tolerances kTolerances[] = {
     {"conv2d_backward_weight.dbias", 5e-7, 9e-4, 6e-3},
     {"cross_entropy", 1.5e-6},
     {"cross_entropy.lse", 2.5e-7},
+    {"cross_entropy.lse, extra class", 1e-6},  // of logits about -12 it is their own sum, which carries 12 times their rounding
     {"cross_entropy_backward", 1.2e-6, 7e-4, 5e-3},
     {"draw", 3e-7},
     {"global_norm", 2e-7},

@@ -8,6 +8,7 @@ import {
   equal,
   full,
   mean,
+  mul,
   mulSum,
   noGrad,
   reshape,
@@ -17,7 +18,6 @@ import {
   sum,
   sumRows,
   Tensor,
-  zeros,
 } from '../../tensor/index.js'
 import type { Level } from './config.js'
 
@@ -89,44 +89,56 @@ const knownLogit = 10
  * @param targets i32 (B, n)
  * @param known 1 where a token is known, else 0: (B·n)
  * @param length L, the tokens of all scales
- * @returns a scalar
+ * @returns loss, a scalar, and of the open tokens the mean loss in nats and the accuracy in percent among the V codes: (2)
  */
-export function samplerLoss(logits: Tensor, targets: Tensor, known: Float32Array, length: number): Tensor {
+export function samplerObjective(
+  logits: Tensor,
+  targets: Tensor,
+  known: Float32Array,
+  length: number,
+): { loss: Tensor; open: Tensor } {
   const [batch, , vocab] = logits.shape
   const [flat, flatTargets] = rows(logits, targets)
   const device = logits.device
-  const extended = concat([flat, zeros([flat.dim(0), 1], { device, dtype: flat.dtype })], 1) // (B·n, V + 1)
-  const { losses } = crossEntropy(extended, flatTargets)
+  const { losses, nll, predictions } = crossEntropy(flat, flatTargets, { extraClass: true })
   const open = Tensor.from(
     known.map((k) => 1 - k),
     [known.length],
     { device },
   )
-  const constant = Math.log1p(vocab * Math.exp(-knownLogit)) * known.reduce((sum, k) => sum + k, 0)
+  const knownCount = known.reduce((sum, k) => sum + k, 0)
+  const constant = Math.log1p(vocab * Math.exp(-knownLogit)) * knownCount
   const scale = 1 / (batch * length)
-  return affine(mulSum(losses, open), null, scale, 0, constant * scale)
+  const figures = noGrad(() =>
+    scope(() => {
+      const perOpen = 1 / Math.max(1, known.length - knownCount)
+      const mean = (x: Tensor, unit: number): Tensor => reshape(mul(mulSum(x, open), unit * perOpen), [1])
+      return concat([mean(nll, 1), mean(equal(predictions, flatTargets), 100)], 0)
+    }),
+  )
+  return { loss: affine(mulSum(losses, open), null, scale, 0, constant * scale), open: figures }
 }
 
 /**
  * What metrics are made of, on the device: of each scale Σ loss and the number of right answers, (K, 2) row-major, then the
  * number of codes that are the most probable one somewhere.
- * @param losses (B·n), predictions and targets i32 (B·n)
+ * @param of nll (B·n), predictions and targets i32 (B·n)
  * @param levels where the tokens of each scale lie among the n of a sample
  */
 function sumsOf(
-  { losses, predictions }: { losses: Tensor; predictions: Tensor },
+  { nll, predictions }: { nll: Tensor; predictions: Tensor },
   targets: Tensor,
   { length, vocab }: { length: number; vocab: number },
   levels: readonly Level[],
 ): Tensor {
-  const { device } = losses
-  const batch = losses.count / length
+  const { device } = nll
+  const batch = nll.count / length
   const perToken = (x: Tensor): Tensor => reshape(sumRows(reshape(x, [batch, length])), [length, 1]) // (n, 1)
   // What no scale holds is counted behind the last one.
   const scales = new Int32Array(length).fill(levels.length)
   for (const [k, { begin, end }] of levels.entries()) scales.fill(k, begin, end)
   const sums = segmentSum(
-    concat([perToken(losses), perToken(equal(predictions, targets))], 1),
+    concat([perToken(nll), perToken(equal(predictions, targets))], 1),
     Tensor.from(scales, [length], { device }),
     levels.length + 1,
   ) // (K + 1, 2)
@@ -148,14 +160,11 @@ export function tokenObjective(
   options: ObjectiveOptions = {},
 ): { loss: Tensor; sums: Tensor } {
   const [flat, flatTargets] = rows(logits, targets)
-  const smoothed = crossEntropy(flat, flatTargets, options)
+  const rowLosses = crossEntropy(flat, flatTargets, options)
   const sums = noGrad(() =>
-    scope(() => {
-      const plain = options.labelSmoothing ? crossEntropy(flat, flatTargets) : smoothed
-      return sumsOf(plain, flatTargets, { length: targets.dim(1), vocab: logits.dim(2) }, levels)
-    }),
+    scope(() => sumsOf(rowLosses, flatTargets, { length: targets.dim(1), vocab: logits.dim(2) }, levels)),
   )
-  return { loss: weightedMean(smoothed.losses, targets, options.weights), sums }
+  return { loss: weightedMean(rowLosses.losses, targets, options.weights), sums }
 }
 
 /** Metrics of `batch` samples with codebooks of `vocab` rows, from the sums of `tokenObjective`. */

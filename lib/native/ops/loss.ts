@@ -3,12 +3,13 @@ import type { NativeTensor } from '../addon.js'
 
 /** Shapes are documented beside the ops in lib/tensor/ops/loss.ts. */
 export interface LossOps {
-  /** [losses, lse, argmax i32] */
+  /** [losses, lse, argmax i32, nll] */
   crossEntropy(
     logits: NativeTensor,
     targets: NativeTensor,
     labelSmoothing: number,
-  ): [NativeTensor, NativeTensor, NativeTensor]
+    extraClass: boolean,
+  ): [NativeTensor, NativeTensor, NativeTensor, NativeTensor]
   crossEntropyBackward(
     dlosses: NativeTensor,
     logits: NativeTensor,

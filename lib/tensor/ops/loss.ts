@@ -7,23 +7,25 @@ import { Tensor } from '../tensor.js'
  * losses[i] = log Σ_v exp z_i[v] − (1 − ls)·z_i[t_i] − ls·mean_v z_i[v], the loss of each row on its own.
  * @param logits z (N, V)
  * @param targets t, i32 with N elements in [0, V)
- * @param options labelSmoothing: ls in [0, 1), 0 when not given
- * @returns losses (N), differentiable in the logits, and predictions i32 (N): the most probable index, the lowest on a tie
+ * @param options labelSmoothing: ls in [0, 1), 0 when not given; extraClass: the sum of exponentials counts a class of logit 0
+ * beyond the V columns, which no target names
+ * @returns losses (N), differentiable in the logits; and of the V columns alone, without smoothing and not differentiable:
+ * nll (N) = log Σ_v exp z_i[v] − z_i[t_i], and predictions i32 (N): the most probable index, the lowest on a tie
  * @throws ERR_ARGUMENT for a target outside the vocabulary
  */
 export function crossEntropy(
   logits: Tensor,
   targets: Tensor,
-  options: { labelSmoothing?: number } = {},
-): { losses: Tensor; predictions: Tensor } {
+  options: { labelSmoothing?: number; extraClass?: boolean } = {},
+): { losses: Tensor; nll: Tensor; predictions: Tensor } {
   const smoothing = options.labelSmoothing ?? 0
   if (!(smoothing >= 0 && smoothing < 1))
     throw new StarError(
       'ERR_ARGUMENT',
       `crossEntropy: labelSmoothing is ${smoothing}, expected a number from 0 to below 1`,
     )
-  const [losses, lse, predictions] = native
-    .crossEntropy(logits.handle, targets.handle, smoothing)
+  const [losses, lse, predictions, nll] = native
+    .crossEntropy(logits.handle, targets.handle, smoothing, options.extraClass ?? false)
     .map((h) => new Tensor(h))
   record({
     name: 'crossEntropy',
@@ -35,5 +37,5 @@ export function crossEntropy(
     ],
   })
   lse.dispose()
-  return { losses, predictions }
+  return { losses, nll, predictions }
 }

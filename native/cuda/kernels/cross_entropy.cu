@@ -74,8 +74,17 @@ struct LogitRows {
   }
 };
 
+struct RowResults {
+  float *losses, *lse, *nll;  // nll may be null
+  int* argmax;                // may be null
+  bool extra_class;
+};
+
+// log(eˣ + eʸ), y finite
+__device__ __forceinline__ float log_add_exp(float x, float y) { return fmaxf(x, y) + log1pf(expf(-fabsf(x - y))); }
+
 template <class T, class Layout>
-__global__ __launch_bounds__(Layout::kBlock) void cross_entropy_kernel(float* losses, float* lse, int* argmax, LogitRows<T> a) {
+__global__ __launch_bounds__(Layout::kBlock) void cross_entropy_kernel(RowResults results, LogitRows<T> a) {
   constexpr int kN = Layout::kN;
   const int64_t row = Layout::row();
   if (row >= a.rows) return;
@@ -105,12 +114,15 @@ __global__ __launch_bounds__(Layout::kBlock) void cross_entropy_kernel(float* lo
   }
   if (Layout::thread() != 0) return;
   const int target = a.target(row);
-  const float log_total = s.largest + logf(s.exp_sum);
-  float loss = log_total - (1.0f - a.smoothing) * (target < 0 ? NAN : to_float(z[target]));
+  const float at_target = target < 0 ? NAN : to_float(z[target]);
+  const float of_vocabulary = s.largest + logf(s.exp_sum);
+  const float log_total = results.extra_class ? log_add_exp(of_vocabulary, 0.0f) : of_vocabulary;
+  float loss = log_total - (1.0f - a.smoothing) * at_target;
   if (a.smoothing != 0.0f) loss -= a.smoothing * (s.sum / static_cast<float>(a.vocab));
-  losses[row] = loss;
-  lse[row] = log_total;
-  if (argmax) argmax[row] = s.argmax;
+  results.losses[row] = loss;
+  results.lse[row] = log_total;
+  if (results.nll) results.nll[row] = of_vocabulary - at_target;
+  if (results.argmax) results.argmax[row] = s.argmax;
 }
 
 // dlogits may be the logits themselves: every element is read and written by one thread.
@@ -154,10 +166,11 @@ void CudaBackend::cross_entropy(const CrossEntropyArgs& a) {
   dispatch_float(a.logits.dtype, op, [&](auto tag) {
     using T = decltype(tag);
     const LogitRows<T> rows{as<T>(a.logits, op), a.targets.i32(), a.rows, vocab, a.label_smoothing, fault()};
-    int* argmax = a.argmax ? a.argmax.i32() : nullptr;
+    const RowResults results{a.losses.f32(), a.lse.f32(), a.nll ? a.nll.f32() : nullptr, a.argmax ? a.argmax.i32() : nullptr,
+                             a.extra_class};
     with_logit_rows<T>(vocab, vocab % kVector<T> == 0 && aligned(rows.logits), [&](auto layout) {
       using Layout = decltype(layout);
-      launch(op, cross_entropy_kernel<T, Layout>, row_shape<Layout>(a.rows), stream(), a.losses.f32(), a.lse.f32(), argmax, rows);
+      launch(op, cross_entropy_kernel<T, Layout>, row_shape<Layout>(a.rows), stream(), results, rows);
     });
   });
 }

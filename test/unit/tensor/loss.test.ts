@@ -50,6 +50,36 @@ for (const [rows, vocab] of [
   }
 }
 
+for (const labelSmoothing of [0, 0.1]) {
+  t.test(`crossEntropy with an extra class, label smoothing ${labelSmoothing}`, async (t) => {
+    const [rows, vocab] = [6, 33]
+    const z = signedValues(rows * vocab, 8).map((v) => 8 * v)
+    const targets = targetsOf(rows, vocab)
+    // The same rows with a column of zeros behind them, without smoothing: its share is of the V columns alone.
+    const wide = Float32Array.from({ length: rows * (vocab + 1) }, (_, i) => {
+      const column = i % (vocab + 1)
+      return column < vocab ? z[Math.floor(i / (vocab + 1)) * vocab + column] : 0
+    })
+    const extended = reference(wide, targets, vocab + 1, 0).losses
+    const plain = reference(z, targets, vocab, 0)
+    const smoothed = reference(z, targets, vocab, labelSmoothing).losses
+    scope(() => {
+      const { losses, nll, predictions } = crossEntropy(Tensor.from(z, [rows, vocab]), Tensor.from(targets, [rows]), {
+        labelSmoothing,
+        extraClass: true,
+      })
+      const expected = smoothed.map((loss, r) => loss + extended[r] - plain.losses[r])
+      t.ok(relativeError(losses, expected) < 1e-6)
+      t.ok(relativeError(nll, plain.losses) < 1e-6)
+      t.strictSame([...predictions.ints()], plain.predictions)
+    })
+    const logits = signed([4, 16], 3, 3)
+    logits.requiresGrad = true
+    const few = Tensor.from(targetsOf(4, 16), [4])
+    t.ok(gradcheck((z) => crossEntropy(z, few, { labelSmoothing, extraClass: true }).losses, [logits]) < 2e-3)
+  })
+}
+
 t.test('crossEntropy is stable for large logits and picks the lowest index on a tie', async (t) => {
   scope(() => {
     const z = new Float32Array(40).fill(1e4)

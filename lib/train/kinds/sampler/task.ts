@@ -7,25 +7,12 @@ import {
   SamplerHead,
   type StarConfig,
   StarTransformer,
-  samplerLoss,
+  samplerObjective,
   sliceDropPath,
 } from '../../../models/star/index.js'
 import { textEncoderReference } from '../../../models/text/load.js'
 import { StarError } from '../../../native/index.js'
-import {
-  concat,
-  crossEntropy,
-  equal,
-  mul,
-  mulSum,
-  noGrad,
-  Random,
-  reshape,
-  type Share,
-  scope,
-  slice,
-  Tensor,
-} from '../../../tensor/index.js'
+import { concat, mul, noGrad, Random, type Share, slice, Tensor } from '../../../tensor/index.js'
 import type { ModelFolderContent } from '../../../weights/index.js'
 import type { Resolved } from '../../config/resolve.js'
 import type { TaskContext } from '../../data/context.js'
@@ -94,8 +81,7 @@ class SamplerTask implements Task<TokenSamples, Part> {
 
   forwardBackward({ samples, known, dropPath }: Part, _step: number, backward: (loss: Tensor) => void): Figures {
     const { logits, targets } = this.#forward(this.data.batch(samples), known, dropPath)
-    const loss = samplerLoss(logits, targets, known, this.model.levels[this.model.levels.length - 1].end)
-    const open = openFigures(logits, targets, known)
+    const { loss, open } = this.#objective(logits, targets, known)
     backward(loss)
     return {
       values: concat([scalars([loss]), open], 0),
@@ -110,7 +96,7 @@ class SamplerTask implements Task<TokenSamples, Part> {
       const count = batch.targets.dim(0)
       const known = this.#drawKnown({ total: count, begin: 0, end: count }, random)
       const { logits, targets } = this.#forward(batch, known)
-      return openMetrics(openFigures(logits, targets, known).floats())
+      return openMetrics(this.#objective(logits, targets, known).open.floats())
     })
   }
 
@@ -172,6 +158,11 @@ class SamplerTask implements Task<TokenSamples, Part> {
     return known
   }
 
+  #objective(logits: Tensor, targets: Tensor, known: Float32Array): ReturnType<typeof samplerObjective> {
+    const { levels } = this.model
+    return samplerObjective(logits, targets, known, levels[levels.length - 1].end)
+  }
+
   /** Logits (B, n, V) and targets i32 (B, n) of the scales from `stableFrom` on. */
   #forward(
     { maps, input, text }: TokenBatch,
@@ -193,30 +184,6 @@ class SamplerTask implements Task<TokenSamples, Part> {
     const logits = this.model.forward({ rows, features, pooled: text.pooled, begin: stableFrom, end: levels.length })
     return { logits, targets }
   }
-}
-
-/**
- * Mean loss in nats and accuracy in percent of the tokens that are not known, on the device: (2). The objective's cross-entropy
- * has a class more, so this is another one.
- */
-function openFigures(logits: Tensor, targets: Tensor, known: Float32Array): Tensor {
-  return noGrad(() =>
-    scope(() => {
-      const flat = reshape(targets, [known.length])
-      const { losses, predictions } = crossEntropy(reshape(logits, [known.length, -1]), flat)
-      const open = Tensor.from(
-        known.map((k) => 1 - k),
-        [known.length],
-        { device: logits.device },
-      )
-      const count = Math.max(
-        1,
-        known.reduce((sum, k) => sum + 1 - k, 0),
-      )
-      const mean = (x: Tensor): Tensor => mul(mulSum(x, open), 1 / count)
-      return scalars([mean(losses), mul(mean(equal(predictions, flat)), 100)])
-    }),
-  )
 }
 
 const openMetrics = ([Lopen, Accopen]: Iterable<number>): Metrics => ({ Lopen, Accopen })
