@@ -1,6 +1,6 @@
 /** `star convert`: weights into another file format or type. */
 import { type Command, Option } from 'commander'
-import { plain } from '../native/error.js'
+import { plain, StarError } from '../native/error.js'
 import type { Conversion, ConvertedTensor, FloatType } from '../weights/convert.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { number } from './options.js'
@@ -12,6 +12,7 @@ interface ConvertFlags extends ReleasedFlags {
   key?: string
   dtype?: FloatType
   shardSize?: number
+  layout?: 'reference'
   json?: boolean
 }
 
@@ -34,6 +35,12 @@ export function addConvertCommand(star: Command): void {
       'most of one file, where <out> is a folder; default 5',
       number('--shard-size', 1e-6),
     )
+    .addOption(
+      new Option(
+        '--layout <name>',
+        'reference: a checkpoint as the reference implementation writes it, of a model or of a run with its optimizer',
+      ).choices(['reference']),
+    )
     .option('--json', 'print one JSON object')
   addReleasedOptions(command)
     .addHelpText(
@@ -44,12 +51,14 @@ A PyTorch file is read without running anything from it. Numbers and texts besid
 Examples:
   $ star convert ar-ckpt-last.pth transformer.safetensors --key trainer.var_wo_ddp --dtype f16
   $ star convert model.safetensors model.pth
-  $ star convert large.safetensors large --shard-size 2`,
+  $ star convert large.safetensors large --shard-size 2
+  $ star convert runs/mine ar-ckpt-last.pth --layout reference`,
     )
     .action(convert)
 }
 
 async function convert(input: string, output: string, flags: ConvertFlags): Promise<void> {
+  if (flags.layout) return convertLayout(input, output, flags)
   const { convertWeights } = await import('../weights/convert.js')
   const { convertedMetadata } = await import('../models/source.js')
   using progress = new Progress('writing')
@@ -72,6 +81,27 @@ async function convert(input: string, output: string, flags: ConvertFlags): Prom
   if (flags.json) console.log(JSON.stringify(done, null, 2))
   else console.log(listTensors(done.tensors))
   report(done)
+}
+
+/** Everything is taken as it is: what a training of the reference resumes from. */
+async function convertLayout(input: string, output: string, { layout, json, ...others }: ConvertFlags): Promise<void> {
+  const [other] = Object.keys(others)
+  if (other)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `--layout ${layout} goes with no other option but --json: leave --${other.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)} out`,
+    )
+  if (!/\.(pth|pt)$/i.test(output))
+    throw new StarError('ERR_ARGUMENT', `the output "${output}" is no .pth file, which --layout ${layout} writes`)
+  const { writeReferenceLayout } = await import('../train/checkpoint/reference-layout.js')
+  using progress = new Progress('preparing')
+  const made = await writeReferenceLayout(input, output, {
+    signal: undefined,
+    onProgress: (what, done, total) => progress.update(done, total, what),
+  })
+  progress.stop()
+  if (json) console.log(JSON.stringify({ input: made, outputs: [output] }, null, 2))
+  else console.error(`${made} to ${output}`)
 }
 
 const listTensors = (tensors: readonly ConvertedTensor[]): string =>

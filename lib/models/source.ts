@@ -15,6 +15,7 @@ import {
 } from '../weights/index.js'
 import { expectSizes } from './sizes.js'
 import {
+  crossAttentionOf,
   isStarTransformer,
   publishedScales,
   type ReleasedOptions,
@@ -296,7 +297,7 @@ export function openPart(nameOrPath: string, part: ModelPart): PartWeights {
   const key = dictionaryOf(whole, marks[part], usualKeys[part])
   if (key === undefined)
     throw new StarError('ERR_FILE', `${nameOrPath} holds no weights of a ${part}: it has no ${marks[part]}`)
-  const told = { crossAttention: whole.metadata.crossAttention ?? 'first-sample' }
+  const told = { crossAttention: crossAttentionOf(new Map([...whole.values, ...Object.entries(whole.metadata)])) }
   return { weights: openBelow(nameOrPath, key), takes, told }
 }
 

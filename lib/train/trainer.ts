@@ -148,8 +148,13 @@ export class Trainer implements AsyncIterable<TrainStep> {
   async #start(context: TaskContext): Promise<void> {
     const { start }: CommonConfig = this.config
     if (!start) return
-    this.run.log(await startRun(start, this.#spec.part, this.#task.modelConfig(), this.#parts(), context))
+    const { line, progress } = await startRun(start, this.#spec.part, this.#task.modelConfig(), this.#parts(), context)
+    this.run.log(line)
     this.#task.started?.()
+    if (!progress) return
+    // The reference keeps no position in its data: the epoch under way begins anew.
+    this.#stepper.step = Math.min(progress.step, this.totalSteps)
+    this.#task.beginEpoch?.(progress.epoch)
   }
 
   /** Loads the newest checkpoint that is whole, the same in all processes. @returns whether there was one */

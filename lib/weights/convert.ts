@@ -4,7 +4,7 @@ import { StarError } from '../native/index.js'
 import { type DType, type HostArray, Tensor } from '../tensor/index.js'
 import { safetensorsParts, writeShards } from './safetensors-writer.js'
 import type { ElementType } from './stored-tensor.js'
-import { torchParts } from './torch-writer.js'
+import { torchStateDict, torchValueParts } from './torch-writer.js'
 import { openWeights, type Weights } from './weights.js'
 import { byteSize, type WritableTensor, writeParts } from './writable.js'
 
@@ -130,7 +130,7 @@ export async function convertWeights(input: string, output: string, options: Con
   let outputs = [output]
   if (format === 'folder') outputs = await writeShards(output, parts, { shardBytes, metadata, signal })
   else if (format === 'safetensors') await writeParts(output, safetensorsParts(parts, metadata), signal)
-  else await writeParts(output, torchParts(parts, output), signal)
+  else await writeParts(output, torchValueParts(torchStateDict(parts), output), signal)
   const left = [...weights.values.keys(), ...(format === 'pytorch' ? Object.keys(metadata) : [])]
   return { input: weights.path, outputs, tensors, bytes, left }
 }

@@ -50,6 +50,12 @@ export function scalesOf(values: ReleasedValues): number[] | undefined {
   return typeof text === 'string' ? text.split(' ').map(Number) : undefined
 }
 
+/** The mode of cross-attention that was saved, which the reference's own checkpoints do not say: it has one alone. */
+export function crossAttentionOf(values: ReleasedValues): CrossAttentionMode {
+  const saved = values.get('args.cross_attention') ?? values.get('crossAttention')
+  return crossAttentionModes.find((mode) => mode === saved) ?? 'first-sample'
+}
+
 /** The rotations as given or saved, or those of version 'old'; undefined where nothing says them. */
 export function rotationsOf(
   values: ReleasedValues,
@@ -128,7 +134,7 @@ export function releasedStarConfig(
   const depth = new Set(names.flatMap((name) => /^blocks\.(\d+)\./.exec(name)?.[1] ?? [])).size
   const attnL2Norm = shapes.has('blocks.0.attn.scale_mul_1H11')
   const flag = (name: string): boolean => values.get(name) !== false
-  const saved = values.get('crossAttention')
+  const saved = crossAttentionOf(values)
   return starConfig({
     depth,
     width,
@@ -146,6 +152,6 @@ export function releasedStarConfig(
     logitNorm: flag('args.logit_norm'),
     sharedAdaLN: shapes.has('lvl_embed_proj.weight'),
     enableCross: shapes.has('blocks.0.cross_attn.mat_q.weight'),
-    crossAttention: options.crossAttention ?? crossAttentionModes.find((mode) => mode === saved) ?? 'first-sample',
+    crossAttention: options.crossAttention ?? saved,
   })
 }

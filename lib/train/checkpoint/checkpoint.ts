@@ -99,7 +99,7 @@ export function readCheckpoint(file: string): Checkpoint {
 }
 
 /** The tensors below a prefix, without it. */
-const below = ({ tensors }: Checkpoint, prefix: string): Map<string, Tensor> =>
+export const below = ({ tensors }: Checkpoint, prefix: string): Map<string, Tensor> =>
   new Map(
     [...tensors].flatMap(([name, tensor]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), tensor]] : [])),
   )

@@ -15,6 +15,10 @@ import { downloads } from '../data/token-data.js'
 import { specOf } from '../kinds/index.js'
 import type { CheckpointParts } from './checkpoint.js'
 import { describedMetadata, isCheckpoint } from './format.js'
+import { openReferenceTraining, type ReferenceTraining } from './reference-optimizer.js'
+
+/** Epochs that are done, and steps of the optimizer. */
+type Progress = Record<'epoch' | 'step', number>
 
 /** Tables with a row a scale or a token, and the axis of their rows. */
 const growing: Readonly<Record<string, number>> = { 'lvl_embed.weight': 0, 'lvl_embed_2.weight': 0, pos_1LC: 1 }
@@ -65,14 +69,24 @@ function takeWeights(given: Map<string, Tensor>, part: ModelPart, { model, ema }
   return grown
 }
 
-/** Weights to begin with, and of the checkpoint of a run the step of its optimizer. */
+/** Weights to begin with, and of the checkpoint of a training what its optimizer keeps. */
 interface Start extends PartWeights {
-  optimizerStep: number | null
+  optimizer: ReferenceTraining['optimizer'] | null
+  /** How far a training of the reference was. */
+  progress: Progress | null
 }
 
 function openStart(path: string, part: ModelPart): Start {
   const texts = statSync(path, { throwIfNoEntry: false })?.isFile() ? metadataOf(path) : {}
-  if (!isCheckpoint(texts)) return { ...openPart(path, part), optimizerStep: null }
+  if (!isCheckpoint(texts)) {
+    const weights = openPart(path, part)
+    const training = openReferenceTraining(weights.weights.path)
+    return {
+      ...weights,
+      optimizer: training?.optimizer ?? null,
+      progress: training && { epoch: training.epoch, step: training.optimizer.step },
+    }
+  }
   const { config, model, optimizer, shards = 1 } = describedMetadata(path, texts)
   if (shards > 1)
     throw new StarError(
@@ -82,7 +96,12 @@ function openStart(path: string, part: ModelPart): Start {
   if (specOf(config).part !== part)
     throw new StarError('ERR_FILE', `${path} holds no weights of a ${part}: it is of a run of kind "${config.kind}"`)
   const weights = openWeights(path, { key: 'model' })
-  return { weights, takes: () => true, told: model.transformer ?? {}, optimizerStep: optimizer.step }
+  const moments = (): Map<string, Tensor> => {
+    using opened = openWeights(path, { key: 'optimizer' })
+    return opened.tensors()
+  }
+  const told = model.transformer ?? {}
+  return { weights, takes: () => true, told, optimizer: { step: optimizer.step, moments }, progress: null }
 }
 
 function metadataOf(path: string): Readonly<Record<string, string>> {
@@ -91,21 +110,30 @@ function metadataOf(path: string): Readonly<Record<string, string>> {
 }
 
 /** AdamW's averages of the checkpoint; new rows begin with 0. */
-function takeOptimizer({ weights, optimizerStep }: Start, { optimizer }: CheckpointParts): void {
-  if (optimizerStep === null)
+function takeOptimizer({ weights, optimizer: kept }: Start, { optimizer }: CheckpointParts, asked: string): void {
+  if (!kept)
     throw new StarError(
       'ERR_CONFIG',
-      `start.optimizer is "keep", but ${weights.path} holds no optimizer state: name a checkpoint of a run, or set it to "reset"`,
+      `start.optimizer is "${asked}", but ${weights.path} holds no optimizer state: name a checkpoint of a run, or set it to "reset"`,
     )
-  using opened = openWeights(weights.path, { key: 'optimizer' })
-  const given = opened.tensors()
+  const given = kept.moments()
   for (const [name, moment] of optimizer.tensors()) {
     const own = given.get(name)
     const parameter = name.replace(/\.exp_avg(_sq)?$/, '')
     if (own && missingRows(parameter, own.shape, moment.shape) > 0)
       given.set(name, extended(parameter, own, zeros(moment.shape, onHost), false))
   }
-  optimizer.load(given, { step: optimizerStep })
+  optimizer.load(given, { step: kept.step })
+}
+
+/** How far the training of a checkpoint was that a run resumes. @throws ERR_CONFIG where that is not known */
+function progressOf({ weights, progress }: Start): Progress {
+  if (progress) return progress
+  throw new StarError(
+    'ERR_CONFIG',
+    `start.optimizer is "resume", but ${weights.path} is no checkpoint of the reference implementation with its optimizer: ` +
+      'a run resumes from its own run folder by itself; to begin anew with its averages, set it to "keep"',
+  )
 }
 
 /** Options of the model that its weights do not show, where they differ from those of the run. */
@@ -120,7 +148,7 @@ function differences(told: Readonly<Record<string, unknown>>, model: Readonly<Re
  * Begins a run with the weights that its configuration names.
  * @param part what is trained
  * @param model what the model for use says of itself
- * @returns a line for the log
+ * @returns a line for the log, and of a training of the reference that is resumed how far it was
  * @throws ERR_FILE when there are no such weights, ERR_SHAPE with a readable list of what does not fit, ERR_CONFIG where the
  * optimizer's state is to be kept and there is none
  */
@@ -130,7 +158,7 @@ export async function startRun(
   model: ModelFolderContent['config'],
   parts: CheckpointParts,
   context: DownloadContext,
-): Promise<string> {
+): Promise<{ line: string; progress: Progress | null }> {
   const { path } = await localModel(name, {}, downloads(context))
   const source = openStart(path, part)
   using weights = source.weights
@@ -143,12 +171,16 @@ export async function startRun(
         if (!(error instanceof StarError) || error.code !== 'ERR_SHAPE') throw error
         throw new StarError('ERR_SHAPE', `start.weights, ${weights.path}: ${error.message}`, { cause: error })
       }
-      if (optimizer === 'keep') takeOptimizer(source, parts)
-      return [
-        `started from ${weights.path}, optimizer ${optimizer === 'keep' ? 'kept' : 'reset'}`,
+      const progress = optimizer === 'resume' ? progressOf(source) : null
+      if (optimizer !== 'reset') takeOptimizer(source, parts, optimizer)
+      const line = [
+        progress
+          ? `resumed from ${weights.path}, step ${progress.step}, at the beginning of epoch ${progress.epoch + 1}`
+          : `started from ${weights.path}, optimizer ${optimizer === 'keep' ? 'kept' : 'reset'}`,
         ...(grown.length > 0 ? [`grown: ${grown.join(', ')}`] : []),
         ...differences(source.told, model.transformer ?? {}),
       ].join('; ')
+      return { line, progress }
     }),
   )
 }

@@ -10,9 +10,11 @@ export const startSchema = z
         'model folder, published checkpoint, checkpoint of a run (step-N.safetensors), or name on Hugging Face',
       ),
     optimizer: z
-      .enum(['reset', 'keep'])
+      .enum(['reset', 'keep', 'resume'])
       .default('reset')
-      .describe('keep: take AdamW’s averages along, which the checkpoint of a run holds; reset: begin without'),
+      .describe(
+        'reset: begin without AdamW’s averages; keep: take them along, which the checkpoint of a run holds; resume: of an ar-ckpt-*.pth of the reference implementation, take them along and begin at its epoch and step',
+      ),
   })
   .describe('weights that a new run begins with; a run that resumes from its own checkpoint takes none')
 

@@ -32,6 +32,10 @@ export class DataPosition {
     return { places: gatherJson(group, own, device) }
   }
 
+  begin(epoch: number): void {
+    this.#train.begin(epoch)
+  }
+
   restore(state: unknown): void {
     const { rank, size: ranks } = this.#context.group
     const places = (state as Partial<Places>).places ?? [state as { epoch: number }]

@@ -72,6 +72,8 @@ export interface Task<B extends Batch = Batch, Part = unknown> {
   tensors?(): Iterable<readonly [string, Tensor]>
   /** The run begins with trained weights, which are in place now. */
   started?(): void
+  /** The run takes up a training of another program at the beginning of this epoch, counted from 0. */
+  beginEpoch?(epoch: number): void
   /** What the model for use says of itself (its model.json). */
   modelConfig(): ModelFolderContent['config']
   /** The parts of that model which are not trained, as far as they are at hand in f32. */

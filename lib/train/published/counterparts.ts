@@ -71,7 +71,8 @@ export const counterparts: Readonly<Record<PublishedKey, string>> = {
   from_scratch: 'true only: false is meant for weights of a model without text, and is refused',
   from_0: 'no effect: epochs count from 0, and a run folder resumes where it stopped',
   exp_name: '`name`; without it star-dDEPTH-RESOLUTION',
-  local_out_dir_path: '`runFolder`',
+  local_out_dir_path:
+    '`runFolder`; the newest ar-ckpt*.pth in it is `start.weights` of a run that has no checkpoint yet',
   val_it: '`work.saveEvery` and `work.picturesEvery`, val_it/ac',
   print_every: '`work.logsPerEpoch`',
   instance_prompt: '`work.promptFile`, or `work.prompts` where it is a list',

@@ -2,7 +2,7 @@
  * Turns a configuration of the reference implementation into one of this program. Every key is honoured, or a notice says that it has no
  * effect here, or it is refused with the reason.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { shown } from '../../config/parse-config.js'
 import { publishedTokenizer } from '../../models/source.js'
@@ -297,6 +297,14 @@ function imageNotices(given: Given): string[] {
   ]
 }
 
+/** The checkpoint from which the reference would resume in this folder. */
+function newestCheckpoint(folder: string): string | undefined {
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return undefined
+  const files = readdirSync(folder).filter((name) => /^ar-ckpt.*\.pth$/.test(name))
+  const dated = files.map((name) => join(folder, name)).map((file) => ({ file, time: statSync(file).mtimeMs }))
+  return dated.sort((a, b) => b.time - a.time)[0]?.file
+}
+
 /**
  * The run that a configuration of the reference implementation describes.
  * @throws ERR_CONFIG naming the key, its value and what there is instead
@@ -325,5 +333,7 @@ export function translate(given: Given, kind: PublishedKind): Translation {
     textDropout: keys.classifier_free_training_prob,
   }
   const run = kind === 'transformer' ? transformerRun(given, common, scales) : samplerRun(given, common, scales)
+  const underWay = newestCheckpoint(keys.local_out_dir_path)
+  if (underWay) run.start = { weights: underWay, optimizer: 'resume' }
   return { run, notices: noticesOf(given, kind) }
 }

@@ -107,6 +107,10 @@ class SamplerTask implements Task<TokenSamples, Part> {
     return drawPrompts({ tokenizer, transformer: this.#base, samplerHead: this.model, text, device, prompts, settings })
   }
 
+  beginEpoch(epoch: number): void {
+    this.data.loaders.position.begin(epoch)
+  }
+
   state(): unknown {
     return { random: this.#random.state(), data: this.data.state() }
   }

@@ -150,6 +150,10 @@ class TransformerTask implements Task<TokenSamples, Part> {
     return drawPrompts({ tokenizer, transformer: this.model, text, device, prompts, settings })
   }
 
+  beginEpoch(epoch: number): void {
+    this.data.loaders.position.begin(epoch)
+  }
+
   state(): unknown {
     return { random: this.#random.state(), data: this.data.state() }
   }
