@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import type { PackReport } from '../data/index.js'
 import { StarError } from '../native/error.js'
 import { Interrupted, interruptible } from './interrupt.js'
-import { wholeNumber } from './options.js'
+import { number, wholeNumber } from './options.js'
 import { Progress } from './progress.js'
 import { table } from './text.js'
 
@@ -12,6 +12,7 @@ interface PackFlags {
   out?: string
   name?: string
   workers?: number
+  heldOut?: number
 }
 
 export function addPackCommand(star: Command): void {
@@ -22,17 +23,23 @@ export function addPackCommand(star: Command): void {
     .argument('<input...>', 'a folder or list of images with captions, or WebDataset tars')
     .option('-o, --out <folder>', 'folder of the packs')
     .option('--name <dataset>', 'first part of the packs’ names; default: that of the input')
+    .option(
+      '--held-out <fraction>',
+      'fraction of the images kept for validation, such as 0.05',
+      number('--held-out', 0, 0.9),
+    )
     .option(...workers)
     .addHelpText(
       'after',
       `
 Input: a folder with images/ and jsons/ (one JSON an image: id, basename, prompt, and more captions), a folder of images with
 a .txt or .json beside each, a .csv or .jsonl list (path, prompt, and more), or .tar files of WebDataset. PNG files are packed as
-they are, others are stored as PNG. A pack holds at most 10,000 images. The same command resumes an interrupted one.
+they are, others are stored as PNG, upright where EXIF says how they were held. A pack holds at most 10,000 images. The same
+command resumes an interrupted one. What is held out is drawn by a hash of the names, so it is the same every time.
 pack-report.json says what was left out and why.
 
 Examples:
-  $ star pack my-pictures --out data/mine
+  $ star pack my-pictures --out data/mine --held-out 0.05
   $ star pack list.csv --out data/mine --name mine
   $ star pack shard-*.tar --out data/web
   $ star pack verify data/mine`,
@@ -65,14 +72,15 @@ const reasons: Record<string, string> = {
   twice: 'whose name another one has',
 }
 
-function describe({ images, inputs, packs, leftOut, leftOutInputs }: PackReport): string {
+function describe({ images, inputs, heldOut, packs, leftOut, leftOutInputs }: PackReport): string {
   const total = inputs - images
   const rows = Object.entries(leftOut).map(([reason, count]): [string, string] => {
     const first = leftOutInputs.find((input) => input.reason === reason)
     return [`  ${count} ${reasons[reason] ?? reason}`, first ? `first: ${first.name} (${first.detail})` : '']
   })
+  const kept = heldOut > 0 ? `, ${heldOut} of them for validation` : ''
   return [
-    `${images} images in ${packs.length} ${packs.length === 1 ? 'pack' : 'packs'}, ${total} left out${total > 0 ? ':' : ''}`,
+    `${images} images in ${packs.length} ${packs.length === 1 ? 'pack' : 'packs'}${kept}, ${total} left out${total > 0 ? ':' : ''}`,
     ...(rows.length > 0 ? [table(rows)] : []),
   ].join('\n')
 }
@@ -88,6 +96,7 @@ async function packInputs(inputs: string[], flags: PackFlags): Promise<void> {
         dataset: flags.name ?? datasetOf(inputs[0]),
         out,
         workers: flags.workers,
+        heldOut: flags.heldOut,
         signal,
         onProgress: (done, total) => progress.update(done, total ?? done),
       })

@@ -33,6 +33,8 @@ export interface PackInput {
   image(): Promise<Buffer>
   /** Position in the inputs behind this one. */
   after: unknown
+  /** A number in [0, 1) that a hash of the name gives: what is held out does not depend on the order of the inputs. */
+  draw: number
 }
 
 export interface PackInputs {
@@ -42,6 +44,11 @@ export interface PackInputs {
   count: number | null
   /** A hash of the inputs' names: whether an interrupted packing can be resumed. */
   fingerprint: string
+  /**
+   * The number that the draws of about this fraction of the inputs are below. Of listed inputs it is exactly that fraction, rounded,
+   * at least one input and never all.
+   */
+  drawsBelow(fraction: number): number
   /** Inputs from a place on. */
   from(place: unknown): AsyncIterable<PackInput>
 }
@@ -54,6 +61,8 @@ function hashOf(texts: Iterable<string>): string {
   for (const text of texts) hash.update(`${text}\0`)
   return hash.digest('hex').slice(0, 16)
 }
+
+const drawOf = (name: string): number => Number.parseInt(hashOf(['held-out', name]).slice(0, 12), 16) / 16 ** 12
 
 async function readInput(file: string, reason: LeftOutReason): Promise<Buffer> {
   try {
@@ -74,14 +83,23 @@ async function readInfo(file: string): Promise<Record<string, unknown>> {
 }
 
 /** Inputs that are listed before they are read. */
-function listed(kind: string, names: readonly string[], input: (name: string) => Omit<PackInput, 'after'>): PackInputs {
+function listed(
+  kind: string,
+  names: readonly string[],
+  input: (name: string) => Omit<PackInput, 'after' | 'draw'>,
+): PackInputs {
   return {
     kind,
     count: names.length,
     fingerprint: hashOf([kind, ...names]),
+    drawsBelow(fraction) {
+      if (fraction === 0) return 0
+      const draws = names.map(drawOf).sort((a, b) => a - b)
+      return draws[Math.min(Math.max(1, Math.round(fraction * draws.length)), draws.length - 1)] ?? 0
+    },
     async *from(place) {
       const start = typeof place === 'number' ? place : 0
-      for (let i = start; i < names.length; i++) yield { ...input(names[i]), after: i + 1 }
+      for (let i = start; i < names.length; i++) yield { ...input(names[i]), draw: drawOf(names[i]), after: i + 1 }
     },
   }
 }
@@ -177,7 +195,7 @@ function listOfImages(list: string): PackInputs {
   })
 }
 
-function sampleInput(sample: TarSample, tar: string): Omit<PackInput, 'after'> {
+function sampleInput(sample: TarSample, tar: string): Omit<PackInput, 'after' | 'draw'> {
   return {
     name: `${sample.key} of ${tar}`,
     id: sample.key,
@@ -201,6 +219,7 @@ function samplesOfTars(tars: readonly string[]): PackInputs {
   return {
     kind: tars.length === 1 ? 'a WebDataset tar' : `${tars.length} WebDataset tars`,
     count: null,
+    drawsBelow: (fraction) => fraction,
     fingerprint: hashOf(['tars', ...tars.flatMap((tar) => [basename(tar), String(statSync(tar).size)])]),
     async *from(place) {
       let { tar, byte } = (place ?? { tar: 0, byte: 0 }) as { tar: number; byte: number }
@@ -208,7 +227,7 @@ function samplesOfTars(tars: readonly string[]): PackInputs {
         const file = basename(tars[tar])
         try {
           for await (const sample of tarSamples(tars[tar], byte))
-            yield { ...sampleInput(sample, file), after: { tar, byte: sample.end } }
+            yield { ...sampleInput(sample, file), draw: drawOf(sample.key), after: { tar, byte: sample.end } }
         } catch (error) {
           if (!(error instanceof StarError) || error.code !== 'ERR_FILE') throw error
           const fail = (): never => {
@@ -219,6 +238,7 @@ function samplesOfTars(tars: readonly string[]): PackInputs {
             id: file,
             info: async () => fail(),
             image: async () => fail(),
+            draw: drawOf(file),
             after: { tar: tar + 1, byte: 0 },
           }
         }

@@ -24,6 +24,8 @@ export interface PackerOptions {
   workers?: number
   /** Inputs a pack is made of at most. Default 10,000. */
   limit?: number
+  /** Fraction of the inputs that gets `split: "held-out"`, for validation; those that name a `split` keep it. Default 0. */
+  heldOut?: number
   /** `total` is null where only reading the input tells. */
   onProgress?: (done: number, total: number | null) => void
   signal?: AbortSignal
@@ -33,10 +35,18 @@ const reportSchema = z.object({
   format: z.literal('star-pack-report-1'),
   dataset: z.string(),
   /** What was packed, and a hash of its names. */
-  input: z.object({ paths: z.array(z.string()), kind: z.string(), fingerprint: z.string(), limit: z.number() }),
+  input: z.object({
+    paths: z.array(z.string()),
+    kind: z.string(),
+    fingerprint: z.string(),
+    limit: z.number(),
+    heldOut: z.number().default(0),
+  }),
   complete: z.boolean(),
   inputs: z.number(),
   images: z.number(),
+  /** Images that are kept for validation. */
+  heldOut: z.number().default(0),
   leftOut: z.record(z.string(), z.number()),
   packs: z.array(
     z.object({ name: z.string(), images: z.number(), bytes: z.number(), sha256: z.string(), infoSha256: z.string() }),
@@ -81,8 +91,9 @@ export async function sha256Of(file: string): Promise<string> {
 async function asPng(bytes: Buffer): Promise<{ png: Uint8Array; width: number; height: number }> {
   try {
     const { width, height, data } = await decodeImage(bytes, 'the image')
-    const { format } = await sharp(bytes).metadata()
-    if (format === 'png') return { png: bytes, width, height }
+    const { format, orientation = 1 } = await sharp(bytes).metadata()
+    // A loader that does not know EXIF has to find the picture upright too.
+    if (format === 'png' && orientation === 1) return { png: bytes, width, height }
     return {
       png: await sharp(data, { raw: { width, height, channels: 3 } })
         .png()
@@ -95,7 +106,8 @@ async function asPng(bytes: Buffer): Promise<{ png: Uint8Array; width: number; h
   }
 }
 
-async function entryOf(input: PackInput, dataset: string): Promise<PackEntry> {
+/** `split` goes to inputs that name none. */
+async function entryOf(input: PackInput, dataset: string, split: Split): Promise<PackEntry> {
   const key = `${dataset}-${input.id}`
   if (Buffer.byteLength(key) > longestKey || input.id === '')
     throw new InputError('badKey', `its name has ${Buffer.byteLength(key)} bytes, expected 1 to ${longestKey}`)
@@ -104,15 +116,17 @@ async function entryOf(input: PackInput, dataset: string): Promise<PackEntry> {
   const info = { id: String(id), basename: String(basename), prompt: typeof prompt === 'string' ? prompt : '' }
   if (captionsOf({ ...more, ...info }).length === 0) throw new InputError('noCaption', 'it has no caption')
   const { png, width, height } = await asPng(await input.image())
-  return { key, info: { ...info, width, height, ...more }, image: png }
+  return { key, info: { ...info, width, height, ...split, ...more }, image: png }
 }
+
+type Split = { split: 'train' | 'held-out' } | null
 
 /** What became of an input. */
 type Outcome = { entry: PackEntry } | { leftOut: { name: string; reason: LeftOutReason; detail: string } }
 
-async function outcomeOf(input: PackInput, dataset: string): Promise<Outcome> {
+async function outcomeOf(input: PackInput, dataset: string, split: Split): Promise<Outcome> {
   try {
-    return { entry: await entryOf(input, dataset) }
+    return { entry: await entryOf(input, dataset, split) }
   } catch (error) {
     if (!(error instanceof InputError)) throw error
     return { leftOut: { name: input.name, reason: error.reason, detail: error.message.trim() } }
@@ -148,9 +162,9 @@ function isAlive(pid: number): boolean {
 function startReport(
   paths: readonly string[],
   { kind, fingerprint }: PackInputs,
-  { out, dataset, limit = packLimit }: PackerOptions,
+  { out, dataset, limit = packLimit, heldOut = 0 }: PackerOptions,
 ): PackReport {
-  const input = { paths: [...paths], kind, fingerprint, limit }
+  const input = { paths: [...paths], kind, fingerprint, limit, heldOut }
   const old = readPackReport(out)
   if (old) {
     const same = old.input.fingerprint === fingerprint && old.input.limit === limit && old.dataset === dataset
@@ -158,6 +172,11 @@ function startReport(
       throw new StarError(
         'ERR_FILE',
         `${out} holds packs of another input (${old.dataset}, ${old.input.kind}, ${old.input.paths.join(', ')}): choose another folder, or remove them`,
+      )
+    if (old.input.heldOut !== heldOut)
+      throw new StarError(
+        'ERR_FILE',
+        `${out} holds packs of which ${old.input.heldOut} is held out, not ${heldOut}: choose another folder, or remove them`,
       )
     const sound = old.packs.every(({ name, bytes }) => {
       const file = join(out, name)
@@ -170,7 +189,7 @@ function startReport(
       )
     return old
   }
-  const empty = { inputs: 0, images: 0, leftOut: {}, packs: [], leftOutInputs: [], place: null }
+  const empty = { inputs: 0, images: 0, heldOut: 0, leftOut: {}, packs: [], leftOutInputs: [], place: null }
   return { format: 'star-pack-report-1', dataset, input, complete: false, ...empty }
 }
 
@@ -181,14 +200,19 @@ function startReport(
  * @throws ERR_FILE for missing input and files that cannot be written, ERR_ABORTED through `signal`
  */
 export async function packImages(paths: readonly string[], options: PackerOptions): Promise<PackReport> {
-  const { dataset, out, onProgress, signal, limit = packLimit } = options
+  const { dataset, out, onProgress, signal, limit = packLimit, heldOut = 0 } = options
   if (!/^[\p{L}\p{N}_.-]{1,100}$/u.test(dataset) || dataset.startsWith('.'))
     throw new StarError(
       'ERR_ARGUMENT',
       `packImages: the name of the data set is ${JSON.stringify(dataset)}, expected letters, digits, "-", "_" and "."`,
     )
+  if (!(heldOut >= 0 && heldOut < 1))
+    throw new StarError('ERR_ARGUMENT', `packImages: heldOut is ${heldOut}, expected a fraction from 0 to less than 1`)
   const workers = options.workers ?? 2 * availableParallelism()
   const found = findInputs(paths)
+  const below = found.drawsBelow(heldOut)
+  const splitOf = ({ draw }: PackInput): Split =>
+    heldOut === 0 ? null : { split: draw < below ? 'held-out' : 'train' }
   const report = startReport(paths, found, options)
   if (report.complete) return report
   clearTemporary(out, dataset)
@@ -205,7 +229,7 @@ export async function packImages(paths: readonly string[], options: PackerOption
       try {
         for (;;) {
           while (!next.done && taken < limit && queue.length < workers) {
-            const outcome = outcomeOf(next.value, dataset)
+            const outcome = outcomeOf(next.value, dataset, splitOf(next.value))
             outcome.catch(() => {})
             queue.push(outcome)
             draft.place = next.value.after
@@ -220,7 +244,10 @@ export async function packImages(paths: readonly string[], options: PackerOption
           if (told) {
             draft.leftOut[told.reason] = (draft.leftOut[told.reason] ?? 0) + 1
             if (draft.leftOutInputs.length < mostListed) draft.leftOutInputs.push(told)
-          } else if ('entry' in outcome) yield outcome.entry
+          } else if ('entry' in outcome) {
+            if (outcome.entry.info.split === 'held-out') draft.heldOut++
+            yield outcome.entry
+          }
           onProgress?.(draft.inputs - queue.length, found.count)
         }
       } finally {

@@ -41,7 +41,8 @@ function expectKnownFormat(bytes: Uint8Array): void {
 
 /**
  * Decodes PNG, JPEG, WebP, GIF (first frame), AVIF or TIFF to 8-bit RGB. Transparency is dropped without blending and
- * colour profiles are ignored, as the published loader does; grey becomes three equal channels.
+ * colour profiles are ignored, as the loader of the reference implementation does; grey becomes three equal channels. Unlike there, a picture is turned
+ * upright where EXIF says how the camera was held.
  * @param name what the error calls the image
  * @throws ERR_FILE when the bytes are no complete image of these formats, or one of more than 89,478,485 pixels or with a side
  * beyond 2²⁰
@@ -49,7 +50,8 @@ function expectKnownFormat(bytes: Uint8Array): void {
 export async function decodeImage(bytes: Uint8Array, name = 'an image'): Promise<RgbImage> {
   try {
     expectKnownFormat(bytes)
-    const image = sharp(bytes, { ignoreIcc: true, failOn: 'error', limitInputPixels: mostPixels })
+    const options = { ignoreIcc: true, failOn: 'error', limitInputPixels: mostPixels } as const
+    const image = sharp(bytes, { ...options, autoOrient: true })
     const { data, info } = await image
       .toColourspace('srgb')
       .removeAlpha()

@@ -227,7 +227,7 @@ export class TarSource implements SampleSource {
       const { split, captionKeys } = this.#options
       if (split && (info.split ?? 'train') !== split) return null
       if (!image) throw new SyntaxError('it has no image')
-      const { width, height } = await sharp(image).metadata()
+      const { width, height } = (await sharp(image).metadata()).autoOrient
       const captions = filters.apply({ ...info, width, height }, captionsOf(info, captionKeys), read.key)
       return captions && { id: read.key, captions, describe, read: async () => image, substitute: null }
     } catch (error) {

@@ -16,6 +16,7 @@ export class Loaders {
     readonly heldOut: Loader | null,
     /** In the training images. */
     readonly position: DataPosition,
+    private readonly run: RunFolder,
   ) {}
 
   /** Training samples of an epoch over all processes; null for tars that nobody counted. */
@@ -24,9 +25,22 @@ export class Loaders {
   }
 
   dispose(): void {
+    // Samples of tars pass the filters as they are read.
+    if (this.train.ownOrder)
+      logLeftOut(this.run, this.train, 'samples read from the training tars, all epochs together')
     this.train.close()
     this.heldOut?.close()
   }
+}
+
+/** One line in log.txt that counts what filters leave out, where they leave out anything. */
+function logLeftOut(run: RunFolder, { leftOut, length, ownOrder }: Loader, what: string): void {
+  const counts = Object.entries(leftOut)
+  if (counts.length === 0) return
+  const total = counts.reduce((sum, [, count]) => sum + count, 0)
+  const all = ownOrder || length === null ? '' : ` of ${total + length}`
+  const reasons = counts.map(([name, count]) => `${name} ${count}`).join(', ')
+  run.log(`filters leave out ${total}${all} ${what}: ${reasons} (data.filters of the configuration changes them)`)
 }
 
 /**
@@ -55,8 +69,9 @@ export async function openLoaders(
   }
   const split = packs && !heldOutPacks ? 'train' : undefined
   const train = await Loader.open({ ...common, packs, tars, tarSamples, split, flip, augment, rank, ranks })
+  if (!train.ownOrder) logLeftOut(run, train, 'training images')
   try {
-    return new Loaders(train, await openHeldOut(), new DataPosition(train, run, context))
+    return new Loaders(train, await openHeldOut(), new DataPosition(train, run, context), run)
   } catch (error) {
     train.close()
     throw error
@@ -64,9 +79,14 @@ export async function openLoaders(
 
   async function openHeldOut(): Promise<Loader | null> {
     const validation = { ...common, shuffle: false, once: true }
-    if (heldOutPacks) return Loader.open({ ...validation, packs: heldOutPacks })
+    if (heldOutPacks) {
+      const heldOut = await Loader.open({ ...validation, packs: heldOutPacks })
+      logLeftOut(run, heldOut, 'held-out images')
+      return heldOut
+    }
     if (tars) return heldOutTars ? Loader.open({ ...validation, tars: heldOutTars }) : null
     const heldOut = await Loader.open({ ...validation, packs, split: 'held-out', mayBeEmpty: true })
+    logLeftOut(run, heldOut, 'held-out images')
     if (heldOut.length !== 0) return heldOut
     heldOut.close()
     return null

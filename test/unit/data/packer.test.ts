@@ -91,6 +91,71 @@ t.test('a folder of images of several formats, with captions beside them', async
   t.ok((await sharp(pack.image('mixed-deep/b')).raw().toBuffer()).equals(await sharp(numberedPng(4)).raw().toBuffer()))
 })
 
+t.test('pictures are packed upright, whatever reads them later', async (t) => {
+  const folder = t.testdir({ in: {} })
+  const input = join(folder, 'in')
+  const turned = (format: 'png' | 'webp') =>
+    sharp(numberedPng(3, 6, 4))
+      .withMetadata({ orientation: 6 })
+      .toFormat(format, { lossless: true })
+      .toBuffer()
+  for (const format of ['png', 'webp'] as const) {
+    writeFileSync(join(input, `${format}.${format}`), await turned(format))
+    writeText(input, `${format}.txt`, 'a picture')
+  }
+  const out = join(folder, 'out')
+  await packImages([input], { dataset: 'turned', out })
+  t.same(await problemsOf(out), [])
+  using pack = openPack(join(out, 'turned-000000'))
+  // A quarter to the right: the lower left corner comes to the upper left.
+  const upright = await sharp(numberedPng(3, 6, 4))
+    .rotate(90)
+    .raw()
+    .toBuffer()
+  for (const key of ['turned-png', 'turned-webp']) {
+    t.match(pack.info(key), { width: 4, height: 6 })
+    t.notOk((await sharp(pack.image(key)).metadata()).orientation, key)
+    t.ok((await sharp(pack.image(key)).raw().toBuffer()).equals(upright), key)
+  }
+})
+
+t.test('a fraction is held out, by names', async (t) => {
+  const folder = t.testdir({ in: {} })
+  const input = folderOfImages(join(folder, 'in'), 40)
+  const heldOutOf = async (heldOut: number, out: string): Promise<string[]> => {
+    const report = await packImages([input], { dataset: 'demo', out: join(folder, out), heldOut })
+    const infos = Object.entries(infosOf(join(folder, out), report))
+    const names = infos.filter(([, { split }]) => split === 'held-out').map(([key]) => key)
+    t.equal(report.heldOut, names.length)
+    t.equal(infos.filter(([, { split }]) => split === 'train').length, 40 - names.length)
+    return names
+  }
+  const some = await heldOutOf(0.1, 'tenth')
+  t.equal(some.length, 4)
+  t.notSame(some, ['demo-0000', 'demo-0001', 'demo-0002', 'demo-0003'])
+  t.same(
+    (await heldOutOf(0.25, 'quarter')).filter((name) => some.includes(name)),
+    some,
+    'more holds out these too',
+  )
+  t.equal((await heldOutOf(0.001, 'one')).length, 1)
+  await t.rejects(heldOutOf(0.2, 'tenth'), { code: 'ERR_FILE', message: /of which 0.1 is held out, not 0.2/ })
+  await t.rejects(heldOutOf(1, 'all'), { code: 'ERR_ARGUMENT', message: /heldOut is 1, expected a fraction/ })
+
+  writeText(
+    folder,
+    'list.jsonl',
+    '{"path":"in/0000.png","prompt":"zero","split":"held-out"}\n{"path":"in/0001.png","prompt":"one"}\n',
+  )
+  const own = await packImages([join(folder, 'list.jsonl')], { dataset: 'own', out: join(folder, 'own') })
+  t.match([own.heldOut, infosOf(join(folder, 'own'), own)], [1, { 'own-in/0000': { split: 'held-out' } }])
+  t.notOk('split' in infosOf(join(folder, 'own'), own)['own-in/0001'], 'nothing is said where nothing is asked for')
+
+  await numberedTar(join(folder, 'many.tar'), 200)
+  const tars = await packImages([join(folder, 'many.tar')], { dataset: 'web', out: join(folder, 'web'), heldOut: 0.2 })
+  t.ok(tars.heldOut > 20 && tars.heldOut < 60, `${tars.heldOut} of 200`)
+})
+
 t.test('lists', async (t) => {
   const folder = t.testdir({ pictures: {} })
   for (const n of [0, 1]) writeFileSync(join(folder, 'pictures', `${n}.png`), numberedPng(n))

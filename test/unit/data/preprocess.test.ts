@@ -46,6 +46,35 @@ t.test('pictures of every kind become 8-bit RGB', async (t) => {
   t.match(await decodeImage(jpeg), { width: 40, height: 30 })
 })
 
+t.test('pictures are turned upright where EXIF says how the camera was held', async (t) => {
+  const image = ramp(7, 5)
+  /** Where pixel (x, y) of the upright picture lies in the file, by orientation (EXIF 2.3, tag 0x0112). */
+  const places: Record<number, (x: number, y: number) => [number, number]> = {
+    1: (x, y) => [x, y],
+    2: (x, y) => [6 - x, y],
+    3: (x, y) => [6 - x, 4 - y],
+    4: (x, y) => [x, 4 - y],
+    5: (x, y) => [y, x],
+    6: (x, y) => [y, 4 - x],
+    7: (x, y) => [6 - y, 4 - x],
+    8: (x, y) => [6 - y, x],
+  }
+  for (const [orientation, place] of Object.entries(places)) {
+    const file = await encoded(image)
+      .withMetadata({ orientation: Number(orientation) })
+      .png()
+      .toBuffer()
+    const { width, height, data } = await decodeImage(file)
+    t.same([width, height], Number(orientation) < 5 ? [7, 5] : [5, 7], orientation)
+    for (const [x, y] of [
+      [0, 0],
+      [width - 1, 0],
+      [1, height - 1],
+    ])
+      t.same([...data.subarray(3 * (y * width + x)).subarray(0, 2)], place(x, y), `${orientation}: ${x}, ${y}`)
+  }
+})
+
 t.test('a few bytes that stand for gigabytes of pixels are refused before they are decoded', async (t) => {
   const refused = (what: RegExp) => ({ code: 'ERR_FILE', message: what })
   const png = await encoded(ramp(8, 8)).png().toBuffer()

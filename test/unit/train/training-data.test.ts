@@ -77,6 +77,24 @@ t.test('data to train on', async (t) => {
     await t.rejects(runSteps(both), { code: 'ERR_CONFIG', message: /flip stands beside augment: set augment\.flip/ })
   })
 
+  await t.test('what filters leave out is counted in the log', async (t) => {
+    const logOf = async (name: string, data: Record<string, unknown>): Promise<string> => {
+      await runSteps({
+        ...tinyTokenizerRun(join(folder, name), pack, 2),
+        data: { resolution: 16, filters: { forbiddenText: ['red'] }, ...data },
+      })
+      return readFileSync(join(folder, name, 'log.txt'), 'utf8')
+    }
+    const packs = await logOf('filtered', { packs: [pack], filters: { forbiddenText: ['red', 'black square'] } })
+    t.match(packs, /filters leave out 2 of 10 training images: forbiddenText 2 \(/)
+    t.match(packs, /filters leave out 1 of 2 held-out images: forbiddenText 1 \(/)
+    t.match(
+      await logOf('filtered-tars', { tars: [tars] }),
+      /filters leave out (\d+) samples read from the training tars, all epochs together: forbiddenText \1 \(/,
+    )
+    t.notMatch(await logOf('unfiltered', { packs: [pack], filters: {} }), /filters leave out/)
+  })
+
   await t.test('lengths in epochs need the number of images of tars', async (t) => {
     const config = onTars('tar-epochs', 4)
     const { steps: _, ...optimizer } = config.optimizer as Record<string, unknown>
