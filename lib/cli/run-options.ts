@@ -18,7 +18,7 @@ Configurations of the reference implementation take its flags, which override th
 /** Adds the arguments; what commander does not know is left to `runArguments`. */
 export function addRunOptions(command: Command): Command {
   return command
-    .argument('[config]', 'configuration file (JSON)')
+    .argument('[config]', 'configuration file (JSON, comments allowed)')
     .option('--config <file>', 'the same, as the reference implementation takes it')
     .option(
       '--set <key=value>',

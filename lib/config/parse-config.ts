@@ -1,5 +1,6 @@
 /** Checks a configuration read from JSON against its schema and says in one line what is wrong with it. */
 import { readFileSync } from 'node:fs'
+import stripJsonComments from 'strip-json-comments'
 import { z } from 'zod'
 import { StarError } from '../native/error.js'
 import { fileError } from '../native/files.js'
@@ -168,15 +169,20 @@ export function parseConfigText<S extends z.ZodType>(schema: S, text: string, so
   return parseConfig(schema, parseJson(text, source), source)
 }
 
-/** Reads a JSON file. @throws ERR_FILE where it cannot be read, ERR_CONFIG where it is not JSON */
-export function readJson(file: string): unknown {
+/**
+ * Reads a JSON file.
+ * @param options.comments whether it may hold comments (`//` and `/* … *\/`), as files that people write do
+ * @throws ERR_FILE where it cannot be read, ERR_CONFIG where it is not JSON
+ */
+export function readJson(file: string, { comments = false }: { comments?: boolean } = {}): unknown {
   let text: string
   try {
     text = readFileSync(file, 'utf8')
   } catch (error) {
     throw fileError('read', file, error)
   }
-  return parseJson(text, file)
+  // Comments become spaces, so that places in error messages stay true.
+  return parseJson(comments ? stripJsonComments(text) : text, file)
 }
 
 /**

@@ -159,5 +159,5 @@ export function resolveRunConfig(json: unknown, source: string, options: ReadOpt
  * @throws ERR_FILE where it cannot be read, ERR_CONFIG and ERR_ARGUMENT as `resolveRunConfig`
  */
 export function readRunConfig(file: string, options: ReadOptions = {}): ReadRun {
-  return resolveRunConfig(readJson(file), file, options)
+  return resolveRunConfig(readJson(file, { comments: true }), file, options)
 }

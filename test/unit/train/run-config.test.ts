@@ -18,6 +18,15 @@ t.test('a file of this program', async (t) => {
   t.same(resolveRunConfig(config, 'again').config, config, 'a resolved configuration stands for itself')
 })
 
+t.test('a file may hold comments', async (t) => {
+  const file = join(t.testdir(), 'own.json')
+  const text = JSON.stringify({ ...own, name: 'no // comment' })
+  writeFileSync(file, `// of a kind\n/* two\nlines */ ${text.replace(',', ', // and more\n')}`)
+  t.match(readRunConfig(file).config, { name: 'no // comment', optimizer: { steps: 5 } })
+  writeFileSync(file, '{\n  /* one\n two */ "kind" oops\n}')
+  t.throws(() => readRunConfig(file), { code: 'ERR_CONFIG', message: /at line 3, column 16|JSON/ })
+})
+
 t.test('keys are set by dotted names', async (t) => {
   const set = (...pairs: [string, string][]) => resolveRunConfig(own, 'own.json', { set: pairs }).config
   t.equal(set(['optimizer.batchSize', '16']).optimizer.batchSize, 16)
