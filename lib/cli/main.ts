@@ -9,6 +9,7 @@ import { addConfigCommand } from './config.js'
 import { addConvertCommand } from './convert.js'
 import { addDataCommand } from './data.js'
 import { addInfoCommand } from './info.js'
+import { addInitCommand } from './init.js'
 import { exitOnInterrupt, Interrupted } from './interrupt.js'
 import { addLaunchCommand } from './launch.js'
 import { addPackCommand } from './pack.js'
@@ -40,7 +41,7 @@ export function program(): Command {
 Examples:
   $ star sample "a red apple" --out apple.png
   $ star info emoji-64
-  $ star data emoji --out runs/data/emoji
+  $ star init my-run --data my-pictures
   $ star train configs/emoji-64.json
 
 Exit code: 0 done, 1 a fault of the program, 2 a mistake in what was asked, 130 stopped with Ctrl-C.
@@ -49,6 +50,7 @@ Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error co
   addSampleCommand(star)
   addAgainCommand(star)
   addInfoCommand(star)
+  addInitCommand(star)
   addTrainCommands(star)
   addConfigCommand(star)
   addPlanCommand(star)

@@ -1,6 +1,6 @@
 /**
- * Runs of published sizes on random weights and made-up data, part by part: what an audit and the clock on paper walk through.
- * They go through the code that real runs go through, but for data and text encoder, of which only shapes matter here.
+ * Runs on random weights and made-up data, part by part: what an audit and the clock on paper walk through, and what "star init"
+ * measures. They go through the code that real runs go through, but for data and text encoder, of which only shapes matter here.
  */
 import { ProcessGroup } from '../distributed/index.js'
 import {
@@ -36,6 +36,10 @@ export interface RehearsalOptions {
   device: string
   /** Told the name of each part when all its work was given to the device. */
   onPart?: (part: string) => void
+  /** Of a training, how many are taken. Default 1. */
+  steps?: number
+  /** Told how long each step took, when the device has done it. */
+  onStep?: (seconds: number) => void
 }
 
 /** Memory of the device at its most in a rehearsal, in bytes. */
@@ -82,7 +86,14 @@ async function step(
   const stepper = new Stepper(task, optimizer, precision, new Replicas(ProcessGroup.single(), o.device))
   try {
     o.onPart?.('weights and optimizer')
-    await stepper.run()
+    for (let i = 0; i < (o.steps ?? 1); i++) {
+      const begun = performance.now()
+      await stepper.run()
+      if (o.onStep) {
+        native.synchronize(o.device)
+        o.onStep((performance.now() - begun) / 1000)
+      }
+    }
     o.onPart?.('optimizer')
   } finally {
     stepper.dispose()

@@ -54,6 +54,7 @@ export const trainLayers: LayerTable = {
   checkpoint: ['kinds'],
   loop: ['checkpoint'],
   '.': ['loop', 'published'],
+  starter: ['.'],
 }
 
 export const nativeLayers: LayerTable = {
