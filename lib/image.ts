@@ -19,6 +19,7 @@ const settingsSchema = samplingSchema.extend({
   weights: z.string(),
   /** Element type of the transformer's weights. */
   dtype: z.enum(['f32', 'f16', 'bf16']),
+  /** Device it was drawn on. */
   device: z.string(),
 })
 
@@ -27,6 +28,7 @@ export type ImageSettings = z.output<typeof settingsSchema>
 
 /** File formats of pictures, by the endings of their names. */
 export const imageFormats = { png: 'png', jpg: 'jpeg', jpeg: 'jpeg', webp: 'webp', avif: 'avif' } as const
+/** A file format of pictures. */
 export type ImageFormat = (typeof imageFormats)[keyof typeof imageFormats]
 
 /** The format that a file's name says. @throws ERR_ARGUMENT for another ending */
@@ -53,9 +55,12 @@ function xmp(description: string, settings: string): string {
 }
 
 /** Pixels and what they were made with. */
-abstract class Picture {
+export abstract class Picture {
+  /** Takes the bytes as they are, without a copy. */
   constructor(
+    /** In pixels. */
     readonly width: number,
+    /** In pixels. */
     readonly height: number,
     /** Bytes R, G, B of each pixel, row by row from the top. */
     readonly data: Uint8Array,
@@ -96,11 +101,14 @@ abstract class Picture {
   }
 }
 
+/** A picture that a model drew. */
 export class StarImage extends Picture {
+  /** Takes the bytes as they are, without a copy. */
   constructor(
     width: number,
     height: number,
     data: Uint8Array,
+    /** All it takes to draw it again. */
     readonly settings: ImageSettings,
   ) {
     super(width, height, data)
@@ -114,6 +122,7 @@ export class StarImage extends Picture {
 /** White pixels between the pictures of a grid. */
 export const gridGap = 4
 
+/** How a grid is laid out. */
 export interface GridOptions {
   /** Pictures in a row; default: about as many as rows. */
   columns?: number
@@ -123,6 +132,7 @@ export interface GridOptions {
 
 /** A picture made of several, side by side on white. */
 export class ImageGrid extends Picture {
+  /** Takes the bytes as they are, without a copy. */
   constructor(
     width: number,
     height: number,

@@ -1,9 +1,18 @@
 /** Public interface of star-t2i. */
 
 export { readPngText } from './data/png.js'
-export { type ConnectOptions, type DistributedEnvironment, ProcessGroup } from './distributed/index.js'
-export { type ModelInfo, modelInfo, type PartInfo } from './engine/model-info.js'
-export { type GridOptions, type ImageFormat, ImageGrid, type ImageSettings, imageGrid, StarImage } from './image.js'
+export { type ConnectOptions, type DistributedEnvironment, type Launcher, ProcessGroup } from './distributed/index.js'
+export type { StarInfo } from './engine/drawing-model.js'
+export { type ConfiguredPart, type ModelInfo, modelInfo, type PartInfo } from './engine/model-info.js'
+export {
+  type GridOptions,
+  type ImageFormat,
+  ImageGrid,
+  type ImageSettings,
+  imageGrid,
+  type Picture,
+  StarImage,
+} from './image.js'
 export type { HubProgress } from './models/local.js'
 export type { SourceOptions } from './models/source.js'
 export type { CrossAttentionMode, StarConfig } from './models/star/index.js'
@@ -15,17 +24,25 @@ export {
   type LoadOptions,
   Star,
   type StarGenerateOptions,
-  type StarInfo,
   type StarResult,
   type StarScaleEvent,
 } from './star.js'
 export type { DType } from './tensor/index.js'
 export {
   type Metrics,
+  type ResolvedRunConfig,
   type RunConfig,
   type RunFolder,
+  type RunKind,
   Trainer,
   type TrainerOptions,
   type TrainStep,
 } from './train/index.js'
-export { type Conversion, type ConvertOptions, convertWeights } from './weights/convert.js'
+export {
+  type Conversion,
+  type ConvertedTensor,
+  type ConvertOptions,
+  convertWeights,
+  type FloatType,
+} from './weights/convert.js'
+export type { ElementType } from './weights/stored-tensor.js'

@@ -1,7 +1,7 @@
 /** Star: a loaded model that makes pictures of prompts. */
 import { z } from 'zod'
 import { parseConfig, shown } from './config/parse-config.js'
-import type { DrawingModel, LoadedInfo } from './engine/drawing-model.js'
+import type { DrawingModel, StarInfo } from './engine/drawing-model.js'
 import { LoadedModel } from './engine/loaded-model.js'
 import { type CallScale, DrawQueue } from './engine/queue.js'
 import { ThreadModel } from './engine/thread-model.js'
@@ -45,6 +45,7 @@ export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' |
 
 /** One scale of some pictures of a call is drawn. */
 export interface StarScaleEvent {
+  /** Index of the scale, from 0. */
   scaleIndex: number
   /** Number of scales. */
   scales: number
@@ -56,6 +57,7 @@ export interface StarScaleEvent {
   preview(): Promise<StarImage[]>
 }
 
+/** What is drawn of a prompt, how, and when. */
 export interface StarGenerateOptions extends SamplingOptions {
   /** Pictures of each prompt; picture j of a prompt is drawn with seed + j. Default 1. */
   count?: number
@@ -72,13 +74,11 @@ export interface StarGenerateOptions extends SamplingOptions {
   signal?: AbortSignal
 }
 
+/** What a call drew. */
 export interface StarResult {
   /** All pictures of the first prompt, then those of the second, … */
   images: StarImage[]
 }
-
-/** A model, and where and how it runs. */
-export type StarInfo = LoadedInfo
 
 const signalSchema = z.instanceof(AbortSignal, { error: 'expected an AbortSignal' }).optional()
 const functionSchema = <F>() =>
@@ -187,6 +187,7 @@ function checkOptions(name: string, options: unknown): void {
 const named = <T extends object>(options: T): Partial<T> =>
   Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
 
+/** A loaded model that draws pictures of prompts. */
 export class Star {
   readonly #model: DrawingModel
   readonly #queue: DrawQueue
@@ -294,6 +295,7 @@ export class Star {
     return this.#disposed
   }
 
+  /** `dispose`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose()
   }

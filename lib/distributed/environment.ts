@@ -3,8 +3,10 @@ import { createHash } from 'node:crypto'
 import { StarError } from '../native/error.js'
 import { firstHost, tasksOnNode } from './slurm.js'
 
+/** What has started the processes; `env`: variables that somebody set. */
 export type Launcher = 'none' | 'torchrun' | 'slurm' | 'mpi' | 'kubeflow' | 'env'
 
+/** The place of a process among those of a training. */
 export interface DistributedEnvironment {
   /** From 0 to size − 1. */
   rank: number
@@ -12,6 +14,7 @@ export interface DistributedEnvironment {
   size: number
   /** Place among the processes of this machine, which chooses the GPU. */
   localRank: number
+  /** Number of processes of this machine. */
   localSize: number
   /** Where rank 0 is reached. */
   masterAddr: string
@@ -21,6 +24,7 @@ export interface DistributedEnvironment {
   ports: number
   /** Tells this training from others whose rank 0 listens at one of these ports; the same text in all its processes. */
   job: string
+  /** Whose variables said all this. */
   launcher: Launcher
 }
 

@@ -9,7 +9,7 @@ import { resolveDevice, type Tensor } from '../tensor/index.js'
 import { type DistributedEnvironment, readEnvironment } from './environment.js'
 import { connectStore, LocalStore, type Store, scopedStore } from './store.js'
 
-/** One collective in flight. */
+/** One collective in flight. @internal */
 export interface Work {
   /** Finished, well or not. */
   readonly done: boolean
@@ -20,8 +20,10 @@ export interface Work {
   wait(): void
 }
 
+/** What a reduction does with the tensors of all processes. @internal */
 export type ReduceOperation = 'sum' | 'max' | 'min'
 
+/** How processes exchange tensors. */
 export interface ConnectOptions {
   /** Where the tensors lie that are exchanged: GPUs exchange by NCCL, `cpu` (the default) by Gloo. */
   device?: string
@@ -43,11 +45,15 @@ function timeoutOf(given: number | undefined): number {
   throw new StarError('ERR_CONFIG', `STAR_COMM_TIMEOUT is "${text}", expected seconds above 0, up to 1000000`)
 }
 
+/** Processes that train together. `Trainer.open` meets those of a launcher by itself, or takes a group that `connect` made. */
 export class ProcessGroup {
   private constructor(
     private readonly group: NativeProcessGroup,
+    /** Place of this process, from 0 to size − 1. */
     readonly rank: number,
+    /** Number of processes. */
     readonly size: number,
+    /** Texts that the processes leave for each other. @internal */
     readonly store: Store,
   ) {}
 
@@ -105,11 +111,12 @@ export class ProcessGroup {
     return new ProcessGroup(group, rank, size, scopedStore(store, `${met.uses++}/`))
   }
 
+  /** The library that does the collectives. @internal */
   get engine(): string {
     return this.group.engine()
   }
 
-  /** tensor = the sum, largest or smallest of all processes' tensors, element by element; f32, f16, bf16, i32. */
+  /** tensor = the sum, largest or smallest of all processes' tensors, element by element; f32, f16, bf16, i32. @internal */
   allReduce(tensor: Tensor, operation: ReduceOperation = 'sum'): Work {
     return workOf(this.group.allReduce(tensor.handle, operation))
   }
@@ -117,27 +124,28 @@ export class ProcessGroup {
   /**
    * out (n) = elements [rank·n, (rank + 1)·n) of the sum of all processes' input (size·n). The input is overwritten; `out` may
    * be those elements of it.
+   * @internal
    */
   reduceScatter(out: Tensor, input: Tensor): Work {
     return workOf(this.group.reduceScatter(out.handle, input.handle))
   }
 
-  /** out (size·n) = all processes' input (n), by rank. The input may be elements [rank·n, (rank + 1)·n) of `out`. */
+  /** out (size·n) = all processes' input (n), by rank. The input may be elements [rank·n, (rank + 1)·n) of `out`. @internal */
   allGather(out: Tensor, input: Tensor): Work {
     return workOf(this.group.allGather(out.handle, input.handle))
   }
 
-  /** Gives every process the tensor of `root`. */
+  /** Gives every process the tensor of `root`. @internal */
   broadcast(tensor: Tensor, root = 0): Work {
     return workOf(this.group.broadcast(tensor.handle, root))
   }
 
-  /** Is done when every process has come to it. Its `wait` blocks this thread on a GPU too. */
+  /** Is done when every process has come to it. Its `wait` blocks this thread on a GPU too. @internal */
   barrier(): Work {
     return workOf(this.group.barrier())
   }
 
-  /** What `give` gives may begin together, when it returns: many small collectives at the price of one on a GPU. */
+  /** What `give` gives may begin together, when it returns: many small collectives at the price of one on a GPU. @internal */
   batch<Result>(give: () => Result): Result {
     this.group.beginBatch()
     try {

@@ -4,7 +4,7 @@ import type { DType } from '../tensor/index.js'
 import type { ModelInfo } from './model-info.js'
 
 /** A model, and where and how it runs. */
-export interface LoadedInfo extends ModelInfo {
+export interface StarInfo extends ModelInfo {
   /** The device that its weights are on. */
   device: string
   /** Element type of the transformer's weights. */
@@ -35,7 +35,7 @@ export interface DrawOptions {
 }
 
 export interface DrawingModel {
-  readonly info: LoadedInfo
+  readonly info: StarInfo
   /** Draws pictures together, one call at a time. @returns R, G, B bytes of each */
   draw(drawings: readonly Drawing[], options: DrawOptions): Promise<Uint8Array[]>
   /** Frees the weights. Not to be called while `draw` is at work. */

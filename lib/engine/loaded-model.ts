@@ -11,7 +11,7 @@ import { StarError } from '../native/index.js'
 import { buildIn, type WeightType } from '../nn/index.js'
 import { drawPictures, GraphPool } from '../sampling/index.js'
 import { fallbackNotice, keep, resolveDevice, scope } from '../tensor/index.js'
-import type { Drawing, DrawingModel, DrawOptions, LoadedInfo } from './drawing-model.js'
+import type { Drawing, DrawingModel, DrawOptions, StarInfo } from './drawing-model.js'
 import { describeSource } from './model-info.js'
 
 export interface LoadModelOptions extends SourceOptions, Pick<HubOptions, 'offline' | 'cacheDir'> {
@@ -34,7 +34,7 @@ export class LoadedModel implements DrawingModel {
   readonly #graphs = new GraphPool()
 
   private constructor(
-    readonly info: LoadedInfo,
+    readonly info: StarInfo,
     readonly networks: Networks,
   ) {}
 

@@ -2,7 +2,7 @@
 import type { HubProgress } from '../models/local.js'
 import { type ErrorCode, StarError } from '../native/error.js'
 import type { SamplingSettings } from '../sampling/index.js'
-import type { Drawing, LoadedInfo } from './drawing-model.js'
+import type { Drawing, StarInfo } from './drawing-model.js'
 import type { LoadModelOptions } from './loaded-model.js'
 
 /** What the thread is started with. */
@@ -21,7 +21,7 @@ export type Request =
 
 /** From the thread. The buffers of pixels are transferred, not copied. */
 export type Message =
-  | { kind: 'ready'; info: LoadedInfo }
+  | { kind: 'ready'; info: StarInfo }
   | { kind: 'download'; progress: HubProgress }
   | { kind: 'notice'; message: string }
   | { kind: 'scale'; scaleIndex: number; scales: number }

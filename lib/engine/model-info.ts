@@ -7,13 +7,23 @@ import { imageSide, type TokenizerConfig, tokenCount } from '../models/tokenizer
 import { type SamplingOptions, samplingSchema } from '../sampling/index.js'
 import type { ModelPart } from '../weights/index.js'
 
+/** Sizes of one part of a model. */
 export interface PartInfo {
   /** Number of stored values. */
   parameters: number
+  /** Their size in the files. */
   bytes: number
 }
 
+/** A part with the configuration that fixes its shapes. */
+export interface ConfiguredPart<Config> extends PartInfo {
+  /** Sizes and options of the part. */
+  config: Config
+}
+
+/** What a model is. */
 export interface ModelInfo {
+  /** Name in its configuration, or that of its file. */
   name: string
   /** Model folder or checkpoint file. */
   path: string
@@ -21,17 +31,21 @@ export interface ModelInfo {
   imageSize: number
   /** Sides of the token maps, coarse to fine. */
   scales: readonly number[]
+  /** Number of tokens of a picture, over all scales. */
   tokens: number
   /** Name or folder of the text encoder; null where there is only a tokenizer, or a checkpoint does not say. */
   textEncoder: string | null
   /** Whose text a sample attends to. */
   crossAttention: StarConfig['crossAttention'] | null
+  /** Settings that it is drawn with where a caller names none. */
   sampling: SamplingOptions
   /** Weights that its training began with; null where they were drawn at random, or nothing says so. */
   startedFrom: string | null
-  tokenizer: PartInfo & { config: TokenizerConfig }
-  transformer: (PartInfo & { config: StarConfig }) | null
-  /** Stable sampling is possible. */
+  /** The part that turns tokens into pixels and back. */
+  tokenizer: ConfiguredPart<TokenizerConfig>
+  /** The part that draws tokens for a prompt; null where there is only a tokenizer. */
+  transformer: ConfiguredPart<StarConfig> | null
+  /** The part for stable sampling; null where there is none. */
   samplerHead: PartInfo | null
 }
 

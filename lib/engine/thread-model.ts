@@ -1,7 +1,7 @@
 /** A model in a thread of its own, so that the caller's event loop stays free while it loads and draws. */
 import { Worker } from 'node:worker_threads'
 import { StarError } from '../native/error.js'
-import type { Drawing, DrawingModel, DrawOptions, LoadedInfo } from './drawing-model.js'
+import type { Drawing, DrawingModel, DrawOptions, StarInfo } from './drawing-model.js'
 import type { LoadModelOptions } from './loaded-model.js'
 import { type Message, type Request, receivedError, type ThreadInput } from './messages.js'
 
@@ -29,7 +29,7 @@ export class ThreadModel implements DrawingModel {
 
   private constructor(
     thread: Worker,
-    readonly info: LoadedInfo,
+    readonly info: StarInfo,
   ) {
     this.#thread = thread
     this.#ended = new Promise((resolve) => thread.on('exit', () => resolve()))
@@ -53,7 +53,7 @@ export class ThreadModel implements DrawingModel {
     })
     const abort = (): void => thread.postMessage({ kind: 'abort' } satisfies Request)
     signal?.addEventListener('abort', abort, { once: true })
-    const { promise, resolve, reject } = settled<LoadedInfo>()
+    const { promise, resolve, reject } = settled<StarInfo>()
     const listen = (message: Message): void => {
       if (message.kind === 'download') onDownload?.(message.progress)
       else if (message.kind === 'notice') onNotice?.(message.message)

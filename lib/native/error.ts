@@ -32,8 +32,15 @@ const escaped = (c: string): string => `\\u${c.charCodeAt(0).toString(16).padSta
  * and a `code` to branch on. What an AbortSignal ended has the name `AbortError`, as elsewhere.
  */
 export class StarError extends Error {
+  /** `AbortError` where a signal ended the work. */
   override readonly name: 'StarError' | 'AbortError'
+  /**
+   * An error with a code.
+   * @param message becomes one line; what would act on a terminal is escaped
+   * @param options.cause what it came from
+   */
   constructor(
+    /** What kind of thing went wrong. */
     readonly code: ErrorCode,
     message: string,
     options?: ErrorOptions,

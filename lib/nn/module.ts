@@ -15,6 +15,7 @@ export type HalfType = 'f16' | 'bf16'
 
 /** Element types of weights to compute with. */
 export const weightTypes = ['f32', 'f16', 'bf16'] as const
+/** An element type of weights. */
 export type WeightType = (typeof weightTypes)[number]
 
 let building: WeightType = 'f32'

@@ -6,6 +6,7 @@ import { pixelRules } from '../models/tokenizer/index.js'
 
 /** Rules of the reference implementation's sampling versions. */
 export const sampleVersions = ['1024', 'new', 'old'] as const
+/** A rule for guidance and filters by scale. */
 export type SampleVersion = (typeof sampleVersions)[number]
 
 export const samplingSchema = z.strictObject({
@@ -17,7 +18,7 @@ export const samplingSchema = z.strictObject({
     .max(1)
     .default(0.8)
     .describe('draw from the most probable tokens that make up this probability; 0: from all'),
-  seed: z.int().min(0).default(42),
+  seed: z.int().min(0).default(42).describe('of the random numbers: the same seed gives the same picture'),
   moreSmooth: z
     .boolean()
     .default(false)
@@ -43,7 +44,9 @@ export const samplingSchema = z.strictObject({
     ),
 })
 
+/** How tokens are drawn, complete. */
 export type SamplingSettings = z.output<typeof samplingSchema>
+/** How tokens are drawn; what is left out takes the model's settings, or the default. */
 export type SamplingOptions = z.input<typeof samplingSchema>
 
 /** Fills in defaults and checks settings. @throws ERR_CONFIG with every problem in one line */

@@ -1,5 +1,5 @@
-export { type RunConfig, runSchema, runSpecs } from './kinds/index.js'
+export { type RunConfig, type RunKind, runSchema, runSpecs } from './kinds/index.js'
 export type { Metrics } from './kinds/task.js'
 export type { TransformerRunConfig } from './kinds/transformer/config.js'
 export { RunFolder } from './run-folder/run-folder.js'
-export { Trainer, type TrainerOptions, type TrainStep } from './trainer.js'
+export { type ResolvedRunConfig, Trainer, type TrainerOptions, type TrainStep } from './trainer.js'

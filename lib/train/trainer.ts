@@ -24,6 +24,10 @@ import { Recorder } from './run-folder/recorder.js'
 import { runFacts } from './run-folder/run-facts.js'
 import { RunFolder } from './run-folder/run-folder.js'
 
+/** A run configuration with lengths and intervals in steps, whatever unit they were given in. */
+export type ResolvedRunConfig = Resolved<RunConfig>
+
+/** Where a run is trained, and what it tells meanwhile. */
 export interface TrainerOptions {
   /** Device to train on: 'cpu' (the default), 'cuda', or 'auto' for a GPU where one is available. */
   device?: string
@@ -42,12 +46,15 @@ export interface TrainerOptions {
 
 /** What one step of the iteration yields. */
 export interface TrainStep extends StepResult {
+  /** Steps of the whole run. */
   totalSteps: number
+  /** Mean loss of the batch. */
   loss: number
   /** Samples per second over this step. */
   samplesPerSecond: number
 }
 
+/** A training run: an async iterable of its steps, which stops and resumes exactly. */
 export class Trainer implements AsyncIterable<TrainStep> {
   readonly #spec: RunSpec<RunConfig>
   readonly #task: Task
@@ -61,11 +68,13 @@ export class Trainer implements AsyncIterable<TrainStep> {
 
   private constructor(
     /** The configuration, with lengths and intervals in steps. */
-    readonly config: Resolved<RunConfig>,
+    readonly config: ResolvedRunConfig,
+    /** The folder that takes what the run leaves. */
     readonly run: RunFolder,
     /** Device it trains on. */
     readonly device: string,
     task: Task,
+    /** Aborting it saves a checkpoint and ends the iteration. */
     readonly signal: AbortSignal | undefined,
     group: ProcessGroup,
   ) {
@@ -110,18 +119,22 @@ export class Trainer implements AsyncIterable<TrainStep> {
     }
   }
 
+  /** Steps done so far. */
   get step(): number {
     return this.#stepper.step
   }
 
+  /** Steps of the whole run. */
   get totalSteps(): number {
     return this.config.optimizer.steps
   }
 
+  /** Whether all steps are done. */
   get done(): boolean {
     return this.step >= this.totalSteps
   }
 
+  /** Number of trained values. */
   get parameterCount(): number {
     return this.#task.model.parameterCount()
   }
@@ -257,6 +270,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
     exportModel(folder, this.#spec, { config: this.#task.modelConfig(), trained, frozen, source })
   }
 
+  /** Takes the steps that are left, one an iteration; leaving the loop leaves the run where it is. */
   async *[Symbol.asyncIterator](): AsyncGenerator<TrainStep> {
     try {
       while (!this.done) {
@@ -329,11 +343,13 @@ export class Trainer implements AsyncIterable<TrainStep> {
     if (last) await this.export()
   }
 
+  /** Frees weights and data. */
   dispose(): void {
     this.#task.dispose()
     this.#stepper.dispose()
   }
 
+  /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

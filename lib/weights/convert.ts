@@ -9,8 +9,10 @@ import { openWeights, type Weights } from './weights.js'
 import { byteSize, type WritableTensor, writeParts } from './writable.js'
 
 export const floatTypes = ['f32', 'f16', 'bf16'] as const
+/** A floating-point type of weights in files. */
 export type FloatType = (typeof floatTypes)[number]
 
+/** What of a file is converted, and into what. */
 export interface ConvertOptions {
   /** Takes only what lies below this name: `trainer.var_wo_ddp`. */
   key?: string
@@ -20,24 +22,33 @@ export interface ConvertOptions {
   metadata?: Readonly<Record<string, string>>
   /** Most bytes of a shard, where the output is a folder. */
   shardBytes?: number
+  /** Aborting ends the conversion with ERR_ABORTED; nothing half-written stays. */
   signal?: AbortSignal
   /** Called after each tensor with the bytes written so far and in all. */
   onProgress?: (done: number, total: number) => void
 }
 
+/** A tensor of a conversion. */
 export interface ConvertedTensor {
+  /** As both files call it. */
   name: string
+  /** Sizes of its dimensions. */
   shape: readonly number[]
+  /** Element type in the file that was read. */
   from: ElementType
+  /** Element type in the file that was written. */
   to: DType
 }
 
+/** What a conversion read and wrote. */
 export interface Conversion {
   /** The file that was read. */
   input: string
   /** Files that were written. */
   outputs: string[]
+  /** In the order of the file. */
   tensors: ConvertedTensor[]
+  /** Size of what was written. */
   bytes: number
   /** Names of numbers and texts of a checkpoint, and of metadata, that the new file does not hold. */
   left: string[]

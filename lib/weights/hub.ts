@@ -21,10 +21,13 @@ export interface HubOptions {
   onProgress?: (event: HubProgress) => void
 }
 
+/** How far a download is. */
 export interface HubProgress {
   /** File that is being fetched, as the repository names it. */
   file: string
+  /** Bytes that are there. */
   done: number
+  /** Bytes of the file. */
   total: number
 }
 

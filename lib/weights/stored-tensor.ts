@@ -18,6 +18,7 @@ export const elementSizes = {
   I64: 8,
   U64: 8,
 } as const
+/** An element type of weights in files, as safetensors calls it. */
 export type ElementType = keyof typeof elementSizes
 
 /** Types that are read as they are. */

@@ -4,6 +4,7 @@ import { parseConfig } from '../../config/parse-config.js'
 
 /** Whose text a sample attends to. `first-sample` reproduces the released program, which adds sample 0's output to the whole batch. */
 export const crossAttentionModes = ['per-sample', 'first-sample'] as const
+/** Whose text a picture attends to: its own, or the first one of its batch. */
 export type CrossAttentionMode = (typeof crossAttentionModes)[number]
 
 /** Beyond any model, and little enough that a wrong digit is an error and not gigabytes. */
@@ -59,6 +60,7 @@ export const starConfigSchema = starOptionsSchema.superRefine((c, context) => {
     })
 })
 
+/** Sizes and options of a transformer. */
 export type StarConfig = z.output<typeof starConfigSchema>
 export type StarConfigInput = z.input<typeof starConfigSchema>
 

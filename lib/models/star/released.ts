@@ -23,8 +23,11 @@ export const samplerHeadNames =
   /^(word_embed_head|feat_extract_blocks|head_logits2|encoder_proj2|head_proj|lvl_embed_2|pos_start_last)(\.|$)/
 
 /** What shapes cannot tell. What is not given is looked for in the checkpoint, then taken as published. */
+/** What a checkpoint may leave open. */
 export interface ReleasedOptions {
+  /** Sides of the token maps, coarse to fine. */
   patchNums?: readonly number[]
+  /** Whose text a picture attends to. */
   crossAttention?: CrossAttentionMode
   /** Base of the rotations' frequencies. */
   ropeTheta?: number

@@ -7,6 +7,7 @@ import { transformerSpec } from './transformer/spec.js'
 
 export const runSpecs = { tokenizer: tokenizerSpec, transformer: transformerSpec, sampler: samplerSpec }
 
+/** What a run trains. */
 export type RunKind = keyof typeof runSpecs
 
 /** Of a run of any kind. */

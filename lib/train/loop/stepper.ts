@@ -13,14 +13,19 @@ import type { Batch } from '../data/batch.js'
 import type { Figures, Metrics, Task } from '../kinds/task.js'
 import type { Replicas } from './replicas.js'
 
+/** What a step was taken on and what came of it. */
 export interface StepResult {
   /** Steps done so far, this one included. */
   step: number
+  /** Epoch of the batch, counted from 0. */
   epoch: number
   /** Names of the samples, in order. */
   ids: readonly string[]
+  /** Figures of the batch by name: losses, accuracies. */
   metrics: Metrics
+  /** Of this step. */
   learningRate: number
+  /** Of this step. */
   weightDecay: number
   /** Global norm before clipping; infinite where the step was left out. */
   gradNorm: number

@@ -6,12 +6,15 @@ import { join } from 'node:path'
 import { fileError, makeFolder, writeFileAtomic } from '../../native/files.js'
 import { append } from './recorder.js'
 
+/** The folder of a run; docs/training.md says what is in it. */
 export class RunFolder {
   /**
    * @param writes false in the processes of a run that leave its folder to rank 0
    * @throws ERR_FILE when it cannot be made
+   * @internal
    */
   constructor(
+    /** As the configuration names it. */
     readonly path: string,
     private readonly writes = true,
   ) {
@@ -22,6 +25,7 @@ export class RunFolder {
     }
   }
 
+  /** Path of a file or folder in it. */
   file(...parts: string[]): string {
     return join(this.path, ...parts)
   }
