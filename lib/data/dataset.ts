@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { StarError } from '../native/index.js'
 import { captionsOf, readPrompts, withPrompt } from './captions.js'
 import { type FilterCounts, type FilterOptions, Filters } from './filters.js'
-import { openPack, type Pack } from './pack.js'
+import { type ImageInfo, openPack, type Pack } from './pack.js'
 import { preprocessImage } from './preprocess.js'
 import { TextTable } from './text-table.js'
 
@@ -160,6 +160,12 @@ export class ImageCaptionDataset {
   /** The captions that passed the filters, stripped; at least one. */
   captions(i: number): readonly string[] {
     return this.#sample(i).captions
+  }
+
+  /** What the info file of its pack says about the sample; it stays in memory once it was asked for. */
+  info(i: number): ImageInfo {
+    const { pack, key } = this.#sample(i)
+    return pack.info(key)
   }
 
   /** One of the captions. */

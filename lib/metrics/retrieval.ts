@@ -1,12 +1,5 @@
-/** Retrieval accuracy: does a generated picture lie nearest to the picture whose caption it was made from? */
+/** Retrieval: how near does a drawn picture lie to the pictures of a data set, its own among them? */
 import { areaPool, noGrad, scope, Tensor } from '../tensor/index.js'
-
-export interface RetrievalResult {
-  count: number
-  /** Share of queries whose own picture is the nearest, and among the five nearest. */
-  top1: number
-  top5: number
-}
 
 const side = 32
 
@@ -24,32 +17,97 @@ export function thumbnail(picture: Uint8Array, size: number): Float32Array {
   )
 }
 
-/**
- * Ranks all reference thumbnails by squared pixel distance to each query.
- * @param queries thumbnails of generated pictures
- * @param own index of each query's own picture among the references
- */
-export function retrieval(
-  queries: readonly Float32Array[],
-  own: readonly number[],
-  references: readonly Float32Array[],
-): RetrievalResult {
-  let first = 0
-  let five = 0
-  queries.forEach((query, i) => {
-    const target = distance(query, references[own[i]])
-    const closer = references.reduce(
-      (n, reference, r) => n + (r !== own[i] && distance(query, reference) < target ? 1 : 0),
-      0,
-    )
-    if (closer === 0) first += 1
-    if (closer < 5) five += 1
-  })
-  return { count: queries.length, top1: first / queries.length, top5: five / queries.length }
+/** A drawn picture that is looked for. */
+export interface Query {
+  thumbnail: Float32Array
+  /** The picture whose caption it was drawn from, if there is one, and its style. */
+  own: { thumbnail: Float32Array; id: number } | null
+  style: string | null
 }
 
-function distance(a: Float32Array, b: Float32Array): number {
+/** A picture of the data set. */
+export interface Reference {
+  id: number
+  style: string | null
+}
+
+interface Standing {
+  query: Query
+  /** Squared distance of the query's own picture. */
+  target: number
+  /** Pictures that are nearer than the own one: among all, and among those of the query's style. */
+  nearer: number
+  nearerInStyle: number
+  /** The five nearest, nearest first. */
+  nearest: { reference: Reference; distance: number }[]
+}
+
+/** What a query found among the pictures that were shown. */
+export interface Found {
+  /** Place of the own picture, from 0; null where there is none. */
+  rank: number | null
+  /** The same among the pictures of its style. */
+  rankInStyle: number | null
+  /** The five nearest pictures, nearest first. */
+  nearest: readonly Reference[]
+}
+
+const kept = 5
+/** Values compared before a distance is looked at. */
+const piece = 256
+
+/** Σ (a − b)², or some number above `bound` where it is larger. */
+function boundedDistance(a: Float32Array, b: Float32Array, bound: number): number {
   let sum = 0
-  for (let i = 0; i < a.length; i++) sum += (a[i] - b[i]) ** 2
+  for (let begin = 0; begin < a.length && sum <= bound; begin += piece)
+    for (let i = begin, end = Math.min(a.length, begin + piece); i < end; i++) sum += (a[i] - b[i]) ** 2
   return sum
 }
+
+/**
+ * Ranks of queries among pictures that are shown one by one, by squared pixel distance of thumbnails. A picture counts against
+ * the own one when it is strictly nearer.
+ */
+export class NearestPictures {
+  readonly #standings: Standing[]
+
+  constructor(queries: readonly Query[]) {
+    this.#standings = queries.map((query) => ({
+      query,
+      target: query.own ? boundedDistance(query.thumbnail, query.own.thumbnail, Number.POSITIVE_INFINITY) : 0,
+      nearer: 0,
+      nearerInStyle: 0,
+      nearest: [],
+    }))
+  }
+
+  /** Shows a picture to all queries. */
+  show(reference: Reference, picture: Float32Array): void {
+    for (const standing of this.#standings) {
+      const { query, target, nearest } = standing
+      const fifth = nearest.length < kept ? Number.POSITIVE_INFINITY : nearest[kept - 1].distance
+      const distance = boundedDistance(query.thumbnail, picture, Math.max(fifth, target))
+      if (query.own && query.own.id !== reference.id && distance < target) {
+        standing.nearer++
+        if (reference.style === query.style) standing.nearerInStyle++
+      }
+      if (distance >= fifth) continue
+      const place = nearest.findIndex((other) => distance < other.distance)
+      nearest.splice(place < 0 ? nearest.length : place, 0, { reference, distance })
+      nearest.length = Math.min(nearest.length, kept)
+    }
+  }
+
+  /** Of each query, in order. */
+  found(): Found[] {
+    return this.#standings.map(({ query, nearer, nearerInStyle, nearest }) => ({
+      rank: query.own && nearer,
+      rankInStyle: query.own && nearerInStyle,
+      nearest: nearest.map(({ reference }) => reference),
+    }))
+  }
+}
+
+/** Share of the items that pass, in [0, 1]. */
+export const shareOf = <T>(items: readonly T[], passes: (item: T) => boolean): number =>
+  items.filter(passes).length / items.length

@@ -41,7 +41,7 @@ const sizeOf = (png: Buffer): [number, number] => [png.readUInt32BE(16), png.rea
 t.test('help and version', async (t) => {
   const help = await star(['--help'])
   t.equal(help.code, 0)
-  for (const word of ['sample', 'info', 'train', 'train-tokenizer', 'data', 'convert', 'Examples:'])
+  for (const word of ['sample', 'info', 'evaluate', 'train', 'train-tokenizer', 'data', 'convert', 'Examples:'])
     t.match(help.stdout, word)
   for (const command of [['sample'], ['info'], ['train'], ['train-tokenizer'], ['data', 'emoji'], ['convert']]) {
     const { code, stdout } = await star([...command, '--help'])

@@ -35,7 +35,7 @@ export const libLayers: LayerTable = {
   weights: ['tensor', 'config', 'pickle'],
   data: ['tensor', 'native', 'config', 'pickle'],
   distributed: ['tensor', 'native', 'config'],
-  metrics: ['models', 'data'],
+  metrics: ['models', 'data', 'engine', 'distributed'],
   plan: ['models'],
   train: everythingBelowTheTools,
   '.': [...everythingBelowTheTools, 'train'],

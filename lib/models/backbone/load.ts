@@ -15,8 +15,32 @@ const normOf = (convolution: string): string =>
     .replace(/_depthwise_conv$|_conv_head$/, '_bn1')
     .replace(/_project_conv$/, '_bn2')
 
+/** A batch normalisation behind a convolution, each part (O). */
+export interface Normalisation {
+  weight: Tensor
+  bias: Tensor
+  running_mean: Tensor
+  running_var: Tensor
+}
+
 /**
- * Takes normalisations γ·(y − μ)/√(σ² + ε) + β into the convolutions before them: w ← w·γ/√(σ² + ε), bias = β − μ·γ/√(σ² + ε).
+ * Takes a normalisation γ·(y − μ)/√(σ² + ε) + β into the convolution before it: w ← w·γ/√(σ² + ε), bias = β − μ·γ/√(σ² + ε).
+ * @param weight (O, I, KH, KW)
+ */
+export function foldNormalisation(
+  weight: Tensor,
+  norm: Normalisation,
+  epsilon: number,
+): { weight: Tensor; bias: Tensor } {
+  const factor = mul(norm.weight, reciprocal(sqrt(affine(norm.running_var, null, 1, 0, epsilon)))) // (O)
+  return {
+    weight: mul(weight, reshape(factor, [factor.count, 1, 1, 1])),
+    bias: sub(norm.bias, mul(norm.running_mean, factor)),
+  }
+}
+
+/**
+ * Folds all normalisations.
  * @param weights a published state dict; not changed
  * @returns weights by the names of `EfficientNetLite0`, in the current scope
  * @throws ERR_SHAPE when a normalisation is missing
@@ -31,7 +55,7 @@ export function foldNormalisations(weights: ReadonlyMap<string, Tensor>): Map<st
         continue
       }
       const norm = normOf(convolution)
-      const of = (part: string): Tensor => {
+      const of = (part: keyof Normalisation): Tensor => {
         const tensor = weights.get(`${norm}.${part}`)
         if (!tensor)
           throw new StarError(
@@ -40,9 +64,15 @@ export function foldNormalisations(weights: ReadonlyMap<string, Tensor>): Map<st
           )
         return tensor
       }
-      const factor = mul(of('weight'), reciprocal(sqrt(affine(of('running_var'), null, 1, 0, epsilon)))) // (O)
-      folded.set(name, mul(weight, reshape(factor, [factor.count, 1, 1, 1])))
-      folded.set(`${convolution}.bias`, sub(of('bias'), mul(of('running_mean'), factor)))
+      const parts = {
+        weight: of('weight'),
+        bias: of('bias'),
+        running_mean: of('running_mean'),
+        running_var: of('running_var'),
+      }
+      const both = foldNormalisation(weight, parts, epsilon)
+      folded.set(name, both.weight)
+      folded.set(`${convolution}.bias`, both.bias)
     }
   })
   return folded

@@ -25,8 +25,14 @@ export const clipTextSchema = z.object({
 })
 export type ClipTextConfig = z.output<typeof clipTextSchema>
 
+/** Sizes of the blocks of a text or an image model. */
+export type ClipLayerConfig = Pick<
+  ClipTextConfig,
+  'hidden_size' | 'intermediate_size' | 'num_attention_heads' | 'hidden_act' | 'layer_norm_eps'
+>
+
 /** Pre-norm block: x += O·attention(Q·n, K·n, V·n) with n = LN(x), then x += W₂·act(W₁·LN(x)). */
-class ClipLayer extends Module {
+export class ClipLayer extends Module {
   readonly #heads: number
   readonly #activation: (x: Tensor) => Tensor
   readonly attentionNorm: LayerNorm
@@ -38,7 +44,7 @@ class ClipLayer extends Module {
   readonly expand: Linear
   readonly reduce: Linear
 
-  constructor(config: ClipTextConfig, options: LayerOptions) {
+  constructor(config: ClipLayerConfig, options: LayerOptions) {
     super()
     const { hidden_size: width, intermediate_size: hidden, layer_norm_eps: eps } = config
     const { device } = options
@@ -54,8 +60,12 @@ class ClipLayer extends Module {
     this.reduce = this.child('mlp.fc2', new Linear(hidden, width, options))
   }
 
-  /** @param x (B, T, W) @param keyLimit i32 (T): query t sees the tokens before it and itself @returns (B, T, W) */
-  forward(x: Tensor, keyLimit: Tensor): Tensor {
+  /**
+   * @param x (B, T, W)
+   * @param keyLimit i32 (T): query t sees the tokens before it and itself; null: all of them
+   * @returns (B, T, W)
+   */
+  forward(x: Tensor, keyLimit: Tensor | null): Tensor {
     const [batch, length, width] = x.shape
     const perHead = [batch, length, this.#heads, width / this.#heads]
     const n = this.attentionNorm.forward(x)
