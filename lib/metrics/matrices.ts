@@ -47,17 +47,23 @@ export function choleskyFactor(values: Float64Array, d: number): Matrix {
 export function timesTransposed(a: Matrix, b: Matrix): Matrix {
   const values = new Float64Array(a.rows * b.rows)
   const d = a.columns
-  for (let i = 0; i < a.rows; i++) {
-    const row = a.values.subarray(i * d, (i + 1) * d)
+  const [x, y] = [a.values, b.values]
+  // Four rows of a for each reading of b.
+  for (let first = 0; first < a.rows; first += 4) {
+    const many = Math.min(4, a.rows - first)
+    const at = [0, 1, 2, 3].map((row) => (first + Math.min(row, many - 1)) * d)
+    const [at0, at1, at2, at3] = at
     for (let j = 0; j < b.rows; j++) {
-      const start = j * d
-      let [even, odd] = [0, 0]
-      let k = 0
-      for (; k + 1 < d; k += 2) {
-        even += row[k] * b.values[start + k]
-        odd += row[k + 1] * b.values[start + k + 1]
+      let [sum0, sum1, sum2, sum3] = [0, 0, 0, 0]
+      for (let k = 0, start = j * d; k < d; k++) {
+        const value = y[start + k]
+        sum0 += x[at0 + k] * value
+        sum1 += x[at1 + k] * value
+        sum2 += x[at2 + k] * value
+        sum3 += x[at3 + k] * value
       }
-      values[i * b.rows + j] = even + odd + (k < d ? row[k] * b.values[start + k] : 0)
+      const sums = [sum0, sum1, sum2, sum3]
+      for (let row = 0; row < many; row++) values[(first + row) * b.rows + j] = sums[row]
     }
   }
   return { rows: a.rows, columns: b.rows, values }
@@ -93,19 +99,22 @@ function bidiagonal({ rows: m, columns: n, values }: Matrix): { diagonal: Float6
     const left = Float64Array.from({ length: m - k }, (_, i) => a[(k + i) * n + k])
     const column = householder(left)
     diagonal[k] = column.alpha
-    if (column.beta !== 0) {
-      sums.fill(0)
+    sums.fill(0)
+    if (column.beta !== 0)
       for (let i = k; i < m; i++)
         for (let j = k + 1, start = i * n, v = left[i - k]; j < n; j++) sums[j] += v * a[start + j]
-      for (let i = k; i < m; i++)
-        for (let j = k + 1, start = i * n, v = column.beta * left[i - k]; j < n; j++) a[start + j] -= v * sums[j]
+    const reflectRow = (i: number): void => {
+      const factor = column.beta * left[i - k]
+      for (let j = k + 1, start = i * n; j < n; j++) a[start + j] -= factor * sums[j]
     }
+    reflectRow(k)
     if (k + 1 >= n) continue
     const right = a.slice(k * n + k + 1, (k + 1) * n)
     const row = householder(right)
     above[k] = row.alpha
-    if (row.beta === 0) continue
+    // Both reflections of a row while it is at hand.
     for (let i = k + 1; i < m; i++) {
+      reflectRow(i)
       const start = i * n + k + 1
       let sum = 0
       for (let j = 0; j < right.length; j++) sum += a[start + j] * right[j]

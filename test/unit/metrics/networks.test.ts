@@ -76,10 +76,7 @@ t.test('CLIP scores are those of transformers', async (t) => {
     )
     scores.forEach((score, i) => {
       const wanted = expected[i * prompts.length + j]
-      t.ok(
-        Math.abs(score - wanted) < 1e-5 * 100,
-        `picture ${i}, ${JSON.stringify(prompt)}: ${score}, expected ${wanted}`,
-      )
+      t.ok(Math.abs(score - wanted) < 1e-4, `picture ${i}, ${JSON.stringify(prompt)}: ${score}, expected ${wanted}`)
     })
   })
   t.equal(native.memory('cpu').liveBytes, before, 'nothing is left behind')
