@@ -10,7 +10,7 @@ const starFile = fileURLToPath(new URL('../../../bin/star.js', import.meta.url))
 /** What each worker runs: a command of star, or a JavaScript program. */
 function workerCommand(star: Command, [name, ...args]: readonly string[]): string[] {
   if (['.js', '.mjs', '.cjs'].includes(extname(name))) return [process.execPath, ...process.execArgv, name, ...args]
-  const known = star.commands.map((command) => command.name()).filter((command) => command.startsWith('train'))
+  const known = star.commands.map((command) => command.name()).filter((command) => /^(train|evaluate)/.test(command))
   if (known.includes(name)) return [process.execPath, ...process.execArgv, starFile, name, ...args]
   throw new StarError(
     'ERR_ARGUMENT',
@@ -22,7 +22,10 @@ export function addLaunchCommand(star: Command): void {
   star
     .command('launch')
     .description('run a program as several processes on one or many machines (the flags are those of torchrun)')
-    .argument('<command...>', 'train, train-tokenizer or train-sampler with its arguments, or a JavaScript file')
+    .argument(
+      '<command...>',
+      'train, train-tokenizer, train-sampler or evaluate with its arguments, or a JavaScript file',
+    )
     .option('--nnodes <n>', 'machines: N, or MIN:MAX to continue with fewer')
     .option('--nproc-per-node <n>', 'processes on this machine: a number, gpu, cpu or auto')
     .option('--node-rank <n>', 'place of this machine, from 0 (the one of --master-addr)')
