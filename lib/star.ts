@@ -68,6 +68,8 @@ export interface StarGenerateOptions extends SamplingOptions {
   batchSize?: number
   /** Of the calls that wait, the one with the highest number comes first. Default 0. */
   priority?: number
+  /** Called once, when the call has waited in the queue and the model begins with its first pictures. */
+  onStart?: () => void
   /** Called after each scale of the call's pictures; a promise it returns is waited for. */
   onScale?: (event: StarScaleEvent) => void | Promise<void>
   /** Aborting ends the call with ERR_ABORTED at once, and the drawing after the current scale. */
@@ -110,6 +112,7 @@ const generateSchema = samplingSchema.extend({
   count: z.int().min(1).max(100_000).default(1),
   batchSize: z.int().min(1).max(1024).default(8),
   priority: z.number().default(0),
+  onStart: functionSchema<StarGenerateOptions['onStart']>(),
   onScale: functionSchema<StarGenerateOptions['onScale']>(),
   signal: signalSchema,
 })
@@ -265,7 +268,7 @@ export class Star {
     const defaults = this.#model.info.sampling
     const what = 'the options of generate'
     const parsed = parseConfig(generateSchema, { ...defaults, ...named(options) }, what, { hints: generateHints })
-    const { count, batchSize, priority, onScale, signal, ...settings } = parsed
+    const { count, batchSize, priority, onStart, onScale, signal, ...settings } = parsed
     const drawings = list.flatMap((prompt) =>
       Array.from({ length: count }, (_, j) => ({ prompt, seed: settings.seed + j })),
     )
@@ -278,7 +281,7 @@ export class Star {
           total: drawings.length,
           preview: async () => (await preview()).map((data, i) => image(data, event.images[i])),
         }))
-    const call = { settings, batchSize, priority, signal, onScale: tell }
+    const call = { settings, batchSize, priority, signal, onStart, onScale: tell }
     let i = 0
     for await (const data of this.#queue.draw(drawings, call)) yield image(data, i++)
   }

@@ -14,6 +14,8 @@ export interface CallOptions {
   /** The highest is drawn first. */
   priority: number
   signal?: AbortSignal
+  /** Called once, when the model begins with the call's first pictures. */
+  onStart?: () => void
   onScale?: (event: CallScale) => void | Promise<void>
 }
 
@@ -48,6 +50,7 @@ class Call {
   readonly done: Uint8Array[] = []
   readonly key: string
   #wake: (() => void) | null = null
+  #started = false
 
   constructor(
     readonly drawings: readonly Drawing[],
@@ -66,6 +69,17 @@ class Call {
 
   get over(): boolean {
     return this.error !== null || this.taken === this.drawings.length
+  }
+
+  /** Tells the caller that the call waits no longer. */
+  start(): void {
+    if (this.#started || this.error !== null) return
+    this.#started = true
+    try {
+      this.options.onStart?.()
+    } catch (error) {
+      this.fail(error)
+    }
   }
 
   deliver(pictures: readonly Uint8Array[]): void {
@@ -191,6 +205,7 @@ export class DrawQueue {
   async #run(shares: readonly Share[], signal: AbortSignal): Promise<void> {
     const drawings = shares.flatMap(({ call, begin, end }) => call.drawings.slice(begin, end))
     const watched = shares.some(({ call }) => call.options.onScale)
+    for (const { call, begin } of shares) if (begin === 0) call.start()
     try {
       const pixels = await this.model.draw(drawings, {
         settings: shares[0].call.options.settings,

@@ -81,6 +81,25 @@ t.test('the highest priority comes first, also before the rest of a call at work
   t.same(model.batches, ['long0 long1', 'high0', 'long2 long3', 'long4 long5', 'low0'])
 })
 
+t.test('a call is told once when the model begins with it, and fails alone where that throws', async (t) => {
+  const { queue } = make()
+  const told: string[] = []
+  const tells = (name: string) => ({ onStart: () => void told.push(name), batchSize: 2 })
+  const first = all(queue, named('a', 4), tells('a'))
+  await setTimeout(1)
+  const second = all(queue, named('b'), { ...tells('b'), settings: { ...settings, topK: 7 } })
+  const bad = all(queue, named('c'), {
+    settings: { ...settings, topK: 7 },
+    onStart: () => {
+      throw new RangeError('mine')
+    },
+  })
+  t.same(told, ['a'], 'the others wait')
+  await t.rejects(bad, { name: 'RangeError' })
+  t.same(await Promise.all([first, second]), [[0, 1, 2, 3], [0]])
+  t.same(told, ['a', 'b'])
+})
+
 t.test('a full queue refuses', async (t) => {
   const { queue } = make(1)
   const first = all(queue, named('a'))
