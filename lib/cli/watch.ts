@@ -1,32 +1,34 @@
 /** `star watch` and `star report`: the curves and pictures of runs, live in a browser or as one file. */
 import type { Command } from 'commander'
 import { writeFileAtomic } from '../native/files.js'
-import { Interrupted, interruptible } from './interrupt.js'
-import { wholeNumber } from './options.js'
+import { interruptible } from './interrupt.js'
+import { addListenOptions, type ListenFlags, listenOptions } from './listen-options.js'
 
 export function addWatchCommands(star: Command): void {
-  star
+  const watch = star
     .command('watch')
     .description('show the losses, schedules and sample pictures of runs in a browser, as they come')
     .argument('<runs...>', 'run folders; several are drawn over each other')
-    .option('--host <address>', 'address to listen at; 0.0.0.0 lets other machines see the page', '127.0.0.1')
-    .option('-p, --port <port>', 'port to listen at; 0: a free one', wholeNumber('--port', 0, 65535), 6161)
+  addListenOptions(watch, 6161)
     .addHelpText(
       'after',
       `
 Examples:
   $ star watch runs/emoji-64
-  $ star watch runs/first runs/second --port 8000`,
+  $ star watch runs/first runs/second --port 8000
+  $ STAR_API_KEY=… star watch runs/emoji-64 --host 0.0.0.0   # other machines, who give the key as password`,
     )
-    .action(async (folders: string[], { host, port }: { host: string; port: number }) => {
+    .action(async (folders: string[], options: ListenFlags) => {
       const { openRuns, serveRuns } = await import('../server/index.js')
       const runs = openRuns(folders)
       await interruptible(async (signal) => {
-        const server = await serveRuns(runs, { host, port })
+        const server = await serveRuns(runs, {
+          ...listenOptions(options),
+          log: (line) => console.error(`star watch: ${line}`),
+        })
         console.log(`${server.address} shows ${runs.map(({ name }) => name).join(', ')}; Ctrl-C ends`)
         await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
         await server.close()
-        throw new Interrupted('stopped')
       })
     })
   star

@@ -1,4 +1,4 @@
-/** The server behind `star watch` and the report: what other folders use of it. */
-export { report } from './report.js'
-export { openRuns } from './run-view.js'
-export { serveRuns } from './watch-server.js'
+/** The servers behind `star serve` and `star watch`, and the report: what other folders use of them. */
+export { report } from './runs/report.js'
+export { openRuns } from './runs/run-view.js'
+export { serveRuns } from './runs/watch-server.js'

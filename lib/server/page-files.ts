@@ -1,53 +1,37 @@
-/** The files of the page: markup, style and scripts, compiled to this folder's `page`, and the chart library. */
+/** Files of pages, which are read once and served from memory. */
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
-import type { RunData } from './run-view.js'
-
-const packageFile = (name: string): string => join(dirname(createRequire(import.meta.url).resolve('uplot')), name)
-const own = (name: string): URL => new URL(`page/${name}`, import.meta.url)
-
-/** Scripts in the order in which they are loaded; they share one scope. */
-const scripts = ['source.js', 'chart.js', 'pictures.js', 'page.js']
+import type { FastifyInstance } from 'fastify'
 
 export interface PageFile {
   type: string
   body: Buffer
 }
 
-const types: Record<string, string> = { html: 'text/html', css: 'text/css', js: 'text/javascript' }
-
-/** Path in the address → content, for a page that is served. */
-export function pageFiles(): Map<string, PageFile> {
-  const file = (name: string, source: string | URL): [string, PageFile] => [
-    `/${name}`,
-    { type: `${types[name.split('.').at(-1)!]}; charset=utf-8`, body: readFileSync(source) },
-  ]
-  return new Map([
-    ['/', file('index.html', own('index.html'))[1]],
-    file('page.css', own('page.css')),
-    file('uplot.css', packageFile('uPlot.min.css')),
-    file('uplot.js', packageFile('uPlot.iife.min.js')),
-    ...scripts.map((name) => file(name, own(name))),
-  ])
+const types: Readonly<Record<string, string>> = {
+  html: 'text/html',
+  css: 'text/css',
+  js: 'text/javascript',
+  svg: 'image/svg+xml',
 }
 
-/** Nothing in it can end the element that it stands in. */
-const embedded = (json: unknown): string => JSON.stringify(json).replaceAll('<', '\\u003c')
-const inScript = (text: string): string => text.replaceAll('</script', '<\\/script')
+/** A file under the name that it has in the address. */
+export const pageFile = (name: string, source: string | URL): PageFile => ({
+  type: `${types[name.slice(name.lastIndexOf('.') + 1)]}; charset=utf-8`,
+  body: readFileSync(source),
+})
 
-/**
- * The page as one file, with what it shows.
- * @param pictures address of each picture (`data:` URL) by run, set and file name
- */
-export function reportPage(runs: readonly RunData[], pictures: Record<string, string>): string {
-  const files = pageFiles()
-  const text = (name: string): string => files.get(name)!.body.toString('utf8')
-  return text('/')
-    .replace(/<link rel="stylesheet" href="(.*?)">/g, (_, name: string) => `<style>${text(`/${name}`)}</style>`)
-    .replace(/<script src="(.*?)"><\/script>/g, (_, name: string) => `<script>${inScript(text(`/${name}`))}</script>`)
-    .replace(
-      '<!-- data -->',
-      () => `<script id="data" type="application/json">${embedded({ runs, pictures })}</script>`,
-    )
+/** A file of the pages, compiled to this folder's `page`. */
+export const ownFile = (name: string): URL => new URL(`page/${name}`, import.meta.url)
+
+/** Serves files by their path in the address. A browser asks whether one that it has is still the same. */
+export function addPageFiles(app: FastifyInstance, files: ReadonlyMap<string, PageFile>): void {
+  for (const [path, { type, body }] of files) {
+    const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
+    app.get(path, (request, reply) => {
+      reply.headers({ etag, 'cache-control': 'no-cache' })
+      if (request.headers['if-none-match'] === etag) reply.status(304).send()
+      else reply.type(type).send(body)
+    })
+  }
 }

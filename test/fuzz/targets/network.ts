@@ -36,7 +36,7 @@ function exchange(port: number, input: Buffer, patience: number): Promise<Buffer
 
 export const http: FuzzTarget = {
   name: 'http',
-  sources: ['lib/server/watch-server.js', 'lib/server/run-view.js'],
+  sources: ['lib/server/runs/watch-server.js', 'lib/server/http/app.js', 'lib/server/runs/run-view.js'],
   pieces: [
     'GET ',
     'HEAD ',
@@ -52,7 +52,7 @@ export const http: FuzzTarget = {
   ],
   seeds: () =>
     ['/', '/runs', '//', '/pictures/0/ep1_iter50/caf%C3%A9.png', '/page.js?x#y'].map((path) =>
-      Buffer.from(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`),
+      Buffer.from(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`),
     ),
   open: async (scratch) => {
     const server = await serveRuns(openRuns([writeSampleRun(scratch)]), { host: '127.0.0.1', port: 0, interval: 1e6 })

@@ -1,7 +1,7 @@
 import { appendFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { MetricsFile, thinned } from '../../../lib/server/series.js'
+import { MetricsFile, thinned } from '../../../lib/server/runs/series.js'
 
 const line = (step: number, loss: number): string => `${JSON.stringify({ step, loss })}\n`
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { openRuns, report, serveRuns } from '../../../lib/server/index.js'
-import type { RunData } from '../../../lib/server/run-view.js'
+import type { RunData } from '../../../lib/server/runs/run-view.js'
 import { addPictures, metricsLine, writeSampleRun } from '../../support/sample-run.js'
 
 /** An address as it is written, which fetch would tidy up. */
@@ -22,7 +22,7 @@ t.test('star watch serves page, curves, pictures and what comes later', async (t
 
   const page = await fetch(server.address)
   t.equal(page.status, 200)
-  t.match(page.headers.get('content-security-policy'), /default-src 'self'/)
+  t.match(page.headers.get('content-security-policy'), /default-src 'none'; script-src 'self'; style-src 'self';/)
   const html = await page.text()
   for (const [, name] of html.matchAll(/(?:src|href)="([^":]+)"/g)) {
     const file = await fetch(server.address + name)
@@ -80,6 +80,34 @@ t.test('star watch serves page, curves, pictures and what comes later', async (t
   await server.close()
   await delay(10)
   await t.rejects(fetch(server.address), 'nothing listens after close')
+})
+
+t.test('star watch answers no other host and origin, and off this machine only with the key', async (t) => {
+  const runs = openRuns([writeSampleRun(t.testdir({}))])
+  const local = await serveRuns(runs, { host: '127.0.0.1', port: 0 })
+  t.teardown(() => local.close())
+  const { port } = new URL(local.address)
+  const ask = (headers: Record<string, string>, path = '/runs'): Promise<number> =>
+    new Promise((resolve, reject) => {
+      get({ hostname: '127.0.0.1', port, path, headers }, (response) => resolve(response.resume().statusCode ?? 0)).on(
+        'error',
+        reject,
+      )
+    })
+  t.equal(await ask({}), 200)
+  t.equal(await ask({ host: `localhost:${port}` }), 200)
+  t.equal(await ask({ host: 'evil.example' }), 403)
+  t.equal(await ask({ host: '192.168.1.5' }), 403)
+  t.equal(await ask({ origin: 'http://evil.example' }, '/events'), 403)
+  await t.rejects(serveRuns(runs, { host: '0.0.0.0', port: 0 }), { code: 'ERR_ARGUMENT', message: /--api-key/ })
+  const open = await serveRuns(runs, { host: '0.0.0.0', port: 0, apiKey: 'secret' })
+  t.teardown(() => open.close())
+  const address = `http://127.0.0.1:${new URL(open.address).port}/`
+  const refused = await fetch(address)
+  t.equal(refused.status, 401)
+  t.match(refused.headers.get('www-authenticate'), /^Basic /, 'a browser asks for the password')
+  const authorization = `Basic ${Buffer.from('anyone:secret').toString('base64')}`
+  t.equal((await fetch(address, { headers: { authorization } })).status, 200)
 })
 
 t.test('a port that is taken, a folder without a run, a run given twice', async (t) => {

@@ -1,5 +1,5 @@
 /** `star report`: what the page of `star watch` shows, as one HTML file. */
-import { reportPage } from './page-files.js'
+import { reportPage } from './page.js'
 import type { PictureSet, RunView } from './run-view.js'
 
 /** Sets of pictures that a report holds: the last ones of each run, so that it stays a file one can send. */

@@ -1,7 +1,7 @@
 /** Curves of a run, read from its metrics.jsonl as it grows. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
-import { fileError } from '../native/files.js'
+import { fileError } from '../../native/files.js'
 
 /** Values of one metric by step, in ascending order of steps. */
 export interface Series {

@@ -1,7 +1,7 @@
 /** What a page shows of a run folder: its configuration in short, its curves, its pictures. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
-import { StarError } from '../native/error.js'
+import { StarError } from '../../native/error.js'
 import { type Changes, MetricsFile, type Series, thinned } from './series.js'
 
 /** Sample pictures of one moment. */
