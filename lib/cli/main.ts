@@ -16,6 +16,7 @@ import { addLaunchCommand } from './launch.js'
 import { addPackCommand } from './pack.js'
 import { addPlanCommand } from './plan.js'
 import { addSampleCommand } from './sample.js'
+import { addServeCommand } from './serve.js'
 import { addTrainCommands } from './train.js'
 import { addWatchCommands } from './watch.js'
 
@@ -42,6 +43,7 @@ export function program(): Command {
 Examples:
   $ star sample "a red apple" --out apple.png
   $ star info emoji-64
+  $ star serve
   $ star init my-run --data my-pictures
   $ star train configs/emoji-64.json
 
@@ -52,6 +54,7 @@ Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error co
   addAgainCommand(star)
   addInfoCommand(star)
   addInitCommand(star)
+  addServeCommand(star)
   addTrainCommands(star)
   addEvaluateCommand(star)
   addConfigCommand(star)

@@ -21,6 +21,10 @@ declare module 'fastify' {
     /** Answered without the API key. */
     open?: boolean
   }
+  interface FastifyInstance {
+    /** Writes a fault of the program to the log. */
+    tellFault(where: string, error: unknown): void
+  }
 }
 
 /** Scripts, styles and pictures come from this server alone, and no other page may frame, embed or read what it serves. */
@@ -85,6 +89,7 @@ export function createApp(options: AppOptions): FastifyInstance {
     return503OnClosing: false,
   })
   app.server.maxConnections = maxConnections
+  app.decorate('tellFault', (where: string, error: unknown) => options.log?.(`${where}: ${faultText(error)}`))
   const methods = new Map<string, Set<string>>()
   app.addHook('onRoute', ({ url, method }) => {
     const known = methods.get(url) ?? new Set<string>()
@@ -107,7 +112,7 @@ export function createApp(options: AppOptions): FastifyInstance {
   })
   app.setErrorHandler((error, request, reply) => {
     const answer = answerError(reply, error)
-    if (answer.status === 500) options.log?.(`${request.method} ${request.routeOptions.url}: ${faultText(error)}`)
+    if (answer.status === 500) app.tellFault(`${request.method} ${request.routeOptions.url}`, error)
     return reply
   })
   return app
@@ -141,6 +146,13 @@ export async function listen(app: FastifyInstance, { host, port }: AppOptions): 
   }
   const { port: own } = app.server.address() as AddressInfo
   return `http://${host.includes(':') ? `[${host}]` : host}:${own}/`
+}
+
+/** Takes no more connections, and ends those that are still open after a moment. */
+export async function shutDown(app: FastifyInstance): Promise<void> {
+  const timer = setTimeout(() => app.server.closeAllConnections(), 500)
+  await app.close()
+  clearTimeout(timer)
 }
 
 /** Fires when the client of a request is gone before its answer was sent. */

@@ -1,5 +1,5 @@
 /** Serves the page of some runs: its files, what the runs hold so far, and every second what came since. */
-import { createApp, listen } from '../http/app.js'
+import { createApp, listen, shutDown } from '../http/app.js'
 import { HttpError } from '../http/errors.js'
 import { EventStream } from '../http/events.js'
 import { addPageFiles } from '../page-files.js'
@@ -76,7 +76,7 @@ export async function serveRuns(runs: readonly RunView[], options: WatchOptions)
     close: async () => {
       clearInterval(timer)
       for (const listener of listeners) listener.end()
-      await app.close()
+      await shutDown(app)
     },
   }
 }

@@ -1,0 +1,93 @@
+/** What OpenAI's Images API takes and gives, with the fields of ours. */
+import { z } from 'zod'
+import { maxPromptLength } from '../../star.js'
+
+/** Pictures of one request at most. */
+export const maxPictures = 32
+
+const formats = ['png', 'jpeg', 'webp'] as const
+export const seedSchema = z
+  .int()
+  .min(0)
+  .max(Number.MAX_SAFE_INTEGER - maxPictures)
+const ignored = (schema: z.ZodType, what: string) => schema.nullish().describe(`taken and without effect: ${what}`)
+
+export const generationsSchema = z.strictObject({
+  prompt: z.string().min(1).max(maxPromptLength).describe('what to draw'),
+  model: z.string().max(200).nullish().describe('name of a model of this server; default: the first'),
+  n: z.int().min(1).max(maxPictures).nullish().describe('pictures; picture j is drawn with seed + j. Default 1'),
+  size: z
+    .string()
+    .regex(/^(auto|\d{1,5}x\d{1,5})$/, { error: 'expected "auto" or WIDTHxHEIGHT' })
+    .nullish()
+    .describe('"auto" (default), or the size of the model’s pictures'),
+  response_format: z
+    .enum(['b64_json', 'url'])
+    .nullish()
+    .describe('pictures in the answer (default), or addresses of this server that hold for an hour'),
+  output_format: z.enum(formats).nullish().describe('default: png, which loses nothing'),
+  background: z.enum(['opaque', 'auto']).nullish().describe('pictures are opaque'),
+  stream: z.boolean().nullish().describe('answer with server-sent events'),
+  partial_images: z
+    .int()
+    .min(0)
+    .max(64)
+    .nullish()
+    .describe('with stream: pictures after that many of the coarser scales, at most one a scale. Default 0'),
+  seed: seedSchema.nullish().describe('of the first picture; default: one at random'),
+  cfg: z.number().min(0).max(1000).nullish().describe('strength of guidance; default: the model’s'),
+  top_k: z
+    .int()
+    .min(0)
+    .max(1e9)
+    .nullish()
+    .describe('draw from the k most probable tokens, 0: all; default: the model’s'),
+  top_p: z
+    .number()
+    .min(0)
+    .max(1)
+    .nullish()
+    .describe('draw from tokens of this probability, 0: all; default: the model’s'),
+  progress: z
+    .boolean()
+    .nullish()
+    .describe('with stream: events image_generation.queued (requests ahead) and image_generation.in_progress as well'),
+  quality: ignored(z.enum(['standard', 'hd', 'low', 'medium', 'high', 'auto']), 'the model has one quality'),
+  style: ignored(z.enum(['vivid', 'natural']), 'say it in the prompt'),
+  moderation: ignored(z.enum(['low', 'auto']), 'there is none'),
+  output_compression: ignored(z.number().min(0).max(100), 'JPEG and WebP have quality 95'),
+  user: ignored(z.string().max(1000), 'nothing is kept of users'),
+})
+export type Generations = z.output<typeof generationsSchema>
+export type OutputFormat = (typeof formats)[number]
+
+const imageSchema = z.object({
+  b64_json: z.string().optional().describe('the file in base64'),
+  url: z.string().optional(),
+  seed: z.int().describe('draws this picture again'),
+})
+
+export const generationsAnswer = z.object({
+  created: z.int().describe('Unix time in seconds'),
+  data: z.array(imageSchema),
+  background: z.literal('opaque'),
+  output_format: z.enum(formats),
+  size: z.string(),
+  model: z.string(),
+})
+
+export const modelSchema = z.object({
+  id: z.string(),
+  object: z.literal('model'),
+  created: z.int(),
+  owned_by: z.string(),
+  state: z.enum(['unloaded', 'loading', 'ready']),
+  source: z.string().describe('what the command line calls it'),
+  image_size: z.int().nullable().describe('width and height in pixels'),
+  scales: z.int().nullable().describe('passes of a picture, each finer than the one before'),
+  defaults: z.object({ cfg: z.number(), top_k: z.int(), top_p: z.number() }).nullable(),
+  about: z.string().describe('what it draws, from its card'),
+  examples: z.array(z.string()),
+  styles: z.array(z.string()),
+})
+export const modelsAnswer = z.object({ object: z.literal('list'), data: z.array(modelSchema) })

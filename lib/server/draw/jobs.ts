@@ -1,0 +1,184 @@
+/** The work of a server: requests for pictures, how many of them may wait, where each stands, and their end. */
+import { randomUUID } from 'node:crypto'
+import type { StarGenerateOptions, StarImage } from '../../index.js'
+import { StarError } from '../../native/error.js'
+import { HttpError } from '../http/errors.js'
+import type { ModelPool, PooledModel } from './pool.js'
+
+export interface JobRequest {
+  model: PooledModel
+  prompt: string
+  /** Whose request: an interrupt of AUTOMATIC1111's API ends those of that API alone. */
+  api: 'openai' | 'a1111'
+  options: Pick<StarGenerateOptions, 'count' | 'seed' | 'cfg' | 'topK' | 'topP' | 'onScale'>
+  /** Fires when nobody waits for the pictures any more. */
+  signal: AbortSignal
+  /** Told how many requests come before this one, whenever that changes. */
+  onPosition?: (ahead: number) => void
+  onStart?: () => void
+}
+
+export interface Job {
+  readonly id: string
+  readonly request: JobRequest
+  readonly created: number
+  state: 'waiting' | 'drawing'
+  started: number
+  /** Scales of its first picture that are drawn, of how many. */
+  scale: number
+  scales: number
+  done: number
+  readonly controller: AbortController
+}
+
+/** What is counted of jobs. */
+export interface JobMeter {
+  started(model: string, seconds: number): void
+  ended(model: string, seconds: number, pictures: number): void
+  refused(reason: string): void
+}
+
+export interface JobsOptions {
+  /** Requests that may wait behind those at work. */
+  queue: number
+  /** Pictures drawn together at most. */
+  batch: number
+  meter?: JobMeter
+}
+
+export class Jobs {
+  /** In the order they came. */
+  readonly all = new Set<Job>()
+  #stopping = false
+
+  constructor(
+    private readonly pool: ModelPool,
+    private readonly options: JobsOptions,
+  ) {}
+
+  get waiting(): number {
+    let count = 0
+    for (const { state } of this.all) if (state === 'waiting') count++
+    return count
+  }
+
+  get stopping(): boolean {
+    return this.#stopping
+  }
+
+  /**
+   * The pictures of a request, one by one.
+   * @throws 429 where too many requests wait, 503 where the server is stopping or the model cannot be had, ERR_ABORTED
+   */
+  async *run(request: JobRequest): AsyncGenerator<StarImage> {
+    this.#admit()
+    const job: Job = {
+      id: randomUUID(),
+      request,
+      created: performance.now(),
+      state: 'waiting',
+      started: 0,
+      scale: 0,
+      scales: 0,
+      done: 0,
+      controller: new AbortController(),
+    }
+    const signal = AbortSignal.any([request.signal, job.controller.signal])
+    this.all.add(job)
+    this.#tellPositions(request.model)
+    // A generator cannot yield from inside of `use`: the model is held until the last picture was taken.
+    let release = (): void => {}
+    const held = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    try {
+      const stream = await new Promise<AsyncGenerator<StarImage>>((resolve, reject) => {
+        this.pool
+          .use(
+            request.model,
+            async (star) => {
+              const { onScale, ...settings } = request.options
+              resolve(
+                star.stream(request.prompt, {
+                  ...settings,
+                  batchSize: this.options.batch,
+                  signal,
+                  onStart: () => this.#start(job),
+                  onScale:
+                    onScale &&
+                    (async (event) => {
+                      job.scale = event.scaleIndex + 1
+                      job.scales = event.scales
+                      await onScale(event)
+                    }),
+                }),
+              )
+              await held
+            },
+            signal,
+          )
+          .catch(reject)
+      })
+      for await (const image of stream) {
+        job.done++
+        yield image
+      }
+    } catch (error) {
+      if (this.#stopping && error instanceof StarError && error.code === 'ERR_ABORTED') throw stopped()
+      throw error
+    } finally {
+      release()
+      this.all.delete(job)
+      if (job.state === 'drawing')
+        this.options.meter?.ended(request.model.id, (performance.now() - job.started) / 1000, job.done)
+      this.#tellPositions(request.model)
+    }
+  }
+
+  #admit(): void {
+    const { queue, batch, meter } = this.options
+    if (this.#stopping) throw stopped()
+    const { waiting } = this
+    // Those that the model takes at once wait for a moment only.
+    const room = this.all.size === waiting ? queue + batch : queue
+    if (waiting < room) return
+    meter?.refused('queue_full')
+    throw new HttpError(429, `${waiting} requests wait already, and more are not taken: try again soon`, {
+      code: 'queue_full',
+      retryAfter: 1,
+    })
+  }
+
+  #start(job: Job): void {
+    job.state = 'drawing'
+    job.started = performance.now()
+    this.options.meter?.started(job.request.model.id, (job.started - job.created) / 1000)
+    job.request.onStart?.()
+    this.#tellPositions(job.request.model)
+  }
+
+  #tellPositions(model: PooledModel): void {
+    let ahead = 0
+    for (const { state, request } of this.all) {
+      if (state !== 'waiting' || request.model !== model) continue
+      request.onPosition?.(ahead++)
+    }
+  }
+
+  /** Ends the jobs of one API. */
+  interrupt(api: JobRequest['api']): void {
+    for (const { request, controller } of this.all) if (request.api === api) controller.abort('interrupted')
+  }
+
+  /** Takes no more requests, waits for those at work for that many milliseconds, then ends them. */
+  async stop(milliseconds: number): Promise<void> {
+    this.#stopping = true
+    for (const end = Date.now() + milliseconds; this.all.size > 0 && Date.now() < end; )
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    for (const { controller } of this.all) controller.abort('the server is stopping')
+    // Their answers are written in the turns after.
+    for (let i = 0; i < 100 && this.all.size > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+const stopped = (): HttpError => new HttpError(503, 'the server is stopping', { code: 'stopping', retryAfter: 10 })
