@@ -73,7 +73,7 @@ export async function serveModels({
   const document = openApiDocument(operations.list, { version: version(), secured: options.apiKey !== undefined })
   app.get('/openapi.json', async () => document)
   const docs = { type: 'text/html; charset=utf-8', body: Buffer.from(docsPage(operations.list)) }
-  addPageFiles(app, new Map([...drawPageFiles(), ['/', docs], ['/docs', docs]]))
+  addPageFiles(app, new Map([...drawPageFiles(), ['/docs', docs]]))
 
   const address = await listen(app, options)
   const ready = pool.load(pool.models[0]).then(() => {

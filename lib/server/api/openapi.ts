@@ -140,7 +140,8 @@ function typeText(schema: Json): string {
   if (schema.type === 'array') return `list of ${typeText((schema.items as Json | undefined) ?? {})}`
   const { minimum, maximum } = schema as { minimum?: number; maximum?: number }
   const range = minimum !== undefined && maximum !== undefined && maximum < 1e10 ? ` from ${minimum} to ${maximum}` : ''
-  return `${String(schema.type ?? 'anything')}${range}`
+  const types = [schema.type ?? 'anything'].flat().filter((type) => type !== 'null')
+  return `${types.join(' or ')}${range}`
 }
 
 function fields(schema: Json | undefined): string {

@@ -5,8 +5,11 @@ import { ownFile, type PageFile, pageFile } from '../page-files.js'
 export function drawPageFiles(): Map<string, PageFile> {
   const file = (name: string): [string, PageFile] => [`/${name}`, pageFile(name, ownFile(`draw/${name}`))]
   return new Map([
+    ['/', file('index.html')[1]],
     file('base.css'),
+    file('draw.css'),
     file('docs.css'),
     file('icon.svg'),
+    file('draw.js'),
   ])
 }

@@ -1,17 +1,13 @@
 /** The page in a real Chromium. Skipped where none is installed: Debian's package is `chromium`. */
-import { appendFileSync, existsSync, writeFileSync } from 'node:fs'
+import { appendFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
-import { type Browser, chromium, type Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import t from 'tap'
 import { openRuns, report, serveRuns } from '../../../lib/server/index.js'
+import { launchBrowser, noBrowser } from '../../support/browser.js'
 import { addPictures, metricsLine, writeSampleRun } from '../../support/sample-run.js'
-
-const program = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/google-chrome'].find(
-  (path) => path !== undefined && existsSync(path),
-)
-const skip = program ? false : 'no Chromium was found (CHROMIUM, /usr/bin/chromium, /usr/bin/google-chrome)'
 
 /** Pixels of a chart's canvas that are not transparent. */
 const painted = (page: Page, metric: string): Promise<number> =>
@@ -43,11 +39,11 @@ const loaded = (page: Page, selector: string): Promise<boolean> =>
     .locator(selector)
     .evaluateAll((images) => images.every((image) => (image as unknown as { naturalWidth: number }).naturalWidth > 0))
 
-t.test('the page in a browser', { skip }, async (t) => {
+t.test('the page in a browser', { skip: noBrowser }, async (t) => {
   const folder = t.testdir({})
   const run = writeSampleRun(folder)
   const other = writeSampleRun(folder, { name: 'other', steps: 100 })
-  const browser: Browser = await chromium.launch({ executablePath: program, args: ['--no-sandbox'] })
+  const browser = await launchBrowser()
   t.teardown(() => browser.close())
   const open = async (address: string): Promise<{ page: Page; faults: string[] }> => {
     const page = await browser.newPage({ viewport: { width: 1000, height: 800 } })

@@ -1,0 +1,172 @@
+/** The server as the page speaks to it: the same API that other clients use. */
+
+export interface Model {
+  id: string
+  source: string
+  state: 'unloaded' | 'loading' | 'ready'
+  image_size: number | null
+  scales: number | null
+  defaults: { cfg: number; top_k: number; top_p: number } | null
+  about: string
+  examples: string[]
+  styles: string[]
+}
+
+/** What one request asks for. */
+export interface Drawing {
+  model: string
+  prompt: string
+  count: number
+  seed: number
+  cfg: number
+  topK: number
+  topP: number
+}
+
+/** What a picture was made with, as its file says it. */
+export interface Settings {
+  prompt: string
+  model: string
+  seed: number
+  cfg: number
+  topK: number
+  topP: number
+}
+
+export interface Hooks {
+  /** Requests that come before this one. */
+  onQueue(ahead: number): void
+  onStart(): void
+  /** Something has to be waited for before it is tried again. */
+  onWait(text: string): void
+  /** A picture of one of the scales; the last one is the picture itself. */
+  onPicture(index: number, picture: Blob, order: number | null): void
+}
+
+export class ApiError extends Error {}
+
+interface Refusal {
+  error?: { message?: string; code?: string }
+}
+
+async function refused(response: Response): Promise<{ message: string; code: string }> {
+  const body = (await response.json().catch(() => ({}))) as Refusal
+  return { message: body.error?.message ?? `the server answers with ${response.status}`, code: body.error?.code ?? '' }
+}
+
+async function ask(path: string, init?: RequestInit): Promise<Response> {
+  let response: Response
+  try {
+    response = await fetch(path, init)
+  } catch (error) {
+    if (init?.signal?.aborted) throw error
+    throw new ApiError('The server does not answer. Is it still running?', { cause: error })
+  }
+  if (!response.ok) throw new ApiError((await refused(response)).message)
+  return response
+}
+
+export const models = async (): Promise<Model[]> => ((await (await ask('/v1/models')).json()) as { data: Model[] }).data
+
+/** @throws ApiError where the file is no picture of ours */
+export const settingsOf = async (file: Blob): Promise<Settings> =>
+  (await (
+    await ask('/v1/images/settings', {
+      method: 'POST',
+      body: file,
+      headers: { 'content-type': file.type || 'image/png' },
+    })
+  ).json()) as Settings
+
+/** The picture in another format, with what it was made with. */
+export const convert = async (file: Blob, format: string): Promise<Blob> =>
+  format === 'png'
+    ? file
+    : (
+        await ask(`/v1/images/convert?output_format=${format}`, {
+          method: 'POST',
+          body: file,
+          headers: { 'content-type': file.type },
+        })
+      ).blob()
+
+function blobOf(base64: string): Blob {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))
+  return new Blob([bytes], { type: 'image/png' })
+}
+
+/** The data of server-sent events, one by one. */
+async function* events(response: Response): AsyncGenerator<Record<string, unknown>> {
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
+  let rest = ''
+  for (;;) {
+    const { value, done } = await reader.read()
+    if (done) return
+    const parts = (rest + value).split('\n\n')
+    rest = parts.pop()!
+    for (const part of parts) {
+      const data = part
+        .split('\n')
+        .filter((line) => line.startsWith('data: '))
+        .map((line) => line.slice(6))
+        .join('\n')
+      if (data !== '') yield JSON.parse(data) as Record<string, unknown>
+    }
+  }
+}
+
+export const requestBody = ({ model, prompt, count, seed, cfg, topK, topP }: Drawing) => ({
+  model,
+  prompt,
+  n: count,
+  seed,
+  cfg,
+  top_k: topK,
+  top_p: topP,
+})
+
+/** Longest time in which a full queue or a loading model is waited for, in milliseconds. */
+const patience = 120_000
+
+/** Draws, with the picture after each scale. @throws ApiError; DOMException where the signal fires */
+export async function draw(drawing: Drawing, hooks: Hooks, signal: AbortSignal): Promise<void> {
+  const body = JSON.stringify({ ...requestBody(drawing), stream: true, partial_images: 64, progress: true })
+  const response = await persistently(body, hooks, signal)
+  let done = 0
+  for await (const event of events(response)) {
+    const {
+      type,
+      b64_json: picture,
+      image_index: index,
+    } = event as { type: string; b64_json: string; image_index: number }
+    if (event.error) throw new ApiError((event as Refusal).error?.message ?? 'the server failed')
+    if (type === 'image_generation.queued') hooks.onQueue(event.position as number)
+    else if (type === 'image_generation.in_progress') hooks.onStart()
+    else if (type === 'image_generation.partial_image')
+      hooks.onPicture(index, blobOf(picture), event.partial_image_index as number)
+    else if (type === 'image_generation.completed') {
+      hooks.onPicture(index, blobOf(picture), null)
+      done++
+    }
+  }
+  if (done < drawing.count) throw new ApiError('The server ended before the pictures were done.')
+}
+
+/** Asks again while the queue is full or the model is being loaded. */
+async function persistently(body: string, hooks: Hooks, signal: AbortSignal): Promise<Response> {
+  for (const end = Date.now() + patience; ; ) {
+    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body, signal }
+    const response = await fetch('/v1/images/generations', init).catch((error: unknown) => {
+      if (signal.aborted) throw error
+      throw new ApiError('The server does not answer. Is it still running?', { cause: error })
+    })
+    if (response.ok) return response
+    const { message, code } = await refused(response)
+    const passing = code === 'queue_full' || code === 'model_loading'
+    if (!passing || Date.now() > end) throw new ApiError(message)
+    hooks.onWait(code === 'queue_full' ? 'The queue is full; waiting for a place' : 'The model is being loaded')
+    const seconds = Number(response.headers.get('retry-after') ?? 1)
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000))
+    signal.throwIfAborted()
+  }
+}

@@ -1,0 +1,143 @@
+/** What to draw: the form, what it remembers, and its way back to a model's defaults. */
+import type { Drawing, Model, Settings } from './api.js'
+import { byId, input, make, on, select } from './dom.js'
+
+const remembered = 'star-t2i.form'
+/** Seeds of six digits, which people can read to each other. */
+const mostSeed = 1_000_000
+/** A range that is moved in steps, and the number beside it that takes any value. */
+const sliders = ['cfg', 'top-k', 'top-p'] as const
+
+const prompt = byId<HTMLTextAreaElement>('prompt')
+let models: Model[] = []
+
+export const currentModel = (): Model => models.find(({ id }) => id === select('model').value) ?? models[0]
+const number = (id: string): number => Number(input(id).value)
+
+function setSlider(id: (typeof sliders)[number], value: number): void {
+  input(`${id}-value`).value = String(value)
+  input(id).value = String(value)
+}
+
+export function setLocked(locked: boolean): void {
+  const lock = byId('seed-lock')
+  lock.setAttribute('aria-pressed', String(locked))
+  lock.textContent = locked ? 'Locked' : 'Lock'
+}
+
+const isLocked = (): boolean => byId('seed-lock').getAttribute('aria-pressed') === 'true'
+const randomSeed = (): number => crypto.getRandomValues(new Uint32Array(1))[0] % mostSeed
+
+export function setDefaults(): void {
+  const { defaults } = currentModel()
+  setSlider('cfg', defaults?.cfg ?? 4)
+  setSlider('top-k', defaults?.top_k ?? 600)
+  setSlider('top-p', defaults?.top_p ?? 0.8)
+}
+
+/** What the form asks for, with a new seed where it is not locked. */
+export function read(): Drawing {
+  if (!isLocked()) input('seed').value = String(randomSeed())
+  return peek()
+}
+
+/** What the form asks for, as it stands. */
+export const peek = (): Drawing => ({
+  model: currentModel().id,
+  prompt: prompt.value.trim(),
+  count: number('count'),
+  seed: number('seed'),
+  cfg: number('cfg-value'),
+  topK: number('top-k-value'),
+  topP: number('top-p-value'),
+})
+
+/** Fills the form with what a picture was made with. @returns what cannot be had here */
+export function fill({ prompt: text, model, seed, cfg, topK, topP }: Settings): string | null {
+  prompt.value = text
+  input('seed').value = String(seed)
+  input('count').value = '1'
+  setLocked(true)
+  const known = models.some(({ id }) => id === model)
+  if (known && select('model').value !== model) {
+    select('model').value = model
+    select('model').dispatchEvent(new Event('change'))
+  }
+  setSlider('cfg', cfg)
+  setSlider('top-k', topK)
+  setSlider('top-p', topP)
+  remember()
+  prompt.dispatchEvent(new Event('input'))
+  return known ? null : `the model ${model} is not on this server; ${currentModel().id} draws something else`
+}
+
+export function setPrompt(text: string): void {
+  prompt.value = text
+  prompt.dispatchEvent(new Event('input'))
+}
+
+function remember(): void {
+  const { prompt: text, ...rest } = peek()
+  localStorage.setItem(remembered, JSON.stringify({ ...rest, text, locked: isLocked() }))
+}
+
+function recall(): void {
+  let kept: Partial<Drawing & { text: string; locked: boolean }> = {}
+  try {
+    kept = JSON.parse(localStorage.getItem(remembered) ?? '{}') as typeof kept
+  } catch {
+    // What another version wrote is not worth a message.
+    localStorage.removeItem(remembered)
+  }
+  if (models.some(({ id }) => id === kept.model)) select('model').value = kept.model!
+  setDefaults()
+  prompt.value = kept.text ?? ''
+  input('count').value = String(kept.count ?? 4)
+  input('seed').value = String(kept.seed ?? randomSeed())
+  setLocked(kept.locked ?? false)
+  if (kept.model !== currentModel().id) return
+  if (kept.cfg !== undefined) setSlider('cfg', kept.cfg)
+  if (kept.topK !== undefined) setSlider('top-k', kept.topK)
+  if (kept.topP !== undefined) setSlider('top-p', kept.topP)
+}
+
+/** Fills in the models and what was there last time. */
+export function start(given: Model[], onModel: (model: Model) => void): void {
+  models = given
+  select('model').replaceChildren(...models.map(({ id }) => make('option', { value: id, textContent: id })))
+  byId('model-row').hidden = models.length < 2
+  recall()
+  for (const id of sliders) {
+    on(id, 'input', () => {
+      input(`${id}-value`).value = input(id).value
+    })
+    on(`${id}-value`, 'input', () => {
+      input(id).value = input(`${id}-value`).value
+    })
+  }
+  const move = (by: number) => () => {
+    input('seed').value = String(Math.max(0, number('seed') + by))
+    setLocked(true)
+    remember()
+  }
+  on('seed-down', 'click', move(-1))
+  on('seed-up', 'click', move(1))
+  on('seed', 'input', () => setLocked(true))
+  on('seed-lock', 'click', () => {
+    setLocked(!isLocked())
+    remember()
+  })
+  on('columns', 'change', () => {
+    byId('guidance-values-field').hidden = select('columns').value !== 'guidance'
+  })
+  on('defaults', 'click', () => {
+    setDefaults()
+    remember()
+  })
+  on('model', 'change', () => {
+    setDefaults()
+    onModel(currentModel())
+  })
+  byId('form').addEventListener('change', remember)
+  onModel(currentModel())
+}
