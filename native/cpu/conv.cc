@@ -7,6 +7,7 @@
 #include "cpu/dnnl_support.h"
 #include "cpu/widen.h"
 #include "cpu/winograd.h"
+#include "dnnl/describe.h"
 #include "threads/team.h"
 
 namespace star {
@@ -49,13 +50,12 @@ ConvDescs describe(const ConvShape& s, bool with_bias) {
 
 dnnl::convolution_forward::primitive_desc describe_forward(const ConvShape& s, bool with_bias) {
   const ConvDescs d = describe(s, with_bias);
-  const auto kind = dnnl::prop_kind::forward_training;
-  const auto algorithm = dnnl::algorithm::convolution_direct;
-  const auto op =
-      with_bias
-          ? dnnl::convolution_forward::desc(kind, algorithm, d.x, d.weight, d.bias, d.y, d.strides, d.pad_before, d.pad_after)
-          : dnnl::convolution_forward::desc(kind, algorithm, d.x, d.weight, d.y, d.strides, d.pad_before, d.pad_after);
-  return {op, dnnl_attributes(), dnnl_engine()};
+  const auto describe_with = [&](const auto&... operands) {
+    return describe_primitive<dnnl::convolution_forward>(dnnl_engine(), dnnl_attributes(), dnnl::prop_kind::forward_training,
+                                                         dnnl::algorithm::convolution_direct, operands..., d.strides,
+                                                         d.pad_before, d.pad_after);
+  };
+  return with_bias ? describe_with(d.x, d.weight, d.bias, d.y) : describe_with(d.x, d.weight, d.y);
 }
 
 void finish(ConvPlan& plan, const ConvShape& s, bool to_plain) {
@@ -84,10 +84,9 @@ ConvPlan make_forward(const ConvShape& s, bool with_bias) {
 
 ConvPlan make_backward_data(const ConvShape& s) {
   const ConvDescs d = describe(s, false);
-  const dnnl::convolution_backward_data::desc op(dnnl::algorithm::convolution_direct, d.x, d.weight, d.y, d.strides, d.pad_before,
-                                                 d.pad_after);
-  const dnnl::convolution_backward_data::primitive_desc description(op, dnnl_attributes(), dnnl_engine(),
-                                                                    describe_forward(s, false));
+  const auto description = describe_backward<dnnl::convolution_backward_data>(
+      dnnl_engine(), dnnl_attributes(), describe_forward(s, false), dnnl::algorithm::convolution_direct, d.x, d.weight, d.y,
+      d.strides, d.pad_before, d.pad_after);
   ConvPlan plan;
   plan.x = description.diff_src_desc();
   plan.weight = description.weights_desc();
@@ -100,13 +99,12 @@ ConvPlan make_backward_data(const ConvShape& s) {
 
 ConvPlan make_backward_weight(const ConvShape& s, bool with_bias) {
   const ConvDescs d = describe(s, with_bias);
-  const auto algorithm = dnnl::algorithm::convolution_direct;
-  const auto op =
-      with_bias
-          ? dnnl::convolution_backward_weights::desc(algorithm, d.x, d.weight, d.bias, d.y, d.strides, d.pad_before, d.pad_after)
-          : dnnl::convolution_backward_weights::desc(algorithm, d.x, d.weight, d.y, d.strides, d.pad_before, d.pad_after);
-  const dnnl::convolution_backward_weights::primitive_desc description(op, dnnl_attributes(), dnnl_engine(),
-                                                                       describe_forward(s, with_bias));
+  const auto describe_with = [&](const auto&... operands) {
+    return describe_backward<dnnl::convolution_backward_weights>(dnnl_engine(), dnnl_attributes(), describe_forward(s, with_bias),
+                                                                 dnnl::algorithm::convolution_direct, operands..., d.strides,
+                                                                 d.pad_before, d.pad_after);
+  };
+  const auto description = with_bias ? describe_with(d.x, d.weight, d.bias, d.y) : describe_with(d.x, d.weight, d.y);
   ConvPlan plan;
   plan.x = description.src_desc();
   plan.weight = description.diff_weights_desc();

@@ -6,6 +6,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/dnnl_support.h"
 #include "cpu/widen.h"
+#include "dnnl/describe.h"
 #include "threads/team.h"
 
 namespace star {
@@ -36,11 +37,12 @@ MatmulPlan make_plan(const MatmulArgs& args, bool with_bias, bool with_gelu) {
   dnnl::primitive_attr attributes = dnnl_attributes();
   dnnl::post_ops post;
   if (args.accumulate) post.append_sum(1.0f);
-  if (with_gelu) post.append_eltwise(1.0f, dnnl::algorithm::eltwise_gelu_tanh, 0.0f, 0.0f);
+  if (with_gelu) append_activation(post, dnnl::algorithm::eltwise_gelu_tanh);
   attributes.set_post_ops(post);
   if (with_bias) plan.bias = memory::desc({1, 1, args.n}, dnnl_type(args.a.dtype), memory::format_tag::abc);
-  const auto op = with_bias ? dnnl::matmul::desc(plan.a, plan.b, plan.bias, plan.c) : dnnl::matmul::desc(plan.a, plan.b, plan.c);
-  const dnnl::matmul::primitive_desc description(op, attributes, dnnl_engine());
+  const auto description = with_bias
+                               ? describe_primitive<dnnl::matmul>(dnnl_engine(), attributes, plan.a, plan.b, plan.bias, plan.c)
+                               : describe_primitive<dnnl::matmul>(dnnl_engine(), attributes, plan.a, plan.b, plan.c);
   plan.scratchpad = description.scratchpad_desc();
   plan.primitive = dnnl::matmul(description);
   return plan;

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "dnnl/describe.h"
 #include "simt/audit.h"
 #include "simt/memory.h"
 
@@ -73,9 +74,9 @@ void reorder(const memory& from, const memory& to) {
 }
 
 dnnl::convolution_forward::primitive_desc forward_desc(const Convolution& g) {
-  return {{dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, images(g.x), any_filters(g), images(g.y),
-           g.strides, g.pads, g.pads},
-          dnnl_engine()};
+  return describe_primitive<dnnl::convolution_forward>(dnnl_engine(), {}, dnnl::prop_kind::forward_training,
+                                                       dnnl::algorithm::convolution_direct, images(g.x), any_filters(g),
+                                                       images(g.y), g.strides, g.pads, g.pads);
 }
 
 }  // namespace
@@ -98,9 +99,9 @@ void convolve(const Convolution& g, const void* x, const void* w, const void* bi
 
 void convolve_backward_data(const Convolution& g, const void* w, const void* dy, bool vary, void* dx) {
   if (audited(g, dx, w, dy)) return;
-  const dnnl::convolution_backward_data::primitive_desc desc(
-      {dnnl::algorithm::convolution_direct, images(g.x), any_filters(g), images(g.y), g.strides, g.pads, g.pads}, dnnl_engine(),
-      forward_desc(g));
+  const auto desc =
+      describe_backward<dnnl::convolution_backward_data>(dnnl_engine(), {}, forward_desc(g), dnnl::algorithm::convolution_direct,
+                                                         images(g.x), any_filters(g), images(g.y), g.strides, g.pads, g.pads);
   const std::vector<float> dy32 = widen(g, g.y, dy), w32 = widen(g, g.w, w);
   std::vector<float> dx32(static_cast<size_t>(count_of(g.x)));
   memory blocked(desc.weights_desc(), dnnl_engine());
@@ -113,9 +114,9 @@ void convolve_backward_data(const Convolution& g, const void* w, const void* dy,
 
 void convolve_backward_weight(const Convolution& g, const void* x, const void* dy, bool vary, void* dw) {
   if (audited(g, x, dw, dy)) return;
-  const dnnl::convolution_backward_weights::primitive_desc desc(
-      {dnnl::algorithm::convolution_direct, images(g.x), any_filters(g), images(g.y), g.strides, g.pads, g.pads}, dnnl_engine(),
-      forward_desc(g));
+  const auto desc = describe_backward<dnnl::convolution_backward_weights>(dnnl_engine(), {}, forward_desc(g),
+                                                                          dnnl::algorithm::convolution_direct, images(g.x),
+                                                                          any_filters(g), images(g.y), g.strides, g.pads, g.pads);
   const std::vector<float> x32 = widen(g, g.x, x), dy32 = widen(g, g.y, dy);
   std::vector<float> dw32(static_cast<size_t>(count_of(g.w)));
   memory blocked(desc.diff_weights_desc(), dnnl_engine());

@@ -9,6 +9,7 @@
 #include <new>
 #include <vector>
 
+#include "dnnl/describe.h"
 #include "simt/audit.h"
 #include "simt/elements.h"
 #include "simt/memory.h"
@@ -181,7 +182,7 @@ void multiply(const Problem& p, const void* a, const void* b, float* to) {
   const memory::desc right({a_moves ? together : 1, p.k, p.rows}, f32,
                            strides(p.a, a_moves, together, p.desc.trans_a == CUBLAS_OP_T));
   const memory::desc product({together, p.cols, p.rows}, f32, memory::format_tag::abc);
-  const dnnl::matmul primitive({dnnl::matmul::desc(left, right, product), star::simt::dnnl_engine()});
+  const dnnl::matmul primitive(star::describe_primitive<dnnl::matmul>(star::simt::dnnl_engine(), {}, left, right, product));
   for (int64_t i = 0; i < batch; i += together)
     primitive.execute(star::simt::dnnl_stream(), {{DNNL_ARG_SRC, star::simt::dnnl_view(left, b32)},
                                                   {DNNL_ARG_WEIGHTS, star::simt::dnnl_view(right, a32)},

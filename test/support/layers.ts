@@ -60,9 +60,10 @@ export const trainLayers: LayerTable = {
 export const nativeLayers: LayerTable = {
   core: [],
   threads: ['core'],
-  cpu: ['core', 'threads'],
+  dnnl: [],
+  cpu: ['core', 'threads', 'dnnl'],
   cuda: ['core'],
-  simt: ['core', 'cuda', 'threads'],
+  simt: ['core', 'cuda', 'threads', 'dnnl'],
   comm: ['core'],
   io: ['core'],
   // cuda and simt are plugins, which the addon loads and never includes.
