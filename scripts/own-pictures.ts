@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ImageCaptionDataset } from '../lib/data/index.js'
 import { Star, StarError } from '../lib/index.js'
-import { retrieval, thumbnail } from '../lib/metrics/retrieval.js'
+import { NearestPictures, shareOf, thumbnail } from '../lib/metrics/retrieval.js'
 import { packageRoot } from '../lib/native/index.js'
 import { writeIconPictures } from '../test/support/icon-pictures.js'
 
@@ -74,11 +74,16 @@ const { images } = await star.generate(
 const references: Float32Array[] = []
 for (const data of [train, heldOut])
   for (let i = 0; i < data.length; i++) references.push(thumbnail(await data.load(i), star.imageSize))
-const { count, top1, top5 } = retrieval(
-  images.map((image) => thumbnail(image.data, star.imageSize)),
-  indices,
-  references,
+const nearest = new NearestPictures(
+  images.map((image, i) => ({
+    thumbnail: thumbnail(image.data, star.imageSize),
+    own: { thumbnail: references[indices[i]], id: indices[i] },
+    style: null,
+  })),
 )
+for (const [id, picture] of references.entries()) nearest.show({ id, style: null }, picture)
+const found = nearest.found()
+const among = (places: number): number => Math.round(100 * shareOf(found, ({ rank }) => rank !== null && rank < places))
 console.log(
-  `of ${count} captions ${Math.round(100 * top1)} % give a picture nearest to their own, ${Math.round(100 * top5)} % among the five nearest of ${references.length}`,
+  `of ${found.length} captions ${among(1)} % give a picture nearest to their own, ${among(5)} % among the five nearest of ${references.length}`,
 )
