@@ -1,7 +1,7 @@
 /** A training run: steps, and between them log, validation, sample pictures and checkpoints; resumed exactly where it was. */
 import { existsSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { ProcessGroup } from '../distributed/index.js'
+import { ProcessGroup, readEnvironment } from '../distributed/index.js'
 import { StarError } from '../native/index.js'
 import { fallbackNotice, resolveDevice, scope } from '../tensor/index.js'
 import type { NamedTensors } from '../weights/index.js'
@@ -23,6 +23,7 @@ import { readRunConfig, resolveRunConfig } from './run-config.js'
 import { Recorder } from './run-folder/recorder.js'
 import { runFacts } from './run-folder/run-facts.js'
 import { RunFolder } from './run-folder/run-folder.js'
+import { RunLock } from './run-folder/run-lock.js'
 
 /** A run configuration with lengths and intervals in steps, whatever unit they were given in. */
 export type ResolvedRunConfig = Resolved<RunConfig>
@@ -65,6 +66,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
   /** Rank 0 records. */
   #recorder: Recorder | null = null
   #saveAsked = false
+  /** Of rank 0. */
+  #lock: RunLock | null = null
 
   private constructor(
     /** The configuration, with lengths and intervals in steps. */
@@ -90,7 +93,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
    * Opens the run a configuration describes; a run folder with a checkpoint resumes from it.
    * @param config a JSON file, or its parsed content
    * @throws ERR_CONFIG for an unknown or ill-typed key, ERR_FILE for missing data or a broken checkpoint, ERR_SHAPE for a
-   * checkpoint of another architecture, ERR_DEVICE for a device that is unknown or not available
+   * checkpoint of another architecture, ERR_BUSY where another process trains in the run folder, ERR_DEVICE for a device that is unknown or not available
    */
   static async open(config: string | object, options: TrainerOptions = {}): Promise<Trainer> {
     const { config: parsed, notices } =
@@ -98,14 +101,17 @@ export class Trainer implements AsyncIterable<TrainStep> {
     const { device: asked = 'cpu', signal, onProgress = () => {} } = options
     const group = options.group ?? (await ProcessGroup.launched({ device: asked }))
     let opened: { dispose(): void } | null = null
+    let lock: RunLock | null = null
     try {
       const run = new RunFolder(parsed.runFolder, group.rank === 0)
+      if (group.rank === 0) lock = RunLock.take(run.file('lock'), run.path, readEnvironment(process.env).job)
       const device = resolveDevice(asked)
       const context = { device, onProgress, signal, group }
       const { task, config: resolved } = await openTask(parsed, run, context)
       opened = task
       const trainer = new Trainer(resolved, run, device, task, signal, group)
       opened = trainer
+      trainer.#lock = lock
       await trainer.#begin(context)
       run.writeJson('config.json', trainer.config)
       run.writeJson('run.json', runFacts(parsed.data, device, group.size))
@@ -115,6 +121,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
       return trainer
     } catch (error) {
       opened?.dispose()
+      lock?.release()
       throw error
     }
   }
@@ -347,6 +354,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
   dispose(): void {
     this.#task.dispose()
     this.#stepper.dispose()
+    this.#lock?.release()
   }
 
   /** `dispose`, for `using`. */

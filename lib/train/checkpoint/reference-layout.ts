@@ -131,7 +131,7 @@ function ofRun(file: string, { config, model, state, optimizer }: DescribedMetad
     patch: downsampling(source.tokenizer),
     training: {
       ...progressOf(state.task, config.optimizer.batchSize),
-      labelSmoothing: config.kind === 'transformer' ? config.labelSmoothing : 0,
+      labelSmoothing: (config as { labelSmoothing?: number }).labelSmoothing ?? 0,
       optimizer: optimizerState({ config: config.optimizer, step: optimizer.step, parameters, moments }),
       ...(state.lossScale && {
         scaler: torchDict({

@@ -1,6 +1,6 @@
 /**
  * The folder of one run: `config.json` (its resolved configuration), `run.json` (what it was made with), `log.txt` (what a
- * person reads), `checkpoints/`, what the recorder leaves, and at the end `model/` (what `Star.load` opens).
+ * person reads), `lock` (who trains there), `checkpoints/`, what the recorder leaves, and at the end `model/` (what `Star.load` opens).
  */
 import { join } from 'node:path'
 import { fileError, makeFolder, writeFileAtomic } from '../../native/files.js'
