@@ -116,7 +116,8 @@ function readOwn(json: Json, source: string, { kind, flags }: ReadOptions): Read
 /** The published file for the sampler head says so by nothing but its name, config_d30_samplev3_1024. */
 const kindByName = (source: string): PublishedKind => (/sampl/i.test(basename(source)) ? 'sampler' : 'transformer')
 
-function readPublished(json: Json, source: string, { kind, flags = new Map() }: ReadOptions): ReadRun {
+/** @param options.set what is set of the translated run, which has keys that these files have no name for */
+function readPublished(json: Json, source: string, { kind, flags = new Map(), set = [] }: ReadOptions): ReadRun {
   if (kind === 'tokenizer')
     throw new StarError(
       'ERR_CONFIG',
@@ -134,7 +135,8 @@ function readPublished(json: Json, source: string, { kind, flags = new Map() }: 
   const { run, notices } = translate(given, asked)
   if (kind === 'transformer' && kindByName(source) === 'sampler')
     notices.push(`${basename(source)} is, by its name, for "star train-sampler", but the whole transformer is trained`)
-  const config = parseConfig<z.ZodType<RunConfig>>(runSpecs[asked].schema, run, `${source}, translated`)
+  const translated = withSet(run as Json, set)
+  const config = parseConfig<z.ZodType<RunConfig>>(runSpecs[asked].schema, translated, `${source}, translated`)
   return { config, notices, explained: explainPublished(raw, ofFlags, given.keys, config) }
 }
 
@@ -149,9 +151,15 @@ export function resolveRunConfig(json: unknown, source: string, options: ReadOpt
   // Editors find the JSON Schema by this key.
   const { $schema: _, ...keys } = json
   const set = options.set ?? []
-  const changed = withSet(keys, set)
+  const own = !isPublished(keys) || set.some(([key]) => key === 'kind')
+  const ofFile = ([key]: readonly [string, string]): boolean =>
+    own || Object.hasOwn(publishedSchema.shape, key.split('.')[0])
+  const changed = withSet(keys, set.filter(ofFile))
+  const rest = set.filter((pair) => !ofFile(pair))
   const from = set.length > 0 ? `${source} with ${set.map(([key, text]) => `${key}=${text}`).join(', ')}` : source
-  return isPublished(changed) ? readPublished(changed, from, options) : readOwn(changed, from, options)
+  return isPublished(changed)
+    ? readPublished(changed, from, { ...options, set: rest })
+    : readOwn(changed, from, options)
 }
 
 /**

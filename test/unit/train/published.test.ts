@@ -238,6 +238,22 @@ t.test('flags override the file', async (t) => {
   t.match(resolveRunConfig(least, 'x.json', { set: [['data_args.lmdb_dirs', '["p"]']] }).config, {
     data: { packs: ['p'] },
   })
+  const sharded = resolveRunConfig(least, 'x.json', {
+    set: [
+      ['bs', '64'],
+      ['optimizer.shard', 'true'],
+      ['recompute', 'true'],
+    ],
+  })
+  t.match(
+    sharded.config,
+    { recompute: true, optimizer: { shard: true, batchSize: 64 } },
+    'keys of ours are set of the translation',
+  )
+  t.throws(() => resolveRunConfig(least, 'x.json', { set: [['optimizer.shrad', 'true']] }), {
+    code: 'ERR_CONFIG',
+    message: /unknown key "optimizer\.shrad": did you mean "shard"\?/,
+  })
 })
 
 t.test('mistakes are named in one line', async (t) => {
