@@ -1,7 +1,7 @@
 /** The public interface: what signatures name is exported, all of it is documented, and nothing is exported that none of them needs. */
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import * as library from '../../../lib/index.js'
@@ -27,12 +27,8 @@ function* references(value: unknown): Generator<number> {
 t.test('the reference pages build without a warning, and types are exported for what values need', async (t) => {
   const file = join(t.testdir(), 'api.json')
   // Types of signatures that are not exported and public members without a comment are errors of this call.
-  const { stdout, stderr } = await run(join(packageRoot, 'scripts', 'reference', 'build'), [
-    '--json',
-    file,
-    '--emit',
-    'none',
-  ])
+  const outputs = ['--json', file, '--out', join(dirname(file), 'pages')]
+  const { stdout, stderr } = await run(join(packageRoot, 'scripts', 'reference', 'build'), outputs)
   t.notMatch(`${stdout}${stderr}`, /warning/)
   const { children = [] } = JSON.parse(readFileSync(file, 'utf8')) as Reflection
   const values = new Set(Object.keys(library))
