@@ -19,7 +19,7 @@ export type { CrossAttentionMode, StarConfig } from './models/star/index.js'
 export type { TokenizerConfig } from './models/tokenizer/index.js'
 export { type ErrorCode, StarError } from './native/index.js'
 export type { WeightType } from './nn/index.js'
-export type { SampleVersion, SamplingOptions, SamplingSettings } from './sampling/index.js'
+export type { SamplingOptions } from './sampling/index.js'
 export {
   type LoadOptions,
   Star,
