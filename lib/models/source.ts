@@ -4,7 +4,7 @@ import { basename, dirname, extname, join, resolve } from 'node:path'
 import { parseConfig } from '../config/parse-config.js'
 import { StarError } from '../native/index.js'
 import type { Module } from '../nn/index.js'
-import { countOf, scope } from '../tensor/index.js'
+import { countOf, scope, type Tensor } from '../tensor/index.js'
 import {
   elementSizes,
   findModelFolder,
@@ -93,7 +93,8 @@ const usualKeys: Readonly<Record<ModelPart, string>> = {
 export function loadPart(source: ModelSource, part: ModelPart, module: Module): void {
   using weights = source.open(part)
   try {
-    scope(() => module.load(weights.tensors(), { ignore: ignoredWeights[part] }))
+    const options = { ignore: ignoredWeights[part], onCopied: (given: Tensor) => weights.drop(given) }
+    scope(() => module.load(weights.tensors(), options))
   } catch (error) {
     if (!(error instanceof StarError) || error.code !== 'ERR_SHAPE') throw error
     throw new StarError('ERR_SHAPE', `${weights.path}: ${error.message}. Take all parts from the same model`, {

@@ -20,6 +20,7 @@ export function weightsHash(source: ModelSource): string {
       using tensor = weights.tensor(name)
       hash.update(`${part} ${name} ${tensor.dtype} ${tensor.shape.join()}\0`)
       hash.update(new Uint8Array(tensor.handle.read()))
+      weights.drop(tensor)
     }
   }
   return hash.digest('hex')

@@ -122,9 +122,13 @@ export abstract class Module {
   /**
    * Copies weights in by name. Every tensor of this module must be there with its own shape, and nothing may be left over,
    * unless `ignore` matches its name: what it matches is taken where it fits.
+   * @param options.onCopied is told of each tensor of `weights` that was copied, for its memory to be given back
    * @throws ERR_SHAPE with a readable list of what is missing, unexpected or misshapen
    */
-  load(weights: ReadonlyMap<string, Tensor>, options: { ignore?: RegExp } = {}): void {
+  load(
+    weights: ReadonlyMap<string, Tensor>,
+    options: { ignore?: RegExp; onCopied?: (given: Tensor) => void } = {},
+  ): void {
     const diff: WeightDiff = { missing: [], unexpected: [], misshapen: [] }
     const ignored = (name: string): boolean => options.ignore?.test(name) ?? false
     const seen = new Set<string>()
@@ -140,7 +144,10 @@ export abstract class Module {
     for (const name of weights.keys()) if (!seen.has(name) && !ignored(name)) diff.unexpected.push(name)
     const problems = describeDiff(diff)
     if (problems) throw new StarError('ERR_SHAPE', `the weights do not fit the model: ${problems}`)
-    for (const [tensor, given] of matched) tensor.copyFrom(given)
+    for (const [tensor, given] of matched) {
+      tensor.copyFrom(given)
+      options.onCopied?.(given)
+    }
   }
 
   /** Frees all parameters and buffers. */

@@ -53,7 +53,7 @@ export interface StoredTensor {
 
 /** A copy of the bytes [begin, end) of a mapped file. */
 export function bytesOf(map: NativeTensor, begin: number, end: number): ArrayBuffer {
-  const part = map.slice(begin, end)
+  const part = native.tensorAt(map, begin, [end - begin], 'u8')
   try {
     return part.read()
   } finally {

@@ -5,7 +5,7 @@ import { z } from 'zod'
 import { nearest } from '../config/nearest.js'
 import { readConfigFile } from '../config/parse-config.js'
 import { fileError } from '../native/files.js'
-import { type NativeTensor, plain, quoted, StarError } from '../native/index.js'
+import { type NativeTensor, native, plain, quoted, StarError } from '../native/index.js'
 import type { PickleKey } from '../pickle/index.js'
 import type { Tensor } from '../tensor/index.js'
 import { looksLikeTorch } from './pytorch.js'
@@ -81,6 +81,14 @@ export class Weights {
       throw error
     }
     return tensors
+  }
+
+  /**
+   * Gives back the memory that a tensor of this file takes, where it is the file itself, mapped: for one that was copied and is
+   * not needed any more. What was written to it is lost.
+   */
+  drop(tensor: Tensor): void {
+    native.dropPages(tensor.handle)
   }
 
   dispose(): void {

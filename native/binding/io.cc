@@ -29,6 +29,11 @@ Napi::Value tensor_at_op(const Call& call) {  // (bytes u8 (N), offset, shape, d
       tensor_at(bytes, static_cast<size_t>(offset), call.shape(2, "shape"), dtype_from_name(call.string(3, "dtype"))));
 }
 
+Napi::Value drop_pages_op(const Call& call) {  // (tensor)
+  drop_pages(call.tensor(0, "tensor"));
+  return call.info.Env().Undefined();
+}
+
 // A resize on a thread of libuv's pool; the promise gives the pixels.
 class ResizeWorker : public Napi::AsyncWorker {
  public:
@@ -107,6 +112,7 @@ void define_io(Napi::Object exports) {
   LmdbWriterObject::define(exports.Env(), exports);
   define_op(exports, "mapFile", map_file_op);
   define_op(exports, "tensorAt", tensor_at_op);
+  define_op(exports, "dropPages", drop_pages_op);
   define_op(exports, "resizeLanczos", resize_lanczos_op);
 }
 

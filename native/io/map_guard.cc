@@ -94,6 +94,15 @@ MapGuard::~MapGuard() {
   if (range_) range_->begin.store(0);
 }
 
+bool MapGuard::guards(const void* data) {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  for (Range* range = GuardedRanges::first.load(); range; range = range->next) {
+    const uintptr_t begin = range->begin.load();
+    if (begin != 0 && address >= begin && address < range->end.load()) return true;
+  }
+  return false;
+}
+
 bool MapGuard::broken() const { return range_ && range_->broken.load(); }
 
 }  // namespace star

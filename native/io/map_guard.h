@@ -16,6 +16,8 @@ class MapGuard {
 
   bool broken() const;  // a page was replaced by zeros
 
+  static bool guards(const void* address);  // whether it lies in a mapping that is guarded
+
  private:
   struct Range;
   friend struct GuardedRanges;

@@ -24,6 +24,15 @@ struct Descriptor {
   }
 };
 
+// Advice on pages that touch [data, data + bytes), or that lie wholly in it. Without it all works as well, if slower.
+void advise(const void* data, size_t bytes, int advice, bool whole) {
+  static const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(data), end = begin + bytes;
+  const uintptr_t first = whole ? (begin + page - 1) / page * page : begin / page * page;
+  const uintptr_t last = whole ? end / page * page : end;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, advice);
+}
+
 }  // namespace
 
 std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
@@ -40,6 +49,8 @@ std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
   if (data == MAP_FAILED)
     fail(ErrorCode::File, "%s: %zu bytes cannot be mapped (%s): the file system may not allow it, copy the file to a local disk",
          path.c_str(), size, std::strerror(errno));
+  // Headers lie far apart: what is read around each of them would be most of a checkpoint, of which tensors are a part.
+  advise(data, size, MADV_RANDOM, false);
   return std::shared_ptr<MappedFile>(new MappedFile(path, data, size));
 }
 
@@ -68,11 +79,16 @@ Tensor tensor_at(const Tensor& bytes, size_t offset, const Shape& shape, DType d
     fail(ErrorCode::File, "a tensor of shape %s (%s) at byte %zu does not lie inside the %zu bytes of the file",
          shape.str().c_str(), dtype_name(dtype), offset, bytes.bytes());
   const size_t start = bytes.offset + offset;
+  advise(static_cast<const char*>(bytes.storage->data) + start, static_cast<size_t>(needed), MADV_WILLNEED, false);
   if ((reinterpret_cast<uintptr_t>(bytes.storage->data) + start) % dtype_size(dtype) == 0)
     return {bytes.storage, start, shape, dtype};
   Tensor copy = Tensor::empty(bytes.backend(), shape, dtype);
   std::memcpy(copy.data(), static_cast<const char*>(bytes.storage->data) + start, copy.bytes());
   return copy;
+}
+
+void drop_pages(const Tensor& tensor) {
+  if (MapGuard::guards(tensor.data())) advise(tensor.data(), tensor.bytes(), MADV_DONTNEED, true);
 }
 
 }  // namespace star

@@ -1,5 +1,5 @@
-// A file mapped into memory: pages are read from the file when they are first touched, and a write goes to a private copy
-// of the page, never to the file.
+// A file mapped into memory: pages are read from the file when they are first touched, without those around them, and a write
+// goes to a private copy of the page, never to the file.
 #pragma once
 
 #include <cstddef>
@@ -37,7 +37,11 @@ class MappedFile final : public MemoryOwner {
 Tensor map_file(Backend& backend, const std::string& path);
 
 // The tensor of `shape` and `dtype` that starts `offset` bytes into `bytes`: it shares storage when its elements are aligned
-// there and is a copy otherwise. Throws ERR_FILE when it does not lie inside.
+// there and is a copy otherwise. The system is asked to read all of it ahead. Throws ERR_FILE when it does not lie inside.
 Tensor tensor_at(const Tensor& bytes, size_t offset, const Shape& shape, DType dtype);
+
+// Gives back the memory of the pages of a mapped file that lie wholly in a tensor; they are read again when they are touched, and
+// what was written to them is lost. Nothing happens to a tensor on other memory.
+void drop_pages(const Tensor& tensor);
 
 }  // namespace star

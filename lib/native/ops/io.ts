@@ -25,8 +25,13 @@ export interface LmdbWriter {
 export interface IoOps {
   /** All bytes of a file as a u8 tensor on the CPU; the file is mapped, and writes to the tensor never reach it. */
   mapFile(path: string): NativeTensor
-  /** The tensor `offset` bytes into a u8 tensor: shares its memory when aligned, is a copy otherwise. */
+  /** The tensor `offset` bytes into a u8 tensor: shares its memory when aligned, is a copy otherwise. It is read ahead. */
   tensorAt(bytes: NativeTensor, offset: number, shape: readonly number[], dtype: DType): NativeTensor
+  /**
+   * Gives back the memory of a tensor's pages of a mapped file, which are read again when they are needed; what was written to
+   * them is lost. Does nothing to other tensors.
+   */
+  dropPages(tensor: NativeTensor): void
   /**
    * Lanczos resize (a = 3, antialiased, columns first, rounded to 8 bits in between) of the window `[left, top, width, height]`
    * of an RGB picture, mirrored left to right if asked, on a thread of its own.

@@ -320,6 +320,7 @@ class Program {
         [ids([n, l], 9), this.#tensor([n, l], 'u8'), ids([n, l], 9), single([n, l]), dice.below(l + 2), b()],
       ],
       () => ['tensorAt', [this.#tensor([64], 'u8'), dice.below(70), this.#shape(1 + dice.below(2)), dice.pick(types)]],
+      () => ['dropPages', [this.#tensor(x, dice.pick(types), 9)]],
       () => ['copy', [this.#tensor(x, dice.pick(types), 9), this.#tensor(x, dice.pick(types), 9)]],
       () => [
         'resizeLanczos',

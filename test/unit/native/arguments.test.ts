@@ -1,5 +1,5 @@
 /** Arguments that no caller of the library gives: the addon answers with an error that names them, and the process lives. */
-import { truncateSync, writeFileSync } from 'node:fs'
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { native } from '../../../lib/native/index.js'
@@ -141,6 +141,43 @@ t.test('a mapped file that is shortened while it is in use', async (t) => {
   file.release()
   writeFileSync(path, new Uint8Array(4096).fill(9))
   t.equal(new Uint8Array(native.mapFile(path).read())[4095], 9, 'mapped again it is whole')
+})
+
+/** Bytes of a mapped file that are in memory of this process, by the system's account. */
+function residentBytes(path: string): number {
+  const maps = readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
+  const own = maps.filter((map) => map.split('\n', 1)[0].endsWith(path))
+  return own.reduce((sum, map) => sum + 1024 * Number(/^Rss: +(\d+) kB$/m.exec(map)?.[1] ?? 0), 0)
+}
+
+const linux = process.platform !== 'linux' && 'it needs /proc'
+
+t.test('pages of a mapped file are given back, and read again', { skip: linux }, async (t) => {
+  const path = join(t.testdir(), 'mapped.bin')
+  const size = 1 << 20
+  writeFileSync(
+    path,
+    Uint8Array.from({ length: size }, (_, i) => i % 251),
+  )
+  const file = native.mapFile(path)
+  const whole = native.tensorAt(file, 0, [size], 'u8')
+  const part = native.tensorAt(file, 100, [size / 2], 'u8')
+  const expected = new Uint8Array(whole.read())
+  t.equal(residentBytes(path), size)
+  native.dropPages(part)
+  // Pages at the edges that belong to other tensors too stay.
+  t.ok(residentBytes(path) <= size / 2 + 2 * 65536, `${residentBytes(path)} bytes`)
+  t.same(new Uint8Array(part.read()), expected.subarray(100, 100 + size / 2))
+  native.dropPages(whole)
+  t.equal(residentBytes(path), 0)
+  t.ok(Buffer.from(expected).equals(new Uint8Array(whole.read())))
+  const own = native.full([1 << 16], 'f32', 'cpu', 3)
+  native.dropPages(own)
+  t.ok(
+    new Float32Array(own.read()).every((value) => value === 3),
+    'other tensors keep their values',
+  )
+  for (const tensor of [file, whole, part, own]) tensor.release()
 })
 
 t.test('an LMDB file that is shortened while it is open', async (t) => {
