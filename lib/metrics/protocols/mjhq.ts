@@ -1,6 +1,6 @@
 /** MJHQ-30K: a picture of each prompt, FID and CLIP score of each category and of all. */
 import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { closeSync, existsSync, openSync, rmSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { decodeImage, type RgbImage } from '../../data/index.js'
@@ -146,6 +146,21 @@ function reference(options: MjhqOptions, features: FeatureNetwork, { prompts }: 
   return referenceStatistics(features, ['mjhq', filesOf(files)], pictures)
 }
 
+/** Made by the process that writes the report, since two may find at once that they are the last. */
+const claimFile = ({ out }: MjhqOptions): string => join(out, 'parts', 'report.claim')
+
+/** Whether this process is the first that asks. @throws ERR_FILE when the folder cannot be written */
+function claimReport(options: MjhqOptions): boolean {
+  const file = claimFile(options)
+  try {
+    closeSync(openSync(file, 'wx'))
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw fileError('written', file, error)
+  }
+}
+
 /** The parts of all processes by category; null while one is missing. */
 function allParts(options: MjhqOptions, groups: readonly Group[]): (() => Part[])[] | null {
   const ranks = Array.from({ length: options.shard.size }, (_, rank) => rank)
@@ -190,7 +205,7 @@ class Comparison {
  * Draws what is missing, measures this process's share, and makes the report when it is the last of the processes to be done;
  * none waits for another. Pictures lie in pictures/CATEGORY/ID.png, sums of features and scores in parts/, the report in
  * evaluation.json. All of it is taken up again where it was stopped.
- * @returns null while other processes are at work
+ * @returns null where another process makes the report
  * @throws ERR_FILE for a folder that is not MJHQ-30K, ERR_CONFIG for other settings than the folder's, ERR_ABORTED
  */
 export async function evaluateMjhq(model: LoadedModel, options: MjhqOptions): Promise<MjhqReport | null> {
@@ -202,6 +217,8 @@ export async function evaluateMjhq(model: LoadedModel, options: MjhqOptions): Pr
     }),
   )
   const settings = protocolSettings(model, 'mjhq', options)
+  // What is left of an earlier run.
+  rmSync(claimFile(options), { force: true })
   const side = model.info.imageSize
   const units = prompts.map(({ prompt, file }): Unit => {
     const drawings = [{ prompt, seed }]
@@ -216,7 +233,7 @@ export async function evaluateMjhq(model: LoadedModel, options: MjhqOptions): Pr
     if (features && i % shard.size === shard.rank) await reference(options, features, group)
   }
   const parts = allParts(options, groups)
-  if (!parts) return null
+  if (!parts || !claimReport(options)) return null
   const all = new Comparison(options)
   const categories: Record<string, MjhqFigures> = {}
   for (const [i, group] of groups.entries()) {
