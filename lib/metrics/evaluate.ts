@@ -96,27 +96,26 @@ async function measureCaptions(
   const words = some(rareWords(records), options.count, random)
 
   const own = async (i: number): Promise<Query['own']> => ({ id: i, thumbnail: thumbnail(await pack.load(i), side) })
-  const queries: Query[] = []
+  const search = new NearestPictures()
   const collector = features && new FeatureCollector(features)
   let scores = 0
   for await (const { picture, index } of draw(context, 'drawing captions', prompts(records, chosen, seed))) {
     const i = chosen[index]
-    queries.push({ thumbnail: thumbnail(picture, side), own: await own(i), style: records[i].style })
+    search.ask({ thumbnail: thumbnail(picture, side), own: await own(i), style: records[i].style })
     const image = { width: side, height: side, data: picture }
     collector?.add(image)
     if (clip) scores += clipScores(clip.model, [image], [records[i].caption], model.info.device)[0]
   }
   for await (const { picture, index } of draw(context, 'drawing held-out pairs', prompts(records, pairs, seed)))
-    queries.push({
+    search.ask({
       thumbnail: thumbnail(picture, side),
       own: await own(pairs[index]),
       style: records[pairs[index]].style,
     })
   const wordDrawings = words.map((word) => ({ prompt: word, seed }))
   for await (const { picture } of draw(context, 'drawing words', wordDrawings))
-    queries.push({ thumbnail: thumbnail(picture, side), own: null, style: null })
+    search.ask({ thumbnail: thumbnail(picture, side), own: null, style: null })
 
-  const search = new NearestPictures(queries)
   let done = 0
   for await (const { index, picture } of pack.pictures(records.map((_, i) => i))) {
     signal.throwIfAborted()

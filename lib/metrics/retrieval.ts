@@ -32,8 +32,10 @@ export interface Reference {
 }
 
 interface Standing {
-  query: Query
-  /** Squared distance of the query's own picture. */
+  thumbnail: Float32Array
+  style: string | null
+  /** Id of the own picture, and its squared distance. */
+  own: number | null
   target: number
   /** Pictures that are nearer than the own one: among all, and among those of the query's style. */
   nearer: number
@@ -69,27 +71,34 @@ function boundedDistance(a: Float32Array, b: Float32Array, bound: number): numbe
  * the own one when it is strictly nearer.
  */
 export class NearestPictures {
-  readonly #standings: Standing[]
+  readonly #standings: Standing[] = []
 
-  constructor(queries: readonly Query[]) {
-    this.#standings = queries.map((query) => ({
-      query,
-      target: query.own ? boundedDistance(query.thumbnail, query.own.thumbnail, Number.POSITIVE_INFINITY) : 0,
+  constructor(queries: readonly Query[] = []) {
+    for (const query of queries) this.ask(query)
+  }
+
+  /** Adds a query, of whose own picture the distance is kept alone. Before the first picture is shown. */
+  ask({ thumbnail, own, style }: Query): void {
+    this.#standings.push({
+      thumbnail,
+      style,
+      own: own?.id ?? null,
+      target: own ? boundedDistance(thumbnail, own.thumbnail, Number.POSITIVE_INFINITY) : 0,
       nearer: 0,
       nearerInStyle: 0,
       nearest: [],
-    }))
+    })
   }
 
   /** Shows a picture to all queries. */
   show(reference: Reference, picture: Float32Array): void {
     for (const standing of this.#standings) {
-      const { query, target, nearest } = standing
+      const { thumbnail, style, own, target, nearest } = standing
       const fifth = nearest.length < kept ? Number.POSITIVE_INFINITY : nearest[kept - 1].distance
-      const distance = boundedDistance(query.thumbnail, picture, Math.max(fifth, target))
-      if (query.own && query.own.id !== reference.id && distance < target) {
+      const distance = boundedDistance(thumbnail, picture, Math.max(fifth, target))
+      if (own !== null && own !== reference.id && distance < target) {
         standing.nearer++
-        if (reference.style === query.style) standing.nearerInStyle++
+        if (reference.style === style) standing.nearerInStyle++
       }
       if (distance >= fifth) continue
       const place = nearest.findIndex((other) => distance < other.distance)
@@ -100,9 +109,9 @@ export class NearestPictures {
 
   /** Of each query, in order. */
   found(): Found[] {
-    return this.#standings.map(({ query, nearer, nearerInStyle, nearest }) => ({
-      rank: query.own && nearer,
-      rankInStyle: query.own && nearerInStyle,
+    return this.#standings.map(({ own, nearer, nearerInStyle, nearest }) => ({
+      rank: own === null ? null : nearer,
+      rankInStyle: own === null ? null : nearerInStyle,
       nearest: nearest.map(({ reference }) => reference),
     }))
   }
