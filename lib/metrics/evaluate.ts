@@ -17,7 +17,7 @@ import type { FeatureNetwork } from './features.js'
 import { type FrechetDistance, frechetDistance } from './frechet.js'
 import { PackPictures } from './pack-pictures.js'
 import { Reconstruction, type ReconstructionFigures } from './reconstruction.js'
-import { FeatureCollector, featureBatch, referenceStatistics } from './reference-statistics.js'
+import { FeatureCollector, pictureBatch, referenceStatistics } from './reference-statistics.js'
 import { NearestPictures, type Query, thumbnail } from './retrieval.js'
 import type { SheetRow } from './sheet.js'
 import { TokenAccuracy, type TokenFigures } from './token-accuracy.js'
@@ -174,7 +174,7 @@ async function measureTokenizer({ model, pack, options, backbone }: Context): Pr
   if (heldOut.length === 0) return null
   const reconstruction = new Reconstruction(model.networks.tokenizer, backbone, model.info.device)
   let done = 0
-  for await (const batch of batches(pack, heldOut, featureBatch)) {
+  for await (const batch of batches(pack, heldOut, pictureBatch)) {
     options.signal.throwIfAborted()
     reconstruction.add(batch)
     done += batch.length

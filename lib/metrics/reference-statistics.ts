@@ -12,8 +12,8 @@ import { FeatureStatistics } from './statistics.js'
 const folder = (): string =>
   join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'star-t2i', 'feature-statistics')
 
-/** Pictures whose features are computed together. */
-export const featureBatch = 16
+/** Pictures that are measured together. */
+export const pictureBatch = 16
 
 /** Features of pictures as they come. */
 export class FeatureCollector {
@@ -26,7 +26,7 @@ export class FeatureCollector {
 
   add(image: RgbImage): void {
     this.#waiting.push(image)
-    if (this.#waiting.length >= featureBatch) this.flush()
+    if (this.#waiting.length >= pictureBatch) this.flush()
   }
 
   /** Takes in what waits for a full batch. */

@@ -11,7 +11,7 @@ import { clipScores } from '../clip-score.js'
 import { filesOf } from '../drawing.js'
 import type { FeatureNetwork } from '../features.js'
 import { frechetDistance } from '../frechet.js'
-import { FeatureCollector, featureBatch, referenceStatistics } from '../reference-statistics.js'
+import { FeatureCollector, pictureBatch, referenceStatistics } from '../reference-statistics.js'
 import { FeatureStatistics } from '../statistics.js'
 import {
   drawMissing,
@@ -70,9 +70,9 @@ async function* batches<P>(
   fileOf: (item: P) => string,
   signal: AbortSignal,
 ): AsyncGenerator<{ items: P[]; images: RgbImage[] }> {
-  for (let begin = 0; begin < all.length; begin += featureBatch) {
+  for (let begin = 0; begin < all.length; begin += pictureBatch) {
     signal.throwIfAborted()
-    const items = all.slice(begin, begin + featureBatch)
+    const items = all.slice(begin, begin + pictureBatch)
     yield { items, images: await Promise.all(items.map((item) => readPicture(fileOf(item)))) }
   }
 }
@@ -204,7 +204,7 @@ class Comparison {
 /**
  * Draws what is missing, measures this process's share, and makes the report when it is the last of the processes to be done;
  * none waits for another. Pictures lie in pictures/CATEGORY/ID.png, sums of features and scores in parts/, the report in
- * evaluation.json. All of it is taken up again where it was stopped.
+ * evaluation.json. A run that was stopped resumes from these files.
  * @returns null where another process makes the report
  * @throws ERR_FILE for a folder that is not MJHQ-30K, ERR_CONFIG for other settings than the folder's, ERR_ABORTED
  */

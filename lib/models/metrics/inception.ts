@@ -84,7 +84,7 @@ interface BlockPlan {
   inputs: number
   branches: readonly Branch[]
   pool: Pooling
-  /** Outputs of the convolution behind the pooling; without one its channels go on. */
+  /** Outputs of the convolution behind the pooling; without one its channels are outputs. */
   pooled?: number
 }
 
