@@ -24,6 +24,8 @@ export interface ServeOptions extends Omit<AppOptions, 'onAnswer'>, Partial<Omit
   queue?: number
   /** Pictures drawn together at most. Default 8. */
   batch?: number
+  /** Milliseconds that a request is held before it is refused because the queue is full. Default 1000. */
+  hold?: number
 }
 
 export interface DrawServer {
@@ -57,7 +59,7 @@ export async function serveModels({
   // Of what is refused anyway nothing is read.
   app.addContentTypeParser('multipart/form-data', async () => undefined)
   const pool = new ModelPool(models, { ...options, idleUnload })
-  const jobs = new Jobs(pool, { queue, batch, meter: metrics })
+  const jobs = new Jobs(pool, { queue, batch, hold: options.hold, meter: metrics })
   metrics.watch(jobs, pool)
 
   const operations = new Operations(app)

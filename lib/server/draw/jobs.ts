@@ -1,5 +1,6 @@
 /** The work of a server: requests for pictures, how many of them may wait, where each stands, and their end. */
 import { randomUUID } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 import type { StarGenerateOptions, StarImage } from '../../index.js'
 import { StarError } from '../../native/error.js'
 import { HttpError } from '../http/errors.js'
@@ -43,6 +44,11 @@ export interface JobsOptions {
   queue: number
   /** Pictures drawn together at most. */
   batch: number
+  /**
+   * Milliseconds that a request is held for which there is no room, before it is refused: clients that ask again at once would
+   * otherwise take the processor from the model. Default 1000.
+   */
+  hold?: number
   meter?: JobMeter
 }
 
@@ -71,20 +77,8 @@ export class Jobs {
    * @throws 429 where too many requests wait, 503 where the server is stopping or the model cannot be had, ERR_ABORTED
    */
   async *run(request: JobRequest): AsyncGenerator<StarImage> {
-    this.#admit()
-    const job: Job = {
-      id: randomUUID(),
-      request,
-      created: performance.now(),
-      state: 'waiting',
-      started: 0,
-      scale: 0,
-      scales: 0,
-      done: 0,
-      controller: new AbortController(),
-    }
+    const job = await this.#admit(request)
     const signal = AbortSignal.any([request.signal, job.controller.signal])
-    this.all.add(job)
     this.#tellPositions(request.model)
     // A generator cannot yield from inside of `use`: the model is held until the last picture was taken.
     let release = (): void => {}
@@ -135,18 +129,38 @@ export class Jobs {
     }
   }
 
-  #admit(): void {
-    const { queue, batch, meter } = this.options
+  /** @throws 429 where there is no room, also after a moment */
+  async #admit(request: JobRequest): Promise<Job> {
+    if (!this.#stopping && !this.#hasRoom())
+      await setTimeout(this.options.hold ?? 1000, null, { signal: request.signal }).catch(() => {})
     if (this.#stopping) throw stopped()
-    const { waiting } = this
-    // Those that the model takes at once wait for a moment only.
-    const room = this.all.size === waiting ? queue + batch : queue
-    if (waiting < room) return
-    meter?.refused('queue_full')
-    throw new HttpError(429, `${waiting} requests wait already, and more are not taken: try again soon`, {
+    if (this.#hasRoom()) {
+      const job: Job = {
+        id: randomUUID(),
+        request,
+        created: performance.now(),
+        state: 'waiting',
+        started: 0,
+        scale: 0,
+        scales: 0,
+        done: 0,
+        controller: new AbortController(),
+      }
+      this.all.add(job)
+      return job
+    }
+    this.options.meter?.refused('queue_full')
+    throw new HttpError(429, `${this.waiting} requests wait already, and more are not taken: try again soon`, {
       code: 'queue_full',
       retryAfter: 1,
     })
+  }
+
+  #hasRoom(): boolean {
+    const { queue, batch } = this.options
+    const { waiting } = this
+    // Those that a model at rest takes at once wait for a moment only.
+    return waiting < (this.all.size === waiting ? queue + batch : queue)
   }
 
   #start(job: Job): void {
@@ -173,11 +187,10 @@ export class Jobs {
   /** Takes no more requests, waits for those at work for that many milliseconds, then ends them. */
   async stop(milliseconds: number): Promise<void> {
     this.#stopping = true
-    for (const end = Date.now() + milliseconds; this.all.size > 0 && Date.now() < end; )
-      await new Promise((resolve) => setTimeout(resolve, 50))
+    for (const end = Date.now() + milliseconds; this.all.size > 0 && Date.now() < end; ) await setTimeout(50)
     for (const { controller } of this.all) controller.abort('the server is stopping')
     // Their answers are written in the turns after.
-    for (let i = 0; i < 100 && this.all.size > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10))
+    for (let i = 0; i < 100 && this.all.size > 0; i++) await setTimeout(10)
   }
 }
 

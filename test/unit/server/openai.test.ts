@@ -111,7 +111,7 @@ t.test('an API key is asked for, but not by health checks', async (t) => {
 })
 
 t.test('a full queue refuses with 429 and Retry-After; a client that leaves is forgotten', async (t) => {
-  const { server, address } = await tinyServer(t, { queue: 1, batch: 1 })
+  const { server, address } = await tinyServer(t, { queue: 1, batch: 1, hold: 0 })
   await server.ready
   const controllers = Array.from({ length: 3 }, () => new AbortController())
   // The first is drawn, the second waits, for the third there is no room.
