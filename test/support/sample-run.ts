@@ -15,18 +15,25 @@ export function metricsLine(step: number): string {
     L1: loss / 2,
     L10: loss,
     learningRate: 1e-4,
+    samplesPerSecond: 4,
   })
 }
 
-export function writeSampleRun(folder: string, { name = 'run', steps = 200 } = {}): string {
+export function writeSampleRun(folder: string, { name = 'run', steps = 200, pictures = true } = {}): string {
   const run = join(folder, name)
   mkdirSync(run, { recursive: true })
-  const config = { kind: 'transformer', optimizer: { steps: 1000, batchSize: 8 }, name: `</script><b>${name}</b>` }
+  const config = {
+    kind: 'transformer',
+    optimizer: { steps: 1000, batchSize: 8 },
+    picturesEvery: 500,
+    name: `</script><b>${name}</b>`,
+  }
   writeFileSync(join(run, 'config.json'), JSON.stringify(config))
+  writeFileSync(join(run, 'run.json'), JSON.stringify({ started: new Date(Date.now() - 600_000).toISOString() }))
   const lines = Array.from({ length: steps / 10 }, (_, i) => metricsLine(10 * (i + 1)))
   writeFileSync(join(run, 'metrics.jsonl'), `${lines.join('\n')}\n`)
   appendFileSync(join(run, 'metrics.jsonl'), `${JSON.stringify({ step: 100, 'val/loss': 5 })}\n`)
-  for (const step of [50, 100]) addPictures(run, step)
+  if (pictures) for (const step of [50, 100]) addPictures(run, step)
   return run
 }
 

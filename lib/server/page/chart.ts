@@ -63,7 +63,8 @@ class Chart {
   constructor(readonly metric: string) {
     const title = document.createElement('span')
     title.className = 'metric'
-    title.textContent = metric
+    title.textContent = metricName(metric)
+    title.title = metric
     this.#caption.append(title)
     this.element.append(this.#caption, this.#place)
     this.#place.className = 'plot'
@@ -102,7 +103,7 @@ class Chart {
     this.#caption.replaceChildren(this.#caption.firstChild!, ...values)
     this.element.setAttribute(
       'aria-label',
-      `${this.metric}: ${this.#lines.map(({ label, series }) => `${label} ${short(series.values.at(-1))}`).join(', ')}`,
+      `${metricName(this.metric)}: ${this.#lines.map(({ label, series }) => `${label} ${short(series.values.at(-1))}`).join(', ')}`,
     )
   }
 
@@ -124,7 +125,7 @@ class Chart {
       steps,
       ...(raw ? this.#lines.filter(({ dashed }) => !dashed).map(({ series }) => spread(series, series.values)) : []),
       ...this.#lines.map(({ series, dashed }) =>
-        spread(series, dashed ? series.values : smoothed(series.values, smoothing)),
+        spread(series, dashed || isSchedule(this.metric) ? series.values : smoothed(series.values, smoothing)),
       ),
     ]
   }

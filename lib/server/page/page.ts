@@ -52,14 +52,18 @@ function draw(): void {
   document.title = `${runs.map(({ name }) => name).join(', ')} – STAR`
   drawRuns(runs)
   const metrics = new Set(runs.flatMap(({ series }) => Object.keys(series).map((name) => name.replace(validation, ''))))
-  for (const metric of [...metrics].filter((name) => !hiddenMetrics.has(name)).sort(inOrder)) {
+  const shown = [...metrics].filter((name) => !hiddenMetrics.has(name)).sort(inOrder)
+  // The names of the overview say more.
+  const inOverview = (metric: string): boolean => overview.includes(metric)
+  const twice = repeated(runs, [...shown.filter(inOverview), ...shown.filter((metric) => !inOverview(metric))])
+  for (const metric of shown) {
     let chart = charts.get(metric)
     if (!chart) {
       chart = new Chart(metric)
       charts.set(metric, chart)
       place(chart, section(groups.find(([, pattern]) => pattern.test(metric))![0]))
     }
-    const lines = linesOf(runs, metric)
+    const lines = twice.has(metric) ? [] : linesOf(runs, metric)
     chart.element.hidden = lines.length === 0
     if (lines.length > 0) chart.show(lines, view())
   }
@@ -70,7 +74,49 @@ function draw(): void {
     }
     galleries[run]?.show(hiddenRuns.has(name) ? [] : pictures)
   })
+  noPictures(runs)
   if (metrics.size === 0 && !main.hasChildNodes()) main.textContent = 'Nothing has been logged yet.'
+}
+
+/** Metrics that are another one under a second name: the loss of the last scale is that of the scale with the highest number. */
+function repeated(runs: readonly Run[], metrics: readonly string[]): Set<string> {
+  const same = (a: Series | undefined, b: Series | undefined): boolean =>
+    a === b ||
+    (a !== undefined &&
+      b !== undefined &&
+      a.values.length === b.values.length &&
+      a.values.every((value, i) => value === b.values[i] && a.steps[i] === b.steps[i]))
+  const twice = new Set<string>()
+  metrics.forEach((metric, i) => {
+    const known = metrics.slice(0, i).filter((other) => !twice.has(other))
+    const other = known.find((candidate) =>
+      runs.every(
+        ({ series }) =>
+          same(series[metric], series[candidate]) && same(series[validation + metric], series[validation + candidate]),
+      ),
+    )
+    if (other !== undefined) twice.add(metric)
+  })
+  return twice
+}
+
+const emptyNote = document.createElement('p')
+
+/** Says why there are no pictures, where there are none. */
+function noPictures(runs: readonly Run[]): void {
+  emptyNote.hidden = galleries.some((gallery) => gallery)
+  if (emptyNote.hidden || runs.length === 0) return
+  const [{ picturesEvery, series }] = runs
+  const step = series.loss?.steps.at(-1) ?? 0
+  emptyNote.textContent =
+    picturesEvery === null
+      ? 'This run keeps no sample pictures in its val_imgs.'
+      : picturesEvery === 0
+        ? 'This run draws no sample pictures: "picturesEvery" of its configuration is 0.'
+        : step < picturesEvery
+          ? `The first sample pictures come at step ${picturesEvery}.`
+          : 'The run folder holds no val_imgs with sample pictures.'
+  if (!emptyNote.isConnected) section('Pictures').append(emptyNote)
 }
 
 /** A metric that appears late takes its place in the order, too. */
@@ -104,7 +150,8 @@ function section(title: string): HTMLElement {
   if (!body) {
     if (sections.size === 0) main.textContent = ''
     const details = document.createElement('details')
-    details.open = true
+    // On a phone there is one thing at a time to look at.
+    details.open = title === 'Overview' || !matchMedia('(max-width: 640px)').matches
     details.dataset.order = String(order.indexOf(title))
     const summary = document.createElement('summary')
     const heading = document.createElement('h2')
@@ -123,6 +170,17 @@ function section(title: string): HTMLElement {
 }
 
 let listed = ''
+
+/** Time since the last start, and time left at the speed of the newest figures. */
+function timesOf({ elapsed, totalSteps, batchSize, series }: Run): string[] {
+  const times = elapsed === null ? [] : [`${spanText(elapsed)} since its start`]
+  const step = series.loss?.steps.at(-1)
+  const speeds = (series.samplesPerSecond?.values ?? []).slice(-20).sort((a, b) => a - b)
+  const speed = speeds[speeds.length >> 1]
+  if (totalSteps !== null && batchSize !== null && step !== undefined && step < totalSteps && speed > 0)
+    times.push(`about ${spanText(((totalSteps - step) * batchSize) / speed)} left`)
+  return times
+}
 
 function drawRuns(runs: readonly Run[]): void {
   const list = document.getElementById('runs')!
@@ -149,9 +207,10 @@ function drawRuns(runs: readonly Run[]): void {
       const progress = totalSteps
         ? `${kind}, step ${step} of ${totalSteps} (${Math.floor((100 * step) / totalSteps)} %)`
         : `${kind}, step ${step}`
+      const times = timesOf(runs[run])
       const place = document.createElement('span')
       place.className = 'progress'
-      place.textContent = progress
+      place.textContent = [progress, ...times].join(', ')
       label.append(box, name)
       const details = document.createElement('details')
       details.dataset.run = name

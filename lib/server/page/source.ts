@@ -17,6 +17,12 @@ interface Run {
   folder: string
   kind: string
   totalSteps: number | null
+  /** Samples of a step. */
+  batchSize: number | null
+  /** Steps between sample pictures; 0: none are drawn. */
+  picturesEvery: number | null
+  /** Seconds from the run's last start to its newest figures. */
+  elapsed: number | null
   settings: [string, string][]
   series: Record<string, Series>
   pictures: PictureSet[]
@@ -24,6 +30,7 @@ interface Run {
 
 interface Update {
   run: number
+  elapsed: number | null
   changes: Record<string, { from: number; steps: number[]; values: number[] }>
   pictures: PictureSet[] | null
 }
@@ -39,8 +46,9 @@ interface Source {
 type State = 'live' | 'waiting'
 
 /** Points of a series at and after the first changed step are replaced by the new ones. */
-function applyUpdate(runs: Run[], { run, changes, pictures }: Update): void {
+function applyUpdate(runs: Run[], { run, elapsed, changes, pictures }: Update): void {
   const { series } = runs[run]
+  runs[run].elapsed = elapsed
   for (const [name, { from, steps, values }] of Object.entries(changes)) {
     series[name] ??= { steps: [], values: [] }
     const old = series[name]

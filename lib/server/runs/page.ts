@@ -7,13 +7,14 @@ import type { RunData } from './run-view.js'
 const packageFile = (name: string): string => join(dirname(createRequire(import.meta.url).resolve('uplot')), name)
 
 /** Scripts in the order in which they are loaded; they share one scope. */
-const scripts = ['source.js', 'chart.js', 'pictures.js', 'page.js']
+const scripts = ['names.js', 'source.js', 'chart.js', 'pictures.js', 'page.js']
 
 /** Path in the address → content, for a page that is served. */
 export function pageFiles(): Map<string, PageFile> {
   const file = (name: string, source: string | URL): [string, PageFile] => [`/${name}`, pageFile(name, source)]
   return new Map([
     ['/', pageFile('index.html', ownFile('index.html'))],
+    file('base.css', ownFile('draw/base.css')),
     file('page.css', ownFile('page.css')),
     file('uplot.css', packageFile('uPlot.min.css')),
     file('uplot.js', packageFile('uPlot.iife.min.js')),

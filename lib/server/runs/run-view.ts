@@ -18,6 +18,12 @@ export interface RunSummary {
   folder: string
   kind: string
   totalSteps: number | null
+  /** Samples of a step. */
+  batchSize: number | null
+  /** Steps between sample pictures; 0: none are drawn. */
+  picturesEvery: number | null
+  /** Seconds from the run's last start to its newest figures. */
+  elapsed: number | null
   /** Lines of the configuration that tell runs apart: `optimizer.batchSize: 8`. */
   settings: [string, string][]
 }
@@ -54,13 +60,13 @@ export class RunView {
   }
 
   /** New points, and the pictures if some were added. */
-  update(): { changes: Changes; pictures: PictureSet[] | null } {
+  update(): { changes: Changes; pictures: PictureSet[] | null; elapsed: number | null } {
     const changes = this.metrics.update()
     const pictures = this.pictures()
     const text = JSON.stringify(pictures)
     const more = text !== this.#pictures
     this.#pictures = text
-    return { changes, pictures: more ? pictures : null }
+    return { changes, pictures: more ? pictures : null, elapsed: this.#elapsed() }
   }
 
   data(): RunData {
@@ -72,18 +78,34 @@ export class RunView {
 
   summary(): RunSummary {
     const config = this.#config()
-    const optimizer = config.optimizer as { steps?: number } | null | undefined
+    const optimizer = config.optimizer as { steps?: unknown; batchSize?: unknown } | null | undefined
+    const number = (value: unknown): number | null => (typeof value === 'number' ? value : null)
     return {
       name: this.name,
       folder: this.folder,
       kind: typeof config.kind === 'string' ? config.kind : 'training',
-      totalSteps: typeof optimizer?.steps === 'number' ? optimizer.steps : null,
+      totalSteps: number(optimizer?.steps),
+      batchSize: number(optimizer?.batchSize),
+      picturesEvery: number(config.picturesEvery),
+      elapsed: this.#elapsed(),
       settings: [...flatten(config)],
     }
   }
 
+  /** Seconds from `started` of run.json to the last writing of metrics.jsonl; null where either is missing. */
+  #elapsed(): number | null {
+    const written = statSync(this.metrics.file, { throwIfNoEntry: false })?.mtimeMs
+    const { started } = this.#json('run.json')
+    const began = typeof started === 'string' ? Date.parse(started) : Number.NaN
+    return written !== undefined && written >= began ? (written - began) / 1000 : null
+  }
+
   #config(): Record<string, unknown> {
-    const file = join(this.folder, 'config.json')
+    return this.#json('config.json')
+  }
+
+  #json(name: string): Record<string, unknown> {
+    const file = join(this.folder, name)
     if (!existsSync(file)) return {}
     try {
       const config: unknown = JSON.parse(readFileSync(file, 'utf8'))

@@ -53,9 +53,9 @@ export async function serveRuns(runs: readonly RunView[], options: WatchOptions)
   /** Reads what is new and tells every page. */
   const look = (): void => {
     runs.forEach((run, i) => {
-      const { changes, pictures } = run.update()
+      const { changes, pictures, elapsed } = run.update()
       if (Object.keys(changes).length === 0 && !pictures) return
-      for (const listener of listeners) listener.send({ run: i, changes, pictures })
+      for (const listener of listeners) listener.send({ run: i, elapsed, changes, pictures })
     })
   }
 

@@ -52,7 +52,7 @@ t.test('the page in a browser', { skip: noBrowser }, async (t) => {
     page.on('console', (message) => message.type() === 'error' && faults.push(message.text()))
     await page.goto(address)
     await page.waitForSelector('.charts canvas')
-    await until('all charts', async () => (await page.locator('.charts canvas').count()) >= 6)
+    await until('all charts', async () => (await page.locator('.charts canvas').count()) >= 5)
     return { page, faults }
   }
 
@@ -60,8 +60,16 @@ t.test('the page in a browser', { skip: noBrowser }, async (t) => {
     const server = await serveRuns(openRuns([run, other]), { host: '127.0.0.1', port: 0, interval: 50 })
     t.teardown(() => server.close())
     const { page, faults } = await open(server.address)
-    const metrics = await page.locator('.charts .metric').allTextContents()
-    t.same(metrics, ['loss', 'Lm', 'Accm', 'learningRate', 'L1', 'L10'], 'grouped and in order')
+    const metrics = await page.locator('.charts figure:not([hidden]) .metric').allTextContents()
+    t.same(
+      metrics,
+      ['loss', 'loss, all scales', 'accuracy, all scales (%)', 'samples a second', 'learning rate', 'loss, scale 1'],
+      'grouped, in order and in words; L10 is the same as Lm',
+    )
+    t.match(
+      await page.locator('#runs .progress').first().textContent(),
+      /step 200 of 1000 \(20 %\), .* since its start, about .* left/,
+    )
     t.ok((await painted(page, 'loss')) > 500, 'lines are drawn')
     t.equal(await page.locator('#state').textContent(), 'live')
 
@@ -84,6 +92,28 @@ t.test('the page in a browser', { skip: noBrowser }, async (t) => {
     await page.locator('#smoothing').fill('0.9')
     t.ok((await painted(page, 'loss')) > 300, 'drawn on a logarithmic axis')
     t.same(faults, [])
+  })
+
+  await t.test('on a phone, and a run without pictures', async (t) => {
+    const bare = writeSampleRun(folder, { name: 'bare', pictures: false })
+    const server = await serveRuns(openRuns([bare]), { host: '127.0.0.1', port: 0, interval: 50 })
+    t.teardown(() => server.close())
+    const page = await browser.newPage({ viewport: { width: 390, height: 800 } })
+    await page.goto(server.address)
+    await page.waitForSelector('.charts canvas')
+    t.same(
+      await page
+        .locator('main > details')
+        .evaluateAll((parts) => parts.map((part) => (part as unknown as { open: boolean }).open)),
+      [true, false, false, false],
+      'sections below the overview are folded',
+    )
+    await page.locator('summary', { hasText: 'Pictures' }).click()
+    t.match(await page.locator('.galleries').textContent(), 'The first sample pictures come at step 500.')
+    t.ok(
+      ((await page.evaluate('document.documentElement.scrollWidth')) as number) <= 390,
+      'nothing is wider than the screen',
+    )
   })
 
   await t.test('a report works without a server', async (t) => {
