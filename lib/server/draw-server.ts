@@ -1,21 +1,12 @@
 /** `star serve`: models behind OpenAI's Images API and AUTOMATIC1111's, and a page that makes pictures. */
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { packageRoot } from '../native/index.js'
 import { A1111 } from './api/a1111.js'
-import { addGenerations } from './api/generations.js'
 import { addHealth } from './api/health.js'
 import { addMetrics, ServerMetrics } from './api/metrics.js'
-import { addModels } from './api/models.js'
-import { docsPage, openApiDocument } from './api/openapi.js'
-import { addPictureFiles, PictureStore } from './api/picture-store.js'
-import { addPictures, mediaTypes } from './api/pictures.js'
 import { Jobs } from './draw/jobs.js'
-import { drawPageFiles } from './draw/page.js'
 import { ModelPool, type PoolOptions } from './draw/pool.js'
+import { addDrawing, addDrawPages } from './draw/routes.js'
 import { type AppOptions, createApp, listen, shutDown } from './http/app.js'
 import { Operations } from './http/operation.js'
-import { addPageFiles } from './page-files.js'
 
 export interface ServeOptions extends Omit<AppOptions, 'onAnswer'>, Partial<Omit<PoolOptions, 'log'>> {
   /** Names or paths of models; the first is drawn with where a request names none. */
@@ -55,27 +46,18 @@ export async function serveModels({
     ...options,
     onAnswer: (route, status, seconds) => metrics.answered(route, status, seconds),
   })
-  app.addContentTypeParser(mediaTypes, { parseAs: 'buffer' }, async (_: unknown, body: Buffer) => body)
-  // Of what is refused anyway nothing is read.
-  app.addContentTypeParser('multipart/form-data', async () => undefined)
   const pool = new ModelPool(models, { ...options, idleUnload })
   const jobs = new Jobs(pool, { queue, batch, hold: options.hold, meter: metrics })
   metrics.watch(jobs, pool)
 
   const operations = new Operations(app)
-  const store = new PictureStore()
+  const parts = { app, operations, pool, jobs }
   let started = false
-  addGenerations(operations, pool, jobs, store)
-  addPictureFiles(operations, store)
-  addPictures(operations)
-  addModels(operations, pool)
+  addDrawing(parts)
   new A1111(pool, jobs).add(operations)
   addHealth(operations, pool, jobs, () => started)
   addMetrics(operations, metrics)
-  const document = openApiDocument(operations.list, { version: version(), secured: options.apiKey !== undefined })
-  app.get('/openapi.json', async () => document)
-  const docs = { type: 'text/html; charset=utf-8', body: Buffer.from(docsPage(operations.list)) }
-  addPageFiles(app, new Map([...drawPageFiles(), ['/docs', docs]]))
+  addDrawPages(parts, '/', options.apiKey !== undefined)
 
   const address = await listen(app, options)
   const ready = pool.load(pool.models[0]).then(() => {
@@ -92,6 +74,3 @@ export async function serveModels({
     },
   }
 }
-
-const version = (): string =>
-  (JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version

@@ -155,8 +155,11 @@ function fields(schema: Json | undefined): string {
   return `<table>${rows.join('')}</table>`
 }
 
-/** The operations of a server as a page of HTML, without scripts. */
-export function docsPage(operations: readonly Operation[]): string {
+/**
+ * The operations of a server as a page of HTML, without scripts.
+ * @param drawPage address of the page that draws
+ */
+export function docsPage(operations: readonly Operation[], drawPage: string): string {
   const tags = [...new Set(operations.map(({ tag }) => tag))]
   const chapter = (tag: string): string => {
     const parts = operations
@@ -193,7 +196,7 @@ export function docsPage(operations: readonly Operation[]): string {
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">' +
     '<meta name="color-scheme" content="light dark"><title>API – star-t2i</title><link rel="icon" href="/icon.svg">' +
     '<link rel="stylesheet" href="/base.css"><link rel="stylesheet" href="/docs.css"></head><body><header><h1>star-t2i <span>API</span></h1>' +
-    '<nav><a href="/">Draw</a> <a href="/openapi.json">openapi.json</a></nav></header>' +
+    `<nav><a href="${drawPage}">Draw</a> <a href="/openapi.json">openapi.json</a></nav></header>` +
     `<main>${tags.map(chapter).join('')}</main></body></html>`
   )
 }

@@ -1,11 +1,11 @@
 /** The page that makes pictures: markup, style and one script. */
 import { ownFile, type PageFile, pageFile } from '../page-files.js'
 
-/** Path in the address → content. */
-export function drawPageFiles(): Map<string, PageFile> {
+/** Path in the address → content. @param at path of the page itself */
+export function drawPageFiles(at: string): Map<string, PageFile> {
   const file = (name: string): [string, PageFile] => [`/${name}`, pageFile(name, ownFile(`draw/${name}`))]
   return new Map([
-    ['/', file('index.html')[1]],
+    [at, file('index.html')[1]],
     file('base.css'),
     file('draw.css'),
     file('docs.css'),

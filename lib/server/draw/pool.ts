@@ -63,7 +63,7 @@ function names(sources: readonly string[]): string[] {
 }
 
 export class ModelPool {
-  readonly models: readonly PooledModel[]
+  readonly #models: PooledModel[] = []
   readonly #options: PoolOptions
   readonly #timer: NodeJS.Timeout
   readonly #closing = new AbortController()
@@ -72,22 +72,32 @@ export class ModelPool {
   constructor(sources: readonly string[], options: PoolOptions) {
     this.#options = options
     const ids = names(sources)
-    this.models = sources.map((source, i) => {
-      const info = describe(source, options.load)
-      return new PooledModel(ids[i], source, info, readCard(info?.path ?? source))
+    sources.forEach((source, i) => {
+      this.add(source, ids[i])
     })
     this.#timer = setInterval(() => void this.#sweep(), sweepInterval)
     this.#timer.unref()
   }
 
+  get models(): readonly PooledModel[] {
+    return this.#models
+  }
+
+  /** One more model. @throws as `modelInfo` */
+  add(source: string, id: string): PooledModel {
+    const info = describe(source, this.#options.load)
+    const model = new PooledModel(id, source, info, readCard(info?.path ?? source))
+    this.#models.push(model)
+    return model
+  }
+
   /** The model of that name, or the first one. @throws 404 where there is none */
   find(id?: string | null): PooledModel {
-    if (id === undefined || id === null || id === '') return this.models[0]
-    const model = this.models.find((candidate) => candidate.id === id)
+    const model = id ? this.models.find((candidate) => candidate.id === id) : this.models.at(0)
     if (model) return model
     throw new HttpError(
       404,
-      `there is no model "${id.slice(0, 100)}"; this server has ${this.models.map((m) => m.id).join(', ')}`,
+      `there is no model "${(id ?? '').slice(0, 100)}"; this server has ${this.models.map((known) => known.id).join(', ') || 'none yet'}`,
       {
         param: 'model',
         code: 'model_not_found',

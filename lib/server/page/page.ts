@@ -169,6 +169,28 @@ function section(title: string): HTMLElement {
   return body
 }
 
+/** Draws with the model as it is now: with its newest checkpoint. */
+function tryButton(run: number): HTMLButtonElement {
+  const button = document.createElement('button')
+  button.type = 'button'
+  button.textContent = 'Try its model'
+  button.addEventListener('click', async () => {
+    button.disabled = true
+    button.textContent = 'Preparing…'
+    try {
+      const response = await fetch(`runs/${run}/try`, { method: 'POST' })
+      const answer = (await response.json()) as { model?: string; error?: { message: string } }
+      if (!answer.model) throw new Error(answer.error?.message ?? `the server answers with ${response.status}`)
+      location.assign(`draw?model=${encodeURIComponent(answer.model)}`)
+    } catch (error) {
+      document.getElementById('problem')!.textContent = error instanceof Error ? error.message : String(error)
+    }
+    button.disabled = false
+    button.textContent = 'Try its model'
+  })
+  return button
+}
+
 let listed = ''
 
 /** Time since the last start, and time left at the speed of the newest figures. */
@@ -228,6 +250,7 @@ function drawRuns(runs: readonly Run[]): void {
       }
       details.append(summary, table)
       item.append(label, details)
+      if (source?.live && kind !== 'tokenizer') item.append(tryButton(run))
       return item
     }),
   )

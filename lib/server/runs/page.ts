@@ -9,7 +9,7 @@ const packageFile = (name: string): string => join(dirname(createRequire(import.
 /** Scripts in the order in which they are loaded; they share one scope. */
 const scripts = ['names.js', 'source.js', 'chart.js', 'pictures.js', 'page.js']
 
-/** Path in the address → content, for a page that is served. */
+/** Path in the address → content. */
 export function pageFiles(): Map<string, PageFile> {
   const file = (name: string, source: string | URL): [string, PageFile] => [`/${name}`, pageFile(name, source)]
   return new Map([

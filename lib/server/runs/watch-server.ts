@@ -1,10 +1,16 @@
 /** Serves the page of some runs: its files, what the runs hold so far, and every second what came since. */
+import { Jobs } from '../draw/jobs.js'
+import { drawPageFiles } from '../draw/page.js'
+import { ModelPool } from '../draw/pool.js'
+import { addDrawing, addDrawPages } from '../draw/routes.js'
 import { createApp, listen, shutDown } from '../http/app.js'
 import { HttpError } from '../http/errors.js'
 import { EventStream } from '../http/events.js'
+import { Operations } from '../http/operation.js'
 import { addPageFiles } from '../page-files.js'
 import { pageFiles } from './page.js'
 import type { RunView } from './run-view.js'
+import { Trials } from './trials.js'
 
 export interface WatchOptions {
   host: string
@@ -28,10 +34,25 @@ export interface WatchServer {
 /** @throws ERR_COMM when the port cannot be opened, ERR_ARGUMENT where other machines could ask and there is no key */
 export async function serveRuns(runs: readonly RunView[], options: WatchOptions): Promise<WatchServer> {
   const app = createApp(options)
+  const operations = new Operations(app)
+  // The GPU is the training's.
+  const pool = new ModelPool([], { load: { device: 'cpu' }, idleUnload: 600_000, log: options.log })
+  const trials = new Trials(pool)
+  const jobs = new Jobs(pool, { queue: 64, batch: 8 })
   const listeners = new Set<EventStream>()
   let problem = ''
 
-  addPageFiles(app, pageFiles())
+  const parts = { app, operations, pool, jobs }
+  addDrawing(parts)
+  addDrawPages(parts, '/draw', options.apiKey !== undefined)
+  const shared = drawPageFiles('/draw')
+  addPageFiles(app, new Map([...pageFiles()].filter(([path]) => !shared.has(path))))
+  app.post<{ Params: { run: string } }>('/runs/:run/try', async (request) => {
+    const run = runAt(request.params.run)
+    if (!run) throw new HttpError(404, 'there is no such run', { code: 'not_found' })
+    const { id } = await trials.model(run)
+    return { model: id }
+  })
   app.get('/runs', async (_, reply) => {
     look()
     reply.header('cache-control', 'no-cache')
@@ -44,11 +65,13 @@ export async function serveRuns(runs: readonly RunView[], options: WatchOptions)
   })
   app.get<{ Params: { run: string; set: string; name: string } }>('/pictures/:run/:set/:name', async (request, reply) => {
     const { run, set, name } = request.params
-    const picture = /^\d+$/.test(run) ? runs.at(Number(run))?.picture(set, name) : null
+    const picture = runAt(run)?.picture(set, name)
     if (!picture) throw new HttpError(404, 'there is no such picture', { code: 'not_found' })
     reply.header('cache-control', 'no-cache').type('image/png')
     return picture
   })
+
+  const runAt = (text: string): RunView | undefined => (/^\d{1,6}$/.test(text) ? runs[Number(text)] : undefined)
 
   /** Reads what is new and tells every page. */
   const look = (): void => {
@@ -76,7 +99,10 @@ export async function serveRuns(runs: readonly RunView[], options: WatchOptions)
     close: async () => {
       clearInterval(timer)
       for (const listener of listeners) listener.end()
+      await jobs.stop(2000)
       await shutDown(app)
+      await pool.close()
+      trials.close()
     },
   }
 }

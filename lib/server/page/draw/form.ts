@@ -89,7 +89,10 @@ function recall(): void {
     // What another version wrote is not worth a message.
     localStorage.removeItem(remembered)
   }
-  if (models.some(({ id }) => id === kept.model)) select('model').value = kept.model!
+  // A page of a run leads here with the name of its model.
+  const asked = new URLSearchParams(location.search).get('model')
+  const wanted = [asked, kept.model].find((id) => models.some((model) => model.id === id))
+  if (wanted) select('model').value = wanted
   setDefaults()
   prompt.value = kept.text ?? ''
   input('count').value = String(kept.count ?? 4)
