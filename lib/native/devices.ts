@@ -3,7 +3,8 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DeviceInfo } from './addon.js'
 import { StarError } from './error.js'
-import { native, packageRoot } from './index.js'
+import { native } from './index.js'
+import { fileOfPackage, packageRoot } from './package.js'
 
 export type { DeviceInfo } from './addon.js'
 
@@ -15,10 +16,13 @@ export function loadBackendPlugin(file: string): string {
   return native.loadPlugin(file)
 }
 
-/** Where the CUDA plugin may lie: beside the addon of a clone, or of the package. */
+/** The package that holds the CUDA plugin, which users install beside star-t2i. */
+const cudaPackage = `@star-t2i/${process.platform}-${process.arch}-cuda`
+
+/** Where the CUDA plugin may lie: where a clone builds it, or in its package. */
 export const cudaPluginFiles: readonly string[] = [
   join(packageRoot, 'build-cuda', 'star_cuda.so'),
-  join(packageRoot, 'prebuilds', `${process.platform}-${process.arch}`, 'star_cuda.so'),
+  ...[fileOfPackage(`${cudaPackage}/star_cuda.so`)].filter((file) => file !== null),
 ]
 
 /**
@@ -37,7 +41,10 @@ export function loadSimt(): string {
 function loadCuda(files: readonly string[]): string | null {
   const file = files.find((candidate) => existsSync(candidate))
   if (!file)
-    return `this installation has no CUDA plugin (neither ${files.join(' nor ')} is there): build it in a clone with "npm run build:cuda"`
+    return (
+      `this installation has no CUDA plugin (${files.join(' and ')} not there): install it with "npm install ${cudaPackage}", or ` +
+      'build it in a clone with "npm run build:cuda"'
+    )
   try {
     loadBackendPlugin(file)
     return null

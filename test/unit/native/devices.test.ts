@@ -41,7 +41,8 @@ t.test('without a plugin the report says what is missing and how to get it', asy
     {
       name: 'cuda',
       available: false,
-      detail: /no CUDA plugin \(neither \/nowhere\/a\/\S+ nor \/nowhere\/b\/\S+ is there\).*npm run build:cuda/,
+      detail:
+        /no CUDA plugin \(\/nowhere\/a\/\S+ and \/nowhere\/b\/\S+ not there\).*@star-t2i\/linux-x64-cuda.*npm run build:cuda/,
     },
   ])
 })
