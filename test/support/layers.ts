@@ -60,6 +60,7 @@ export const trainLayers: LayerTable = {
 export const nativeLayers: LayerTable = {
   core: [],
   threads: ['core'],
+  compat: [],
   dnnl: [],
   cpu: ['core', 'threads', 'dnnl'],
   cuda: ['core'],
