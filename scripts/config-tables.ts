@@ -35,7 +35,7 @@ export function typeOf(schema: Schema): string {
   if (choices && !schema.properties) return [...new Set(choices.map(typeOf))].join(' or ')
   if (schema.prefixItems) return `[${schema.prefixItems.map(typeOf).join(', ')}]`
   if (schema.type === 'array') return `list of ${schema.items ? typeOf(schema.items) : 'values'}`
-  const names: Record<string, string> = { string: 'text', boolean: 'true or false', integer: 'whole number' }
+  const names: Record<string, string> = { string: 'string', boolean: 'boolean', integer: 'integer' }
   return [names[schema.type ?? ''] ?? schema.type ?? 'any', range(schema)].filter(Boolean).join(' ')
 }
 
@@ -47,7 +47,7 @@ function table(header: string[], rows: string[][]): string {
 }
 
 const standard = ({ schema, required }: Row): string =>
-  schema.default !== undefined ? `\`${JSON.stringify(schema.default)}\`` : required ? 'needed' : ''
+  schema.default !== undefined ? `\`${JSON.stringify(schema.default)}\`` : required ? 'required' : ''
 
 const same = (a: Row, b: Row): boolean => a.key === b.key && JSON.stringify(a.schema) === JSON.stringify(b.schema)
 
