@@ -12,8 +12,8 @@ export interface AppOptions extends AccessOptions {
   log?: (line: string) => void
   /** Told of every answer. */
   onAnswer?: (route: string, status: number, seconds: number) => void
-  /** Milliseconds in which a client has to send its headers, and its whole request. */
-  timeouts?: { headers: number; request: number }
+  /** Milliseconds in which a client has to send its headers, and its whole request, and may read nothing of the answer. */
+  timeouts?: { headers: number; request: number; response: number }
 }
 
 declare module 'fastify' {
@@ -72,7 +72,8 @@ const rewriteUrl = ({ url }: { url?: string }): string => (url ?? '/').replace(/
 /** A server without routes. @throws ERR_ARGUMENT where other machines could ask and there is no key */
 export function createApp(options: AppOptions): FastifyInstance {
   const access = new Access(options)
-  const { headers: headersTimeout, request: requestTimeout } = options.timeouts ?? { headers: 10_000, request: 60_000 }
+  const timeouts = options.timeouts ?? { headers: 10_000, request: 60_000, response: 60_000 }
+  const { headers: headersTimeout, request: requestTimeout } = timeouts
   const app = fastify({
     bodyLimit,
     requestTimeout,
@@ -100,6 +101,8 @@ export function createApp(options: AppOptions): FastifyInstance {
     reply.headers(securityHeaders)
     checkAccess(access, request)
   })
+  // While an answer is waited for, a connection may rest as long as it takes; from its first byte on it is to be read.
+  app.addHook('onSend', async ({ raw }) => void raw.socket.setTimeout(timeouts.response))
   app.addHook('onResponse', async (request, reply) => {
     options.onAnswer?.(request.routeOptions.url ?? 'unknown', reply.statusCode, reply.elapsedTime / 1000)
   })

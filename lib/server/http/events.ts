@@ -3,6 +3,8 @@ import type { FastifyReply } from 'fastify'
 
 /** Bytes that may lie unread at a client; one further behind has stopped reading. */
 const mostUnread = 16 << 20
+/** Milliseconds after which a connection is closed on which nothing could be written. */
+const patience = 60_000
 /** Milliseconds between signs of life, which keep proxies from closing the connection. */
 const heartbeat = 15_000
 
@@ -15,6 +17,7 @@ export class EventStream {
     this.#reply = reply
     const headers = reply.getHeaders() as Record<string, string>
     reply.raw.writeHead(200, { ...headers, 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
+    reply.raw.socket?.setTimeout(patience)
     reply.raw.write(': \n\n')
     this.#timer = setInterval(() => this.#write(': \n\n'), heartbeat)
     this.#timer.unref()

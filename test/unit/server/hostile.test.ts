@@ -32,7 +32,7 @@ const head = (path: string, headers: string[] = [], host = 'localhost'): string 
 const status = (answer: string): number => Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1])
 
 t.test('hostile requests', async (t) => {
-  const { server, address, log } = await tinyServer(t, { timeouts: { headers: 400, request: 1000 } })
+  const { server, address, log } = await tinyServer(t, { timeouts: { headers: 400, request: 1000, response: 1000 } })
   await server.ready
   const good = async (t: { equal(a: unknown, b: unknown, what: string): unknown }, what: string): Promise<void> => {
     const answer = await post(address, '/v1/images/generations', { prompt: 'a', seed: 1 })
@@ -84,6 +84,29 @@ t.test('hostile requests', async (t) => {
       ),
     )
     t.pass('they are closed')
+  })
+
+  await t.test('a client that does not read', async (t) => {
+    const { hostname, port } = new URL(address)
+    const request = 'GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n'
+    const answer = (await (await fetch(new URL('/openapi.json', address))).arrayBuffer()).byteLength
+    const count = Math.ceil((64 << 20) / answer)
+    const socket = connect({ host: hostname, port: Number(port) })
+    socket.on('error', () => {})
+    // Nothing reads: no listener for data, and the stream is not flowing.
+    await new Promise<void>((resolve) => socket.once('connect', () => resolve()))
+    for (let i = 0; i < count; i += 100) socket.write(request.repeat(100))
+    await good(t, 'a client that does not read')
+    await delay(4000)
+    let read = 0
+    socket.on('data', (data) => {
+      read += data.length
+    })
+    await new Promise((resolve) => socket.once('close', resolve))
+    t.ok(
+      read < count * answer,
+      `${read >> 20} of ${(count * answer) >> 20} MiB were sent before the connection was closed`,
+    )
   })
 
   await t.test('bodies without end', async (t) => {
