@@ -229,6 +229,25 @@ t.test('the page in a browser', { skip: noBrowser }, async (t) => {
     await page.context().close()
   })
 
+  await t.test('with an API key, which the browser asks for', async (t) => {
+    const locked = await serveModels({
+      models: [model],
+      host: '127.0.0.1',
+      port: 0,
+      apiKey: 'se-cret',
+      load: { device: 'cpu' },
+    })
+    t.teardown(() => locked.close())
+    await locked.ready
+    const context = await browser.newContext({ httpCredentials: { username: 'me', password: 'se-cret' } })
+    const page = await context.newPage()
+    await page.goto(locked.address)
+    await page.locator('#examples button').first().click()
+    await page.locator('.tile.done').first().waitFor()
+    t.match(await page.textContent('#status'), /pictures in/)
+    await context.close()
+  })
+
   await t.test('the API’s page', async (t) => {
     const page = await open()
     await page.goto(`${address}docs`)

@@ -148,6 +148,51 @@ t.test('a full queue refuses with 429 and Retry-After; a client that leaves is f
   t.equal((await post(address, '/v1/images/generations', { prompt: 'a' })).status, 200)
 })
 
+/** The parts of the document that are looked at. */
+interface OpenApi {
+  openapi: string
+  security: unknown[]
+  paths: Record<string, Record<string, OpenApiOperation>>
+}
+interface OpenApiOperation {
+  security?: unknown[]
+  responses: Record<string, unknown>
+  requestBody: {
+    content: Record<
+      string,
+      {
+        schema: { required: string[]; additionalProperties: boolean; properties: Record<string, { anyOf: unknown[] }> }
+      }
+    >
+  }
+}
+
+t.test('the OpenAPI document says what is checked', async (t) => {
+  const { server, address } = await tinyServer(t, { apiKey: 'se-cret' })
+  await server.ready
+  const authorization = 'Bearer se-cret'
+  const document = (await (await fetch(`${address}openapi.json`, { headers: { authorization } })).json()) as OpenApi
+  t.equal(document.openapi, '3.1.0')
+  const { post: operation } = document.paths['/v1/images/generations']
+  const { schema } = operation.requestBody.content['application/json']
+  t.same(schema.required, ['prompt'])
+  t.equal(schema.additionalProperties, false)
+  t.match(schema.properties.n.anyOf, [{ type: 'integer', minimum: 1, maximum: 32 }])
+  t.same(Object.keys(operation.responses), ['200', '400', '401', '404', '413', '429', '503'])
+  t.same(document.security, [{ bearer: [] }, { password: [] }])
+  t.same(document.paths['/healthz'].get.security, [])
+  // Each address is there, and refuses what it does not take.
+  for (const [path, methods] of Object.entries(document.paths))
+    for (const method of Object.keys(methods)) {
+      const url = new URL(path.replace('{id}', 'none'), address)
+      const { status } = await fetch(url, { method, headers: { authorization } })
+      t.ok(
+        [200, 400, 404, 415, 501].includes(status) && (status !== 404 || path.includes('{id}')),
+        `${method} ${path}: ${status}`,
+      )
+    }
+})
+
 t.test('scales of partial pictures', async (t) => {
   t.same([...partialScales(0, 6)], [])
   t.same([...partialScales(1, 6)], [2])
