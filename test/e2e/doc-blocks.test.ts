@@ -3,7 +3,7 @@
  * strictly, then run; servers asked for a picture. What is made smaller, only parsed or left alone is listed here with the reason.
  */
 import { execFile, spawn } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -212,6 +212,8 @@ t.test('code blocks of README and guides', async (t) => {
   await compile(programs)
   for (const page of pages)
     await t.test(relative(packageRoot, page), async (t) => {
+      // Each page begins the model that it is about.
+      rmSync(at('my-run'), { recursive: true, force: true })
       for (const block of blocksOf(page)) {
         if (block.language === 'console') for (const line of commandsOf(block)) await runLine(t, line)
         else if (block.language === 'ts') {
