@@ -23,9 +23,16 @@ export function choleskyFactor(values: Float64Array, d: number): Matrix {
     for (let i = 1; i < d; i++) if (rest[i] > rest[pivot]) pivot = i
     if (!(rest[pivot] > floor)) break
     const row = values.slice(pivot * d, (pivot + 1) * d)
-    for (const before of rows) {
+    let k = 0
+    for (; k + 3 < rows.length; k += 4) {
+      const [a, b, c, e] = [rows[k], rows[k + 1], rows[k + 2], rows[k + 3]]
+      const [u, v, w, x] = [a[pivot], b[pivot], c[pivot], e[pivot]]
+      for (let i = 0; i < d; i++) row[i] -= u * a[i] + v * b[i] + w * c[i] + x * e[i]
+    }
+    for (; k < rows.length; k++) {
+      const before = rows[k]
       const factor = before[pivot]
-      if (factor !== 0) for (let i = 0; i < d; i++) row[i] -= factor * before[i]
+      for (let i = 0; i < d; i++) row[i] -= factor * before[i]
     }
     const root = Math.sqrt(rest[pivot])
     for (let i = 0; i < d; i++) {
@@ -99,27 +106,33 @@ function bidiagonal({ rows: m, columns: n, values }: Matrix): { diagonal: Float6
     const left = Float64Array.from({ length: m - k }, (_, i) => a[(k + i) * n + k])
     const column = householder(left)
     diagonal[k] = column.alpha
+    const { beta } = column
+    if (beta === 0) left.fill(0)
+    // sums = vᵀA, two rows at a time
     sums.fill(0)
-    if (column.beta !== 0)
-      for (let i = k; i < m; i++)
-        for (let j = k + 1, start = i * n, v = left[i - k]; j < n; j++) sums[j] += v * a[start + j]
-    const reflectRow = (i: number): void => {
-      const factor = column.beta * left[i - k]
-      for (let j = k + 1, start = i * n; j < n; j++) a[start + j] -= factor * sums[j]
+    let i = k
+    for (; i + 1 < m; i += 2) {
+      const [u, v] = [left[i - k], left[i - k + 1]]
+      for (let j = k + 1, start = i * n; j < n; j++) sums[j] += u * a[start + j] + v * a[start + n + j]
     }
-    reflectRow(k)
+    if (i < m) for (let j = k + 1, start = i * n, v = left[i - k]; j < n; j++) sums[j] += v * a[start + j]
     if (k + 1 >= n) continue
+    for (let j = k + 1, factor = beta * left[0]; j < n; j++) a[k * n + j] -= factor * sums[j]
     const right = a.slice(k * n + k + 1, (k + 1) * n)
     const row = householder(right)
     above[k] = row.alpha
     // Both reflections of a row while it is at hand.
     for (let i = k + 1; i < m; i++) {
-      reflectRow(i)
       const start = i * n + k + 1
-      let sum = 0
-      for (let j = 0; j < right.length; j++) sum += a[start + j] * right[j]
-      sum *= row.beta
-      for (let j = 0; j < right.length; j++) a[start + j] -= sum * right[j]
+      const factor = beta * left[i - k]
+      let dot = 0
+      for (let j = 0; j < right.length; j++) {
+        const value = a[start + j] - factor * sums[k + 1 + j]
+        a[start + j] = value
+        dot += value * right[j]
+      }
+      dot *= row.beta
+      for (let j = 0; j < right.length; j++) a[start + j] -= dot * right[j]
     }
   }
   return { diagonal, above }
