@@ -45,7 +45,11 @@ async function commonJsTypes(): Promise<string> {
 /** Links to files of the repository as a page of the registry needs them, which shows the README alone. */
 function withAbsoluteLinks(markdown: string, manifest: Manifest): string {
   const base = manifest.repository.url.replace(/^git\+/, '').replace(/\.git$/, '')
-  return markdown.replaceAll(/\]\((?!https?:|#)([^)]+)\)/g, `](${base}/blob/v${manifest.version}/$1)`)
+  return markdown.replaceAll(
+    /(!?)\[([^\]]*)\]\((?!https?:|#)([^)]+)\)/g,
+    (_, image: string, text: string, path: string) =>
+      `${image}[${text}](${base}/${image ? 'raw' : 'blob'}/v${manifest.version}/${path})`,
+  )
 }
 
 /** Maps lead to sources that the package does not hold. */
