@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { packageRoot, StarError } from '../lib/native/index.js'
 import { publishedPlatforms } from '../lib/native/package.js'
 
@@ -81,6 +81,9 @@ function platformPackage(stage: string, manifest: Manifest, platform: string, fi
   mkdirSync(folder, { recursive: true })
   cpSync(file, join(folder, as))
   for (const text of ['LICENSE', 'THIRD_PARTY.md']) cpSync(join(packageRoot, text), join(folder, text))
+  // Of the libraries that are linked into it, as scripts/prebuild left them beside it.
+  const licences = join(dirname(file), 'licences')
+  if (existsSync(licences)) cpSync(licences, join(folder, 'licences'), { recursive: true })
   const what = cuda ? 'The CUDA plugin' : 'The native addon'
   writeManifest(folder, {
     name,
@@ -94,7 +97,7 @@ function platformPackage(stage: string, manifest: Manifest, platform: string, fi
     cpu: [cpu],
     ...(os === 'linux' ? { libc: [libc ?? 'glibc'] } : {}),
     ...(cuda ? { peerDependencies: { 'star-t2i': manifest.version } } : { main: as }),
-    files: [as, 'THIRD_PARTY.md'],
+    files: [as, 'licences', 'THIRD_PARTY.md'],
     publishConfig: { access: 'public' },
   })
   const use = cuda

@@ -63,7 +63,10 @@ t.test('packages', async (t) => {
     main.filter((path) => /binding\.gyp|\.map$|\.node$|(^|\/)test\//.test(path)),
     [],
   )
-  t.same(list(tarballs[0]).sort(), ['LICENSE', 'README.md', 'THIRD_PARTY.md', 'package.json', 'star-t2i.node'])
+  const platform = list(tarballs[0]).sort()
+  const own = ['LICENSE', 'README.md', 'THIRD_PARTY.md', 'package.json', 'star-t2i.node']
+  const licences = ['gloo', 'highway', 'lmdb', 'onednn'].map((name) => `licences/${name}`)
+  t.same(platform, addon === prebuilt ? [...own, ...licences].sort() : own)
 
   const registry = await LocalRegistry.start(join(folder, 'registry'))
   t.teardown(() => registry.stop())
