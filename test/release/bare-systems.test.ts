@@ -94,8 +94,10 @@ function drawIn(root: string, registry: string): Buffer[] {
   mkdirSync(app)
   writeFileSync(join(app, 'package.json'), '{ "private": true }')
   writeFileSync(join(app, 'program.mjs'), program)
-  execFileSync('chroot', [root, '/bin/bash', '-c', commands(registry)], {
-    env: {},
+  // Of the host the root sees /proc, as every container does, in a mount namespace that ends with the command.
+  const enter = 'mount -t proc proc "$0/proc" && exec chroot "$0" /bin/bash -c "$1"'
+  execFileSync('unshare', ['--mount', '/bin/sh', '-c', enter, root, commands(registry)], {
+    env: { PATH: process.env.PATH },
     stdio: ['ignore', 'inherit', 'inherit'],
   })
   return ['program.png', 'command.png'].map((name) => readFileSync(join(app, name)))
