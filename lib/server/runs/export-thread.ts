@@ -11,7 +11,10 @@ export interface ExportInput {
 
 const { runFolder, out } = workerData as ExportInput
 try {
-  await exportCheckpoint(chooseCheckpoint(runFolder), out, { onProgress: () => {}, signal: new AbortController().signal })
+  await exportCheckpoint(chooseCheckpoint(runFolder), out, {
+    onProgress: () => {},
+    signal: new AbortController().signal,
+  })
   parentPort!.postMessage(null)
 } catch (error) {
   parentPort!.postMessage(sentError(error))

@@ -63,13 +63,16 @@ export async function serveRuns(runs: readonly RunView[], options: WatchOptions)
     listeners.add(stream)
     reply.raw.on('close', () => listeners.delete(stream))
   })
-  app.get<{ Params: { run: string; set: string; name: string } }>('/pictures/:run/:set/:name', async (request, reply) => {
-    const { run, set, name } = request.params
-    const picture = runAt(run)?.picture(set, name)
-    if (!picture) throw new HttpError(404, 'there is no such picture', { code: 'not_found' })
-    reply.header('cache-control', 'no-cache').type('image/png')
-    return picture
-  })
+  app.get<{ Params: { run: string; set: string; name: string } }>(
+    '/pictures/:run/:set/:name',
+    async (request, reply) => {
+      const { run, set, name } = request.params
+      const picture = runAt(run)?.picture(set, name)
+      if (!picture) throw new HttpError(404, 'there is no such picture', { code: 'not_found' })
+      reply.header('cache-control', 'no-cache').type('image/png')
+      return picture
+    },
+  )
 
   const runAt = (text: string): RunView | undefined => (/^\d{1,6}$/.test(text) ? runs[Number(text)] : undefined)
 
