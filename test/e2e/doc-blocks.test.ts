@@ -18,6 +18,7 @@ import { type Block, blocksOf, commandsOf, parseProblem, words } from '../suppor
 import { writeIconPictures } from '../support/icon-pictures.js'
 import { stateOf, writeTree } from '../support/released.js'
 import { star } from '../support/star-command.js'
+import { compileProject } from '../support/typescript.js'
 
 const run = promisify(execFile)
 const folder = t.testdir()
@@ -143,7 +144,7 @@ async function compile(blocks: readonly { name: string; text: string }[]): Promi
   const lib = ['es2023', 'esnext.disposable']
   const options = { target: 'es2022', lib, module: 'nodenext', strict: true, skipLibCheck: true, types: ['node'] }
   writeFileSync(at('tsconfig.json'), JSON.stringify({ compilerOptions: options, include: ['blocks'] }))
-  await run(join(packageRoot, 'node_modules', '.bin', 'tsc'), ['-p', folder], { cwd: folder })
+  await compileProject(folder)
 }
 
 async function freePort(): Promise<number> {

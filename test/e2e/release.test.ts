@@ -11,6 +11,7 @@ import { Star } from '../../lib/index.js'
 import { packageRoot } from '../../lib/native/index.js'
 import { makeTarballs } from '../../scripts/release-packages.js'
 import { LocalRegistry } from '../support/local-registry.js'
+import { compileProject } from '../support/typescript.js'
 
 const run = promisify(execFile)
 const prebuilt = join(packageRoot, 'prebuilds', 'linux-x64', 'star-t2i.node')
@@ -138,8 +139,7 @@ export const wrong: string = imageGrid([]).width
         lib: ['es2023', 'esnext.disposable'],
       }
       writeFileSync(join(place, 'tsconfig.json'), JSON.stringify({ compilerOptions }))
-      const compiled = run(join(packageRoot, 'node_modules', '.bin', 'tsc'), ['-p', place], { cwd: place })
-      const found = await compiled.then(
+      const found = await compileProject(place).then(
         () => [],
         ({ stdout }: { stdout: string }) => stdout.trim().split('\n'),
       )

@@ -213,7 +213,7 @@ function drawRuns(runs: readonly Run[]): void {
     [...list.querySelectorAll('details[open]')].map((element) => (element as HTMLElement).dataset.run),
   )
   list.replaceChildren(
-    ...runs.map(({ name, folder, kind, totalSteps, settings, series }, run) => {
+    ...runs.map(({ name, folder, kind, draws, totalSteps, settings, series }, run) => {
       const item = document.createElement('li')
       item.style.setProperty('--colour', colourOf(run))
       const label = document.createElement('label')
@@ -250,7 +250,7 @@ function drawRuns(runs: readonly Run[]): void {
       }
       details.append(summary, table)
       item.append(label, details)
-      if (source?.live && kind !== 'tokenizer') item.append(tryButton(run))
+      if (source?.live && draws) item.append(tryButton(run))
       return item
     }),
   )

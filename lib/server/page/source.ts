@@ -16,6 +16,7 @@ interface Run {
   name: string
   folder: string
   kind: string
+  draws: boolean
   totalSteps: number | null
   /** Samples of a step. */
   batchSize: number | null

@@ -2,6 +2,8 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { StarError } from '../../native/error.js'
+import { runSpecs } from '../../train/kinds/index.js'
+import type { ModelPart } from '../../weights/index.js'
 import { type Changes, MetricsFile, type Series, thinned } from './series.js'
 
 /** Sample pictures of one moment. */
@@ -17,6 +19,8 @@ export interface RunSummary {
   name: string
   folder: string
   kind: string
+  /** Whether its model draws pictures of prompts. */
+  draws: boolean
   totalSteps: number | null
   /** Samples of a step. */
   batchSize: number | null
@@ -33,6 +37,10 @@ export interface RunData extends RunSummary {
   series: Record<string, Series>
   pictures: PictureSet[]
 }
+
+/** The part of a model that a kind of training makes; undefined for what is no kind. */
+const partOf = (kind: unknown): ModelPart | undefined =>
+  Object.entries(runSpecs).find(([name]) => name === kind)?.[1].part
 
 /** Points a curve starts with on the page; what comes later is added whole. */
 const mostPoints = 2000
@@ -84,6 +92,7 @@ export class RunView {
       name: this.name,
       folder: this.folder,
       kind: typeof config.kind === 'string' ? config.kind : 'training',
+      draws: partOf(config.kind) !== 'tokenizer',
       totalSteps: number(optimizer?.steps),
       batchSize: number(optimizer?.batchSize),
       picturesEvery: number(config.picturesEvery),

@@ -24,8 +24,7 @@ export class Trials {
    * @throws 409 where the run draws nothing, or has no checkpoint yet
    */
   async model(run: RunView): Promise<PooledModel> {
-    if (run.summary().kind === 'tokenizer')
-      throw refused('a tokenizer draws nothing by itself: try a run of a transformer')
+    if (!run.summary().draws) throw refused('a tokenizer draws nothing by itself: try a run of a transformer')
     const found = existsSync(join(run.folder, 'checkpoints')) ? listCheckpoints(run.folder) : []
     if (found.length === 0) throw refused(`${run.name} has no checkpoint yet: try it after the first was written`)
     const step = Math.max(...found.map((checkpoint) => checkpoint.step))
