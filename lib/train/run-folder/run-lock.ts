@@ -14,7 +14,7 @@ const ownerSchema = z.object({
   /** Of the machine's running system and of the process in it, where the system tells: numbers of processes are given again. */
   boot: z.string().nullable(),
   born: z.string().nullable(),
-  /** Digest of the launcher's name for the job: one that was restarted on another machine takes over from itself. */
+  /** Digest of the launcher's name for the job: one that was restarted takes over from itself. */
   job: z.string().nullable(),
 })
 type Owner = z.output<typeof ownerSchema>
@@ -49,8 +49,10 @@ function isAlive(pid: number): boolean {
 }
 
 function isGone(owner: Owner, own: Owner, touched: number): boolean {
-  if (owner.host !== own.host)
-    return (owner.job !== null && owner.job === own.job) || Date.now() - touched > abandonedAfter
+  const isOwn = owner.host === own.host && owner.boot === own.boot && owner.pid === own.pid
+  // Its launcher has ended what it replaces, or does so at this moment.
+  if (owner.job !== null && owner.job === own.job && !isOwn) return true
+  if (owner.host !== own.host) return Date.now() - touched > abandonedAfter
   return owner.boot !== own.boot || !isAlive(owner.pid) || birthOf(owner.pid) !== owner.born
 }
 

@@ -56,6 +56,9 @@ t.test('a number that another process has by now, another start of the machine, 
   t.throws(() => gone(held(elsewhere), 'job 2'), busy(/elsewhere/))
   gone(held(elsewhere, 3_600_000))
   gone(held(elsewhere), 'job 1')
+  // Still alive, but replaced by its launcher; never by itself.
+  gone(held({ pid: process.ppid, born: null }), 'job 1')
+  t.throws(() => gone(held({}), 'job 1'), busy(new RegExp(`process ${process.pid} on`)))
 })
 
 t.test('a lock that is half written', async (t) => {
