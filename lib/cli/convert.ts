@@ -95,9 +95,16 @@ async function convertLayout(input: string, output: string, { layout, json, ...o
     throw new StarError('ERR_ARGUMENT', `the output "${output}" is no .pth file, which --layout ${layout} writes`)
   const { writeReferenceLayout } = await import('../train/checkpoint/reference-layout.js')
   using progress = new Progress('preparing')
-  const made = await writeReferenceLayout(input, output, {
-    signal: undefined,
-    onProgress: (what, done, total) => progress.update(done, total, what),
+  const made = await interruptible(async (signal) => {
+    try {
+      return await writeReferenceLayout(input, output, {
+        signal,
+        onProgress: (what, done, total) => progress.update(done, total, what),
+      })
+    } catch (error) {
+      if (signal.aborted) throw new Interrupted('stopped: no file was written')
+      throw error
+    }
   })
   progress.stop()
   if (json) console.log(JSON.stringify({ input: made, outputs: [output] }, null, 2))

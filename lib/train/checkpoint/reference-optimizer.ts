@@ -83,7 +83,7 @@ export function openReferenceTraining(path: string): ReferenceTraining | null {
   const names = new Map(numbers.flatMap((group, g) => group.map((number, i) => [number, groups[g][i]] as const)))
   return {
     epoch: numberOf(file, 'epoch'),
-    optimizer: { step: stepOf(file, numbers[0][0]), moments: () => momentsOf(path, names) },
+    optimizer: { step: stepOf(file), moments: () => momentsOf(path, names) },
   }
 }
 
@@ -99,27 +99,29 @@ function numbersOf({ values }: Weights): number[][] {
   return groups
 }
 
-function numberOf(file: Weights, key: string): number {
-  const value = file.values.get(key) ?? 0
+function numberOf(file: Weights, key: string, value: unknown = file.values.get(key) ?? 0): number {
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
   throw new StarError('ERR_FILE', `${file.path}: "${key}" is ${String(value)}, expected a whole number`)
 }
 
 /** Steps that AdamW took: a number in checkpoints of earlier PyTorch, a tensor of one in later ones. */
-function stepOf(file: Weights, parameter: number): number {
-  const key = `${optimizerKey}.state.${parameter}.step`
-  if (file.values.has(key)) return numberOf(file, key)
-  return scope(() => file.tensor(key).floats()[0])
+function stepOf(file: Weights): number {
+  const isStep = (name: string): boolean => name.startsWith(`${optimizerKey}.state.`) && name.endsWith('.step')
+  const number = [...file.values.keys()].find(isStep)
+  if (number !== undefined) return numberOf(file, number)
+  const tensor = file.names.find(isStep)
+  if (tensor !== undefined) return scope(() => numberOf(file, tensor, file.tensor(tensor).floats()[0]))
+  throw new StarError('ERR_FILE', `${file.path}: its optimizer took no step: begin with the weights alone`)
 }
 
 function momentsOf(path: string, names: ReadonlyMap<number, string>): Map<string, Tensor> {
   using state = openWeights(path, { key: `${optimizerKey}.state` })
   const moments = new Map<string, Tensor>()
+  const stored = new Set(state.names)
   // Parameters that no loss depends on have none.
   for (const [number, name] of names)
     for (const moment of ['exp_avg', 'exp_avg_sq'])
-      if (state.names.includes(`${number}.${moment}`))
-        moments.set(`${name}.${moment}`, state.tensor(`${number}.${moment}`))
+      if (stored.has(`${number}.${moment}`)) moments.set(`${name}.${moment}`, state.tensor(`${number}.${moment}`))
   return moments
 }
 

@@ -76,18 +76,19 @@ interface Start extends PartWeights {
   progress: Progress | null
 }
 
-function openStart(path: string, part: ModelPart): Start {
+function openStart(path: string, part: ModelPart, optimizer: StartConfig['optimizer']): Start {
   const texts = statSync(path, { throwIfNoEntry: false })?.isFile() ? metadataOf(path) : {}
   if (!isCheckpoint(texts)) {
     const weights = openPart(path, part)
-    const training = openReferenceTraining(weights.weights.path)
+    // Weights alone are taken whatever stands beside them.
+    const training = optimizer === 'reset' ? null : openReferenceTraining(weights.weights.path)
     return {
       ...weights,
       optimizer: training?.optimizer ?? null,
       progress: training && { epoch: training.epoch, step: training.optimizer.step },
     }
   }
-  const { config, model, optimizer, shards = 1 } = describedMetadata(path, texts)
+  const { config, model, optimizer: kept, shards = 1 } = describedMetadata(path, texts)
   if (shards > 1)
     throw new StarError(
       'ERR_FILE',
@@ -101,7 +102,7 @@ function openStart(path: string, part: ModelPart): Start {
     return opened.tensors()
   }
   const told = model.transformer ?? {}
-  return { weights, takes: () => true, told, optimizer: { step: optimizer.step, moments }, progress: null }
+  return { weights, takes: () => true, told, optimizer: { step: kept.step, moments }, progress: null }
 }
 
 function metadataOf(path: string): Readonly<Record<string, string>> {
@@ -160,7 +161,7 @@ export async function startRun(
   context: DownloadContext,
 ): Promise<{ line: string; progress: Progress | null }> {
   const { path } = await localModel(name, {}, downloads(context))
-  const source = openStart(path, part)
+  const source = openStart(path, part, optimizer)
   using weights = source.weights
   return noGrad(() =>
     scope(() => {

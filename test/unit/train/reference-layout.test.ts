@@ -10,7 +10,17 @@ import { packageRoot } from '../../../lib/native/index.js'
 import { noGrad, Random, scope, Tensor } from '../../../lib/tensor/index.js'
 import { writeReferenceLayout } from '../../../lib/train/checkpoint/reference-layout.js'
 import { Trainer } from '../../../lib/train/index.js'
-import { openWeights, readSafetensors, writeSafetensors, writeTorch } from '../../../lib/weights/index.js'
+import {
+  openWeights,
+  readSafetensors,
+  torchDict,
+  torchStateDict,
+  torchValueParts,
+  writables,
+  writePartsSync,
+  writeSafetensors,
+  writeTorch,
+} from '../../../lib/weights/index.js'
 import { relativeError } from '../../support/compare.js'
 import {
   runSteps,
@@ -98,6 +108,27 @@ t.test('a sampler head stands beside its base, and its moments are found again',
   using trainer = await Trainer.open({ ...resumed, start: { weights: file, optimizer: 'resume' } })
   const before = contentOf(join(folder, 'head', 'checkpoints', 'step-2.safetensors'))
   t.strictSame(below(contentOf(await trainer.save()).tensors, 'optimizer.'), below(before.tensors, 'optimizer.'))
+})
+
+t.test('weights are taken whatever the optimizer beside them, which is refused where it fits no weights', async (t) => {
+  const file = join(folder, 'other-optimizer.pth')
+  scope(() => {
+    using weights = openWeights(reference, { key: 'trainer.var_wo_ddp' })
+    const params = torchDict({ wd_sc: 0, params: [0, 1, 2] })
+    const optimizer = torchDict({ state: new Map(), param_groups: [params] })
+    const trainer = torchDict({
+      var_wo_ddp: torchStateDict(writables(weights.tensors())),
+      var_opt: torchDict({ optimizer }),
+    })
+    writePartsSync(file, torchValueParts(torchDict({ trainer }), file))
+  })
+  using trainer = await Trainer.open(transformerRun(10, { start: { weights: file } }))
+  const taken = contentOf(await trainer.save())
+  t.strictSame(below(taken.tensors, 'model.'), below(ours.tensors, 'model.'))
+  await t.rejects(Trainer.open(transformerRun(10, { start: { weights: file, optimizer: 'resume' } })), {
+    code: 'ERR_FILE',
+    message: /its optimizer has groups of 3 parameters, its weights make \d+ and \d+/,
+  })
 })
 
 t.test('what cannot be resumed', async (t) => {
