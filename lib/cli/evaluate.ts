@@ -9,27 +9,23 @@ import { StarError } from '../native/error.js'
 import { makeFolder, writeFileAtomic } from '../native/files.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { tellOfGpu } from './notices.js'
-import { number, wholeNumber } from './options.js'
+import { wholeNumber } from './options.js'
 import { checkWritable } from './output.js'
 import { Progress } from './progress.js'
+import { addSamplingOptions, type SamplingFlags } from './sampling-options.js'
 import { addSourceOptions, downloading, type SourceFlags, sourceOptions } from './source-options.js'
 import { columns, table } from './text.js'
 
 const protocols = ['mjhq', 'geneval', 'dpg'] as const
 type Protocol = (typeof protocols)[number]
 
-interface EvaluateOptions extends SourceFlags {
+interface EvaluateOptions extends SourceFlags, SamplingFlags {
   data?: string
   protocol?: Protocol
   prompts?: string
   out: string
   count: number
   seed: number
-  cfg?: number
-  topK?: number
-  topP?: number
-  moreSmooth?: boolean
-  pixels?: 'round' | 'truncate'
   features?: string
   clip?: string
   batch: number
@@ -69,20 +65,7 @@ export function addEvaluateCommand(star: Command): void {
       'Fréchet distance of these: efficientnet-lite0, or the file of the Inception that FID uses',
     )
     .option('--clip <folder>', 'CLIP score by this model, a Hugging Face folder')
-    .option('--cfg <x>', 'strength of guidance (default: the model’s)', number('--cfg', 0, 1000))
-    .option('--top-k <n>', 'draw from the n most probable tokens (default: the model’s)', wholeNumber('--top-k', 0))
-    .option(
-      '--top-p <x>',
-      'draw from tokens of this probability together (default: the model’s)',
-      number('--top-p', 0, 1),
-    )
-    .option('--more-smooth', 'mix tokens softly')
-    .addOption(
-      new Option('--pixels <rule>', 'round pixel values, or truncate them as the reference implementation').choices([
-        'round',
-        'truncate',
-      ]),
-    )
+  addSamplingOptions(command)
     .option('--batch <n>', 'pictures drawn together', wholeNumber('--batch', 1, 1024), 16)
     .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
   addSourceOptions(command)

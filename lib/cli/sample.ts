@@ -5,21 +5,17 @@ import { StarError } from '../native/error.js'
 import type { LoadOptions } from '../star.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { tellOfGpu } from './notices.js'
-import { number, wholeNumber } from './options.js'
+import { wholeNumber } from './options.js'
 import { checkWritable, namesFile, picturePaths } from './output.js'
 import { Progress } from './progress.js'
+import { addSamplingOptions, type SamplingFlags } from './sampling-options.js'
 import { addSourceOptions, downloading, type SourceFlags, sourceOptions } from './source-options.js'
 
-interface SampleOptions extends SourceFlags {
+interface SampleOptions extends SourceFlags, SamplingFlags {
   model: string
   out: string
   count: number
   seed: number
-  cfg?: number
-  topK?: number
-  topP?: number
-  moreSmooth?: boolean
-  pixels?: 'round' | 'truncate'
   grid?: boolean
   force?: boolean
   batch: number
@@ -49,24 +45,7 @@ export function addSampleCommand(star: Command): void {
     .option('-f, --force', 'replace files that are there; without it a number makes their names free')
     .option('-n, --count <n>', 'pictures of each prompt', wholeNumber('--count', 1, 100_000), 1)
     .option('-s, --seed <n>', 'seed of the first picture; the next has the next', wholeNumber('--seed', 0), 42)
-    .option('--cfg <x>', 'strength of guidance; 0 turns it off (default: the model’s)', number('--cfg', 0, 1000))
-    .option(
-      '--top-k <n>',
-      'draw from the n most probable tokens; 0: all (default: the model’s)',
-      wholeNumber('--top-k', 0),
-    )
-    .option(
-      '--top-p <x>',
-      'draw from tokens of this probability together; 0: all (default: the model’s)',
-      number('--top-p', 0, 1),
-    )
-    .option('--more-smooth', 'mix tokens softly: smoother pictures')
-    .addOption(
-      new Option('--pixels <rule>', 'round pixel values, or truncate them as the reference implementation').choices([
-        'round',
-        'truncate',
-      ]),
-    )
+  addSamplingOptions(command)
     .option('--grid', 'one picture with all of them side by side')
     .option('--batch <n>', 'pictures drawn together', wholeNumber('--batch', 1, 1024), 8)
     .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')

@@ -2,11 +2,12 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { decodeImage } from '../../lib/data/index.js'
 import { Star } from '../../lib/index.js'
 import { rulePicture, writeRuleClip } from '../support/metric-pictures.js'
 import { writeBackbone } from '../support/random-backbone.js'
+import { refused } from '../support/refusal.js'
 import { type CommandResult, star } from '../support/star-command.js'
 import { tinySide, writeTinyModel } from '../support/tiny-model.js'
 
@@ -172,13 +173,6 @@ t.test('DPG-Bench: four pictures 2×2 under the name of the prompt', async (t) =
   t.same(await pixels(join(root, 'table', 'pictures', 'coco3.png')), grid)
   t.match(JSON.stringify(await sharp(join(root, 'table', 'pictures', '12.png')).metadata()), /a bench, below a tree/)
 })
-
-function refused(t: Test, { code, stdout, stderr }: CommandResult, message: RegExp): void {
-  t.equal(code, 2, 'exit code')
-  t.equal(stdout, '', 'standard output')
-  t.match(stderr, /^error: [^\n]+\n$/, 'one line')
-  t.match(stderr, message)
-}
 
 t.test('bad input is one line', async (t) => {
   const out = ['--out', join(root, 'refused')]

@@ -1,10 +1,11 @@
 /** `star evaluate` as users run it: figures of a tiny model on packs of both kinds, and how it answers bad input. */
 import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { writePack } from '../../lib/data/index.js'
 import { writeRuleClip, writeRuleInception } from '../support/metric-pictures.js'
 import { writeBackbone } from '../support/random-backbone.js'
+import { refused } from '../support/refusal.js'
 import { type CommandResult, star } from '../support/star-command.js'
 import { numberedEntry, numberedPng } from '../support/tiny-images.js'
 import { writeTinyModel } from '../support/tiny-model.js'
@@ -100,13 +101,6 @@ t.test('a pack without styles, and features of the backbone', async (t) => {
   t.match(report.captions, { inStyle: null, words: null, composition: null })
   t.ok(report.tokenizer.perceptual !== null && report.tokenizer.perceptual > 0)
 })
-
-function refused(t: Test, { code, stdout, stderr }: CommandResult, message: RegExp): void {
-  t.equal(code, 2, 'exit code')
-  t.equal(stdout, '', 'standard output')
-  t.match(stderr, /^error: [^\n]+\n$/, 'one line')
-  t.match(stderr, message)
-}
 
 t.test('bad input is one line', async (t) => {
   const out = ['--out', join(root, 'refused')]
