@@ -1,7 +1,7 @@
 /** Captions of a pictogram: its label, its everyday names and its keywords, with the style in words and without. */
 import { colourNames, type MainColour } from '../colour.js'
 import type { Concept, Subject } from './concepts.js'
-import { everydayNames } from './everyday.js'
+import { everydayNames } from './everyday/index.js'
 import { sayings } from './sayings.js'
 import type { IconSet } from './sets.js'
 

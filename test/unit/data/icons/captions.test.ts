@@ -1,7 +1,7 @@
 import t from 'tap'
 import { iconCaptions, sayLabel, Vocabulary } from '../../../../lib/data/icons/captions.js'
 import { Concepts } from '../../../../lib/data/icons/concepts.js'
-import { everydayNames, protectedLabels } from '../../../../lib/data/icons/everyday.js'
+import { everydayNames, protectedLabels } from '../../../../lib/data/icons/everyday/index.js'
 import { otherNames } from '../../../../lib/data/icons/other-names.js'
 import { picturesOf } from '../../../../lib/data/icons/pictures.js'
 import { sayings } from '../../../../lib/data/icons/sayings.js'
