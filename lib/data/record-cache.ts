@@ -141,6 +141,8 @@ export class RecordCache {
 
   /**
    * Adds entries, all or none; those that are there already stay as they are. Drops the oldest ones where the limit asks for it.
+   * A process may be killed at any moment. A worker thread must not be terminated in here: the library (lmdb 3.5.6) waits for
+   * ever then, because its clean-up of the thread asks for the lock that the interrupted transaction holds.
    * @throws ERR_FILE when they cannot be written
    */
   add(entries: Iterable<readonly [key: Buffer, payload: Uint8Array]>): void {
@@ -217,11 +219,14 @@ function checkFile(file: string): void {
     throw error
   }
   try {
+    if (fstatSync(fd).size === 0) return
+    const metas = [0, 1].map((page) => {
+      const meta = Buffer.alloc(pageHeader + 120)
+      return { meta, bytes: readSync(fd, meta, 0, meta.length, page * pageSize) }
+    })
+    // Others may be writing: pages reach the file before the metas that name them, so its size is asked for last.
     const { size } = fstatSync(fd)
-    if (size === 0) return
-    const meta = Buffer.alloc(pageHeader + 120)
-    for (const page of [0, 1]) {
-      const bytes = readSync(fd, meta, 0, meta.length, page * pageSize)
+    for (const { meta, bytes } of metas) {
       const at = pageHeader
       const roots = [at + 24 + 40, at + 24 + 48 + 40].map((place) => meta.readBigUInt64LE(place))
       const sound =

@@ -85,7 +85,7 @@ t.test('no entry is missed while threads and processes are writing', async (t) =
   t.same(wrong, [])
 })
 
-t.test('a process that is killed, or a thread that is ended, leaves a whole cache', async (t) => {
+t.test('a process that is killed, or a thread that ends without closing, leaves a whole cache', async (t) => {
   const folder = t.testdir()
   let before = 0
   for (let round = 0; round < 4; round++) {
@@ -114,7 +114,11 @@ t.test('a process that is killed, or a thread that is ended, leaves a whole cach
 
   function startThread(): () => Promise<unknown> {
     const thread = new Worker(writerFile, { workerData: { folder, begin: 0, end: 10_000_000 } })
-    return () => thread.terminate()
+    return () => {
+      const exit = once(thread, 'exit')
+      thread.postMessage('end')
+      return exit
+    }
   }
 })
 
