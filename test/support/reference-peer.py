@@ -17,6 +17,8 @@ from star import Star
 
 SPARED = "cls_token start_token task_token cfg_uncond pos_embed pos_1LC pos_start start_pos lvl_embed gamma beta ada_gss"
 SPARED = SPARED.split() + ["moe_bias", "scale_mul"]
+# A parameter of the reference's module that its forward pass does not read.
+UNUSED = "class_emb.weight"
 
 
 def tree(state):
@@ -55,12 +57,14 @@ def main(checkpoint, given, output):
     if "var_opt" in trainer:
         optimizer = torch.optim.AdamW(groups(module), lr=1e-3, betas=(0.9, 0.95), weight_decay=0)
         optimizer.load_state_dict(trainer["var_opt"]["optimizer"])
-        for name, parameter in module.named_parameters():
+        stepped = [(name, parameter) for name, parameter in module.named_parameters() if name != UNUSED]
+        assert len(optimizer.state) == len(stepped), "state of a parameter that is never stepped"
+        for name, parameter in stepped:
             for moment in ("exp_avg", "exp_avg_sq"):
                 results[f"{name}.{moment}"] = optimizer.state[parameter][moment].clone()
-        results["step"] = optimizer.state[next(module.parameters())]["step"].clone().reshape(1)
+        results["step"] = optimizer.state[stepped[0][1]]["step"].clone().reshape(1)
         # It steps on, as a resumed training does.
-        for parameter in module.parameters():
+        for _, parameter in stepped:
             parameter.grad = torch.ones_like(parameter)
         optimizer.step()
     inputs = load_file(given)
@@ -74,7 +78,7 @@ def main(checkpoint, given, output):
         state["word_embed.weight"].shape[1],
         state["encoder_proj.weight"].shape[1],
     )
-    star.load_state_dict(state, strict=True)
+    star.load_state_dict({name: tensor for name, tensor in state.items() if name != UNUSED}, strict=True)
     with torch.inference_mode():
         results["logits"] = star(inputs["input"], inputs["text"], inputs["pooled"], inputs["mask"].bool())
     save_file({name: tensor.clone() for name, tensor in results.items()}, output)

@@ -12,10 +12,10 @@ export const publishedScales: ReadonlyMap<number, readonly number[]> = new Map([
   [1024, [1, 2, 3, 4, 5, 7, 9, 12, 16, 21, 27, 36, 48, 64]],
 ])
 
-/**
- * Tensors of released files that carry nothing for this model: constants that follow from the scales, and an embedding of
- * classes from the program that STAR grew out of.
- */
+/** The embedding of classes in released files, (1001, C), left from the program that STAR grew out of; nothing reads it. */
+export const classEmbedding = { name: 'class_emb.weight', rows: 1001 }
+
+/** Tensors of released files that carry nothing for this model: constants that follow from the scales, and that embedding. */
 export const releasedLeftovers = /^(class_emb\.weight|lvl_1L|attn_bias_for_masking|freqs_cis)$/
 
 /** Tensors of the sampler head, which stand among those of the transformer in the files of star-1024-sampler. */

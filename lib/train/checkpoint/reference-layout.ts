@@ -6,10 +6,10 @@ import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseConfig } from '../../config/parse-config.js'
 import { findModel, type ModelSource } from '../../models/source.js'
-import { type StarConfig, starConfigSchema } from '../../models/star/index.js'
+import { classEmbedding, type StarConfig, starConfigSchema } from '../../models/star/index.js'
 import { downsampling } from '../../models/tokenizer/index.js'
 import { StarError } from '../../native/index.js'
-import { reshape, scope, type Tensor } from '../../tensor/index.js'
+import { countOf, reshape, scope, type Tensor } from '../../tensor/index.js'
 import {
   type ModelPart,
   openWeights,
@@ -91,6 +91,22 @@ function partsOf(source: ModelSource, parts: readonly ModelPart[]): Dict {
   return dictOf(tensors)
 }
 
+/** The names of the reference's module in its order, the unused embedding of classes after that of words. */
+function withClassEmbedding(names: readonly string[]): string[] {
+  if (names.includes(classEmbedding.name)) return [...names]
+  return names.flatMap((name) => (name === 'word_embed.bias' ? [name, classEmbedding.name] : [name]))
+}
+
+/** The weights of the reference's module, whose `load_state_dict` is strict: with its unused embedding, of zeros where there is none. */
+function wholeModule(weights: Dict, { width }: StarConfig): Dict {
+  const shape = [classEmbedding.rows, width]
+  const zeros: TorchValue = {
+    ...{ name: classEmbedding.name, shape, dtype: 'f32' },
+    read: () => new Uint8Array(4 * countOf(shape)),
+  }
+  return new Map(withClassEmbedding([...weights.keys()]).map((name) => [name, weights.get(name) ?? zeros]))
+}
+
 function ofModel(source: ModelSource): Content {
   const { path, tokenizer, transformer, samplerHead } = source
   if (!transformer)
@@ -98,7 +114,7 @@ function ofModel(source: ModelSource): Content {
   return {
     transformer,
     // A published file has the head among the transformer's tensors already.
-    weights: partsOf(source, samplerHead ? ['transformer', 'sampler-head'] : ['transformer']),
+    weights: wholeModule(partsOf(source, samplerHead ? ['transformer', 'sampler-head'] : ['transformer']), transformer),
     tokenizer: partsOf(source, ['tokenizer']),
     patch: downsampling(tokenizer),
   }
@@ -120,19 +136,25 @@ function ofRun(file: string, { config, model, state, optimizer }: DescribedMetad
   }
   const weights = whole('model.')
   const moments = whole('optimizer.')
-  const parameters = [...weights].flatMap(([name, { shape }]) =>
-    moments.has(`${name}.exp_avg`) ? [{ name, shape }] : [],
-  )
+  const transformer = parseConfig(starConfigSchema, model.transformer, `"transformer" of ${file}`)
+  const head = specOf(config).part === 'sampler-head'
   const base = specOf(config).frozen.filter((part) => part !== 'tokenizer')
+  const module = wholeModule(new Map([...partsOf(source, base), ...dictOf(weights)]), transformer)
+  const trained = head ? [...weights.keys()] : [...module.keys()]
+  const parameters = trained.flatMap((name) => {
+    if (name === classEmbedding.name) return [{ name, shape: [classEmbedding.rows, transformer.width] }]
+    const tensor = moments.has(`${name}.exp_avg`) && weights.get(name)
+    return tensor ? [{ name, shape: tensor.shape }] : []
+  })
   return {
-    transformer: parseConfig(starConfigSchema, model.transformer, `"transformer" of ${file}`),
-    weights: new Map([...partsOf(source, base), ...dictOf(weights)]),
+    transformer,
+    weights: module,
     tokenizer: partsOf(source, ['tokenizer']),
     patch: downsampling(source.tokenizer),
     training: {
       ...progressOf(state.task, config.optimizer.batchSize),
       labelSmoothing: (config as { labelSmoothing?: number }).labelSmoothing ?? 0,
-      optimizer: optimizerState({ config: config.optimizer, step: optimizer.step, parameters, moments }),
+      optimizer: optimizerState({ config: config.optimizer, step: optimizer.step, parameters, head, moments }),
       ...(state.lossScale && {
         scaler: torchDict({
           scale: state.lossScale.scale,

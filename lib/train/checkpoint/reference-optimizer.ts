@@ -1,6 +1,7 @@
 /**
  * The state of the reference implementation's AdamW in a checkpoint (`trainer.var_opt.optimizer`), read and written. PyTorch
- * numbers parameters group by group, within a group in the order of the module's, which is that of its state dict.
+ * numbers parameters group by group, within a group in the order of the module's, which is that of its state dict. Of a
+ * transformer there is a group with weight decay and one without; of a sampler head, each parameter is a group.
  */
 import { samplerHeadNames } from '../../models/star/index.js'
 import { StarError } from '../../native/index.js'
@@ -28,23 +29,29 @@ interface Shaped {
   shape: readonly number[]
 }
 
-/** A group of parameters of the reference's AdamW: those with weight decay, or those without. */
+/** A group of parameters of the reference's AdamW. */
 interface Group {
   decays: boolean
+  /** Factors that schedules multiply by: of weight decay and of the learning rate. */
+  factors: { wd_sc: number; lr_sc: number } | null
   names: string[]
 }
 
-/** The groups in the order in which the reference makes them: each when its first parameter comes. */
-function groupsOf(parameters: Iterable<Shaped>): Group[] {
+/** Those with weight decay and those without, in the order in which the reference makes them: each when its first parameter comes. */
+function groupsByDecay(parameters: Iterable<Shaped>): Group[] {
   const groups: Group[] = []
   for (const { name, shape } of parameters) {
     const decays = !noWeightDecay(name, shape)
     const group = groups.find((one) => one.decays === decays)
     if (group) group.names.push(name)
-    else groups.push({ decays, names: [name] })
+    else groups.push({ decays, factors: { wd_sc: decays ? 1 : 0, lr_sc: 1 }, names: [name] })
   }
   return groups
 }
+
+/** One for each, all with weight decay. */
+const groupsOfOne = (parameters: readonly Shaped[]): Group[] =>
+  parameters.map(({ name }) => ({ decays: true, factors: null, names: [name] }))
 
 /** Of a training of the reference, besides the weights. */
 export interface ReferenceTraining {
@@ -59,7 +66,7 @@ export interface ReferenceTraining {
 
 /**
  * What a checkpoint of the reference holds of its training; null where there is no optimizer state. That of a sampler head
- * may number the head's parameters alone.
+ * numbers the head's parameters alone.
  * @throws ERR_FILE where numbers and weights do not fit
  */
 export function openReferenceTraining(path: string): ReferenceTraining | null {
@@ -71,13 +78,14 @@ export function openReferenceTraining(path: string): ReferenceTraining | null {
     name.startsWith(prefix) && !buffers.test(name) ? [{ name: name.slice(prefix.length), shape }] : [],
   )
   const sizes = (groups: readonly { length: number }[]): string => groups.map(({ length }) => length).join(' and ')
-  const groups = [parameters, parameters.filter(({ name }) => samplerHeadNames.test(name))]
-    .map((these) => groupsOf(these).map(({ names }) => names))
+  const head = parameters.filter(({ name }) => samplerHeadNames.test(name))
+  const groups = [groupsByDecay(parameters), groupsOfOne(head)]
+    .map((these) => these.map(({ names }) => names))
     .find((names) => sizes(names) === sizes(numbers))
   if (!groups)
     throw new StarError(
       'ERR_FILE',
-      `${path}: its optimizer has groups of ${sizes(numbers)} parameters, its weights make ${sizes(groupsOf(parameters).map(({ names }) => names))}: ` +
+      `${path}: its optimizer has groups of ${sizes(numbers)} parameters, its weights make ${sizes(groupsByDecay(parameters).map(({ names }) => names))}: ` +
         'begin with the weights alone (start.optimizer "reset")',
     )
   const names = new Map(numbers.flatMap((group, g) => group.map((number, i) => [number, groups[g][i]] as const)))
@@ -129,32 +137,44 @@ function momentsOf(path: string, names: ReadonlyMap<number, string>): Map<string
 export interface OptimizerContent {
   config: Pick<OptimizerConfig, 'learningRate' | 'betas' | 'weightDecay'>
   step: number
-  /** Trained parameters in the order of the weights. */
+  /** Parameters that the reference trains, in the order of the weights. */
   parameters: readonly Shaped[]
+  /** Of a sampler head. */
+  head: boolean
   /** Named as by `AdamW.tensors`, whole. */
   moments: ReadonlyMap<string, Tensor>
 }
 
 /** As `torch.optim.AdamW.state_dict` gives it, with the factors that the reference keeps in its groups. */
-export function optimizerState({ config, step, parameters, moments }: OptimizerContent): TorchValue {
+export function optimizerState({ config, step, parameters, head, moments }: OptimizerContent): TorchValue {
   let next = 0
-  const groups = groupsOf(parameters).map(({ decays, names }) => ({
+  const groups = (head ? groupsOfOne(parameters) : groupsByDecay(parameters)).map(({ decays, factors, names }) => ({
     decays,
+    factors,
     members: names.map((name) => ({ name, number: next++ })),
   }))
   const steps: WritableTensor = {
     ...{ name: 'step', shape: [], dtype: 'f32' },
     read: () => new Uint8Array(Float32Array.of(step).buffer),
   }
-  const stateOf = (name: string): TorchValue => {
-    const own = ['exp_avg', 'exp_avg_sq'].map((moment) => [moment, moments.get(`${name}.${moment}`) as Tensor] as const)
-    return new Map<string, TorchValue>([['step', steps], ...torchStateDict(writables(own))])
+  // A parameter that no loss depends on is never stepped: PyTorch keeps no state of it.
+  const stateOf = (name: string): TorchValue | null => {
+    const own = ['exp_avg', 'exp_avg_sq'].flatMap((moment) => {
+      const tensor = moments.get(`${name}.${moment}`)
+      return tensor ? [[moment, tensor] as const] : []
+    })
+    return own.length === 0 ? null : new Map<string, TorchValue>([['step', steps], ...torchStateDict(writables(own))])
   }
   return torchDict({
     state: new Map(
-      groups.flatMap(({ members }) => members.map(({ name, number }) => [number, stateOf(name)] as const)),
+      groups.flatMap(({ members }) =>
+        members.flatMap(({ name, number }) => {
+          const state = stateOf(name)
+          return state ? [[number, state] as const] : []
+        }),
+      ),
     ),
-    param_groups: groups.map(({ decays, members }) =>
+    param_groups: groups.map(({ decays, factors, members }) =>
       torchDict({
         lr: config.learningRate,
         betas: new TorchTuple(config.betas),
@@ -166,8 +186,7 @@ export function optimizerState({ config, step, parameters, moments }: OptimizerC
         capturable: false,
         differentiable: false,
         fused: null,
-        wd_sc: decays ? 1 : 0,
-        lr_sc: 1,
+        ...factors,
         params: members.map(({ number }) => number),
       }),
     ),

@@ -55,6 +55,8 @@ export interface Task<B extends Batch = Batch, Part = unknown> {
    * a `loss`.
    */
   forwardBackward(part: Part, step: number, backward: (loss: Tensor) => void): Figures
+  /** The parameters that weight decay spares; default: biases, vectors and the embeddings of the published recipe. */
+  noDecay?(name: string, shape: readonly number[]): boolean
   /** Runs after a step of the optimizer, on all processes together (dead-code revival, …). */
   afterStep?(step: number): void
   /** Loss and quality on held-out data with the weights in place. */

@@ -52,7 +52,7 @@ export class Stepper {
     this.weights = new TrainedWeights(task.model, precision)
     this.scaler = precision === 'f16' ? new LossScaler() : null
     const parameters = this.weights.parameters()
-    const options = { betas: config.betas, maxNorm: config.clip, noDecay: noWeightDecay }
+    const options = { betas: config.betas, maxNorm: config.clip, noDecay: task.noDecay ?? noWeightDecay }
     const { group, count } = replicas
     // Buckets are exchanged in the order in which backward fills them.
     const place = new Map(task.model.parametersByUse().map((tensor, i) => [tensor, i]))

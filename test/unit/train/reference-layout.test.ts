@@ -80,6 +80,33 @@ t.test('the names and numbers of the layout', async (t) => {
   })
 })
 
+t.test('all that load_state_dict(strict=True) of the reference asks for, in the order of its module', async (t) => {
+  // Of a module its own parameters and buffers come first, then its children as they are made.
+  const attention = (name: string, products: string[]): string[] =>
+    ['scale_mul_1H11', 'q_bias', 'v_bias', 'zero_k_bias', ...products, 'proj.weight', 'proj.bias'].map(
+      (leaf) => `${name}.${leaf}`,
+    )
+  const blocks = [0, 1].flatMap((i) => [
+    ...attention(`blocks.${i}.attn`, ['mat_qkv.weight']),
+    ...attention(`blocks.${i}.cross_attn`, ['mat_kv.weight', 'mat_q.weight']),
+    ...['fc1.weight', 'fc1.bias', 'fc2.weight', 'fc2.bias'].map((leaf) => `blocks.${i}.ffn.${leaf}`),
+  ])
+  const ends = ['head_logits.weight', 'head_logits.bias', 'encoder_proj.weight', 'encoder_proj.bias']
+  const words = ['word_embed.weight', 'word_embed.bias', 'class_emb.weight', 'lvl_embed.weight']
+  using file = openWeights(reference, { key: 'trainer.var_wo_ddp' })
+  t.strictSame(file.names, ['pos_start', ...words, ...blocks, ...ends])
+  t.strictSame([...file.entries].find(({ name }) => name === 'class_emb.weight')?.shape, [1001, 64])
+  using whole = openWeights(reference, { key: 'trainer.vae_local' })
+  t.ok(whole.names.includes('quantize.ema_vocab_hit_SV'))
+  // Of a transformer's parameters the embedding alone has no moments.
+  const trained = file.names.filter((name) => !name.endsWith('zero_k_bias')).length
+  using all = openWeights(reference)
+  const stepped = all.names.filter((name) => /^trainer\.var_opt\.optimizer\.state\.\d+\.exp_avg$/.test(name)).length
+  const numbers = [...all.values.keys()].filter((key) => /\.param_groups\.\d+\.params\.\d+$/.test(key)).length
+  t.equal(numbers, trained)
+  t.equal(stepped, trained - 1)
+})
+
 t.test('a training resumes with weights, moments and step', async (t) => {
   const run = transformerRun(10, { start: { weights: reference, optimizer: 'resume' } })
   using trainer = await Trainer.open(run)
@@ -104,6 +131,16 @@ t.test('a sampler head stands beside its base, and its moments are found again',
   await runSteps(head, 2)
   const file = join(folder, 'ar-ckpt-head.pth')
   await writeReferenceLayout(head.runFolder as string, file, context)
+  {
+    // Its program makes a group of each parameter, which names no factor.
+    using weights = openWeights(file)
+    const group = (g: number): unknown[] =>
+      ['params.0', 'params.1', 'wd_sc', 'weight_decay'].map((key) =>
+        weights.values.get(`trainer.var_opt.optimizer.param_groups.${g}.${key}`),
+      )
+    t.strictSame(group(0), [0, undefined, undefined, 0.05])
+    t.strictSame(group(7), [7, undefined, undefined, 0.05])
+  }
   const resumed = tinySamplerRun(join(folder, 'head-again'), pack, join(stopped.runFolder, 'model'), 4)
   using trainer = await Trainer.open({ ...resumed, start: { weights: file, optimizer: 'resume' } })
   const before = contentOf(join(folder, 'head', 'checkpoints', 'step-2.safetensors'))

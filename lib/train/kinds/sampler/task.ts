@@ -62,6 +62,11 @@ class SamplerTask implements Task<TokenSamples, Part> {
     return this.data.sides
   }
 
+  /** The reference implementation spares none of the head's: each is a group of its own, which says nothing of decay. */
+  noDecay(): boolean {
+    return false
+  }
+
   next(count: number): Promise<TokenSamples> {
     return this.data.next(count, this.#random, this.config.textDropout)
   }
