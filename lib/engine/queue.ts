@@ -194,34 +194,41 @@ export class DrawQueue {
     const shares = this.#takeShares()
     if (shares.length === 0) return
     const controller = new AbortController()
-    const over = this.#run(shares, controller.signal).then(() => {
-      this.#batch = null
-      this.#forget()
-      this.#start()
-    })
+    const over = this.#run(shares, controller.signal)
     this.#batch = { shares, controller, over }
+  }
+
+  /** The model is at rest: the next batch begins before anybody looks at the last one, so that it does not wait for that. */
+  #next(): void {
+    this.#batch = null
+    this.#forget()
+    this.#start()
   }
 
   async #run(shares: readonly Share[], signal: AbortSignal): Promise<void> {
     const drawings = shares.flatMap(({ call, begin, end }) => call.drawings.slice(begin, end))
     const watched = shares.some(({ call }) => call.options.onScale)
     for (const { call, begin } of shares) if (begin === 0) call.start()
+    let pixels: Uint8Array[]
     try {
-      const pixels = await this.model.draw(drawings, {
+      pixels = await this.model.draw(drawings, {
         settings: shares[0].call.options.settings,
         onScale: watched ? (event) => this.#tell(shares, event) : undefined,
         signal,
       })
-      let at = 0
-      for (const { call, begin, end } of shares) {
-        call.deliver(pixels.slice(at, at + end - begin))
-        at += end - begin
-      }
     } catch (error) {
       const fits = shares.length > 1 && error instanceof StarError && error.code === 'ERR_MEMORY'
       for (const { call, begin } of shares)
         if (fits && call.error === null) this.#again(call, begin)
         else call.fail(error)
+      this.#next()
+      return
+    }
+    this.#next()
+    let at = 0
+    for (const { call, begin, end } of shares) {
+      call.deliver(pixels.slice(at, at + end - begin))
+      at += end - begin
     }
   }
 

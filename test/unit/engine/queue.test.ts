@@ -71,6 +71,13 @@ t.test('calls of one turn are drawn together, and batchSize holds for all in a b
   t.same(model.batches, ['a0 b0', 'b1 b2', 'c0'])
 })
 
+t.test('the model is at work again before the pictures of a batch are looked at', async (t) => {
+  const { model, queue } = make()
+  const atWork: number[] = []
+  for await (const _ of queue.draw(named('a', 4), { ...options, batchSize: 2 })) atWork.push(model.batches.length)
+  t.same(atWork, [2, 2, 2, 2])
+})
+
 t.test('the highest priority comes first, also before the rest of a call at work', async (t) => {
   const { model, queue } = make()
   const long = all(queue, named('long', 6), { batchSize: 2 })
