@@ -1,0 +1,39 @@
+/**
+ * Faults at random moments, round after round: npm run chaos -- [--rounds 200] [--seed N] [--fault NAME]
+ * Ends with 1 where something was violated; the folder of that round is kept.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { Random } from '../../lib/tensor/index.js'
+import { faults, TrainingChaos } from './training.js'
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '200' },
+    seed: { type: 'string', default: String(Date.now() % 2 ** 32) },
+    fault: { type: 'string' },
+  },
+})
+const names = values.fault ? [values.fault] : Object.keys(faults)
+const folder = mkdtempSync(join(tmpdir(), 'star-chaos-'))
+const random = new Random(Number(values.seed))
+console.log(`seed ${values.seed}, folder ${folder}`)
+const chaos = await TrainingChaos.prepare(folder)
+const survived = new Map<string, number>()
+let violated = 0
+for (let round = 0; round < Number(values.rounds); round++) {
+  const name = names[round % names.length]
+  try {
+    await chaos.round(name, round, random)
+    survived.set(name, (survived.get(name) ?? 0) + 1)
+  } catch (error) {
+    violated++
+    console.log(`round ${round}, ${name}: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}
+for (const [name, count] of survived) console.log(`${name}: ${count}`)
+console.log(`${violated} of ${values.rounds} rounds violated`)
+if (violated === 0) rmSync(folder, { recursive: true })
+else process.exitCode = 1
