@@ -7,7 +7,7 @@ import type { TextEncoder } from '../models/text/index.js'
 import { loadTextEncoder } from '../models/text/load.js'
 import { Tokenizer } from '../models/tokenizer/index.js'
 import { weightsHash } from '../models/weights-hash.js'
-import { StarError } from '../native/index.js'
+import { native, StarError } from '../native/index.js'
 import { buildIn, type WeightType } from '../nn/index.js'
 import { drawPictures, GraphPool } from '../sampling/index.js'
 import { fallbackNotice, keep, resolveDevice, scope } from '../tensor/index.js'
@@ -86,6 +86,8 @@ export class LoadedModel implements DrawingModel {
   async dispose(): Promise<void> {
     this.#graphs.dispose()
     for (const network of Object.values(this.networks) as Networks[keyof Networks][]) network?.dispose()
+    // Whoever frees a model wants its memory for something else, maybe for another program.
+    native.trimMemory(this.info.device)
   }
 }
 

@@ -1,5 +1,8 @@
 #include "core/allocator.h"
 
+#include <malloc.h>
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -25,12 +28,25 @@ constexpr size_t kUnasked = size_t{64} << 20;
 
 std::atomic<size_t> taken_unasked{0};
 
+// Blocks from this size on are mapped for themselves, and unmapped when they are given back. From malloc they would come out of
+// the heap of the thread that asked: tensors of a thread that has ended lie between others there, and the heap never shrinks.
+constexpr size_t kMapped = size_t{128} << 10;
+
 void* from_system(size_t size) {
   if (taken_unasked.fetch_add(size) + size >= kUnasked) {
     if (available_memory() < size + kUnasked) return nullptr;
     taken_unasked = 0;
   }
-  return std::aligned_alloc(64, size);
+  if (size < kMapped) return std::aligned_alloc(64, size);
+  void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return data == MAP_FAILED ? nullptr : data;
+}
+
+void to_system(void* data, size_t size) {
+  if (size < kMapped)
+    std::free(data);
+  else
+    munmap(data, size);
 }
 
 }  // namespace
@@ -50,10 +66,7 @@ void* CachingAllocator::allocate(size_t bytes) {
   } else {
     data = from_system(size);
     if (!data) {
-      for (auto& [cached, list] : free_)
-        for (void* block : list) std::free(block);
-      free_.clear();
-      stats_.cached_bytes = 0;
+      clear();
       data = from_system(size);
     }
     if (!data) {
@@ -82,8 +95,15 @@ void CachingAllocator::release(void* data, size_t bytes) {
 
 void CachingAllocator::trim() {
   std::lock_guard lock(mutex_);
+  clear();
+#ifdef __GLIBC__
+  malloc_trim(0);  // small blocks and what libraries freed: malloc keeps it otherwise
+#endif
+}
+
+void CachingAllocator::clear() {
   for (auto& [size, blocks] : free_)
-    for (void* block : blocks) std::free(block);
+    for (void* block : blocks) to_system(block, size);
   free_.clear();
   stats_.cached_bytes = 0;
 }

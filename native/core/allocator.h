@@ -26,6 +26,8 @@ class CachingAllocator {
   MemoryStats stats() const;
 
  private:
+  void clear();
+
   mutable std::mutex mutex_;
   std::map<size_t, std::vector<void*>> free_;  // by rounded size
   MemoryStats stats_;
