@@ -105,6 +105,7 @@ t.test('a generation leaves no bytes behind, however it ends', async (t) => {
   await star.dispose()
   await star.dispose()
   t.equal(native.memory('cpu').liveBytes, bare)
+  t.equal(native.memory('cpu').cachedBytes, 0, "what was kept for later generations is the system's again")
 })
 
 t.test('mistakes are refused by name', async (t) => {
