@@ -1,5 +1,5 @@
 /**
- * Faults at random moments, round after round: npm run chaos -- [--rounds 200] [--seed N] [--fault NAME]
+ * Faults at random moments, round after round: npm run chaos -- [--cluster] [--rounds 200] [--seed N] [--fault NAME]
  * Ends with 1 where something was violated; the folder of that round is kept.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Random } from '../../lib/tensor/index.js'
+import { ClusterChaos, clusterFaults } from './cluster.js'
 import { faults, TrainingChaos } from './training.js'
 
 const { values } = parseArgs({
@@ -14,13 +15,14 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '200' },
     seed: { type: 'string', default: String(Date.now() % 2 ** 32) },
     fault: { type: 'string' },
+    cluster: { type: 'boolean', default: false },
   },
 })
-const names = values.fault ? [values.fault] : Object.keys(faults)
+const names = values.fault ? [values.fault] : Object.keys(values.cluster ? clusterFaults : faults)
 const folder = mkdtempSync(join(tmpdir(), 'star-chaos-'))
 const random = new Random(Number(values.seed))
 console.log(`seed ${values.seed}, folder ${folder}`)
-const chaos = await TrainingChaos.prepare(folder)
+const chaos = await (values.cluster ? ClusterChaos : TrainingChaos).prepare(folder)
 const survived = new Map<string, number>()
 let violated = 0
 for (let round = 0; round < Number(values.rounds); round++) {

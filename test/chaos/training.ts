@@ -50,7 +50,8 @@ interface Started {
 /** Does its harm and sees the training through. @returns whether it came while the training was at work. @throws Violation */
 type Fault = (round: Round) => Promise<boolean>
 
-class Violation extends Error {}
+/** What must not happen. */
+export class Violation extends Error {}
 
 function expectEnd({ code, stderr }: Outcome): void {
   if (code !== 0) throw new Violation(`the training ended with ${code}: ${stderr}`)
