@@ -18,7 +18,7 @@ export const packageRoot: string = (() => {
 })()
 
 /** Platforms with a published addon, as in the names of the packages that hold it: `@star-t2i/linux-x64`. */
-export const publishedPlatforms: readonly string[] = ['linux-x64']
+export const publishedPlatforms: readonly string[] = ['linux-x64', 'linux-arm64']
 
 /** This machine's platform, as in the names of platform packages. Alpine's is `linux-x64-musl`. */
 export function platform(): string {

