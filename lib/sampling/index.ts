@@ -1,6 +1,7 @@
 /** Sampling: what other folders use of it. */
 export type { ScaleConditions } from './conditions.js'
 export * from './generate.js'
+export type { GivenPicture } from './given-pictures.js'
 export { GraphPool } from './graphs.js'
 export * from './guidance.js'
 export * from './noise.js'

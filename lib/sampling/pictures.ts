@@ -3,9 +3,11 @@
  */
 import type { SamplerHead, StarTransformer, TextInput } from '../models/star/index.js'
 import { imageSide, type PixelRule, pixelsOf, type Tokenizer } from '../models/tokenizer/index.js'
+import { StarError } from '../native/index.js'
 import { noGrad, scope, slice, type Tensor } from '../tensor/index.js'
 import type { ScaleConditions } from './conditions.js'
 import { generate } from './generate.js'
+import { conditionsOf, disposeGiven, type GivenPicture } from './given-pictures.js'
 import type { GraphPool } from './graphs.js'
 import { imageNoise } from './image-noise.js'
 import type { SamplingOptions } from './settings.js'
@@ -23,6 +25,8 @@ export interface PictureRequest {
   prompt: number
   /** Of its own random numbers, so that a picture does not depend on what else is drawn with it. */
   seed: number
+  /** The picture that it changes; all or none of those drawn together have one. */
+  given?: GivenPicture
 }
 
 /** A scale of all pictures is drawn. */
@@ -43,8 +47,6 @@ export interface DrawPicturesOptions extends PictureModels {
   pictures: readonly PictureRequest[]
   /** Their seed is not used: each picture has its own. */
   settings: SamplingOptions
-  /** What is given of each scale, for all pictures: (B, p²) tensors. */
-  conditions?: readonly (ScaleConditions | null)[]
   onScale?: (event: PicturesEvent) => void | Promise<void>
   signal?: AbortSignal
 }
@@ -55,8 +57,26 @@ export interface DrawPicturesOptions extends PictureModels {
  * @throws as `generate`
  */
 export async function drawPictures(options: DrawPicturesOptions): Promise<Uint8Array[]> {
-  const { tokenizer, transformer, samplerHead, graphs, text, empty, pictures, settings, conditions } = options
-  const { onScale, signal } = options
+  const { tokenizer, pictures } = options
+  const given = pictures.flatMap((picture) => picture.given ?? [])
+  if (given.length > 0 && given.length < pictures.length)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `drawPictures: ${given.length} of ${pictures.length} pictures change a given one, expected all or none`,
+    )
+  const conditions = given.length > 0 ? conditionsOf(tokenizer, given) : []
+  try {
+    return await drawWith(conditions, options)
+  } finally {
+    disposeGiven(conditions)
+  }
+}
+
+async function drawWith(
+  conditions: readonly (ScaleConditions | null)[],
+  options: DrawPicturesOptions,
+): Promise<Uint8Array[]> {
+  const { tokenizer, transformer, samplerHead, graphs, text, empty, pictures, settings, onScale, signal } = options
   const seeds = pictures.map(({ seed }) => seed)
   // A preview of the last scale is the picture.
   let last: Uint8Array[] | null = null

@@ -1,0 +1,121 @@
+/**
+ * Pictures that are changed, not drawn anew: a given picture becomes tokens of all scales, and each scale keeps some of them
+ * (zero-shot in-painting, Tian et al. 2024, "VAR", section 5.3; variations keep whole scales).
+ */
+import { imageSide, type Tokenizer } from '../models/tokenizer/index.js'
+import { StarError } from '../native/index.js'
+import { concat, noGrad, scope, Tensor } from '../tensor/index.js'
+import { disposeConditions, type ScaleConditions } from './conditions.js'
+
+/** A picture of the model's size, and what is kept of it. */
+export interface GivenPicture {
+  /** R, G, B bytes, row by row from the top. Where nothing is kept they should hold what fits the rest: they are encoded too. */
+  pixels: Uint8Array
+  /** How far each pixel is kept: from 0 (drawn) to 1 (kept). Null: no pixel is. */
+  keep: Float32Array | null
+  /** So many of the coarsest scales are kept whole. */
+  keptScales: number
+  /** Code vectors at the edge are mixed by the share of their area that is kept; without, a position is kept or drawn. */
+  softEdge: boolean
+}
+
+/**
+ * How far a p×p scale keeps its tokens, from a map of the pixels (side×side) that is averaged over the area of each position. A
+ * position is kept whole where more than half of it is. What is thinner than a position of the finest scale would never be drawn
+ * so: `threshold` (see `drawnFrom`) is lower for it. A scale of one token has the picture as a whole, and keeps it.
+ * @returns shares (p²), row by row
+ */
+export function keptPositions(
+  keep: Float32Array,
+  p: number,
+  { softEdge, threshold = 0.5 }: { softEdge: boolean; threshold?: number },
+): Float32Array {
+  if (p === 1) return Float32Array.of(1)
+  const shares = areaMeans(keep, p)
+  return softEdge ? shares : shares.map((share) => (1 - share >= Math.max(threshold, leastDrawn) ? 0 : 1))
+}
+
+/** Less than this is rounding. */
+const leastDrawn = 1e-6
+
+/** The drawn share of its area from which on a position is drawn: a half, or half of the most that a thin mask covers of one. */
+export const drawnFrom = (keep: Float32Array, finest: number): number =>
+  Math.min(0.5, areaMeans(keep, finest).reduce((most, share) => Math.max(most, 1 - share), 0) / 2)
+
+/** Means of a square map over p×p cells of equal area: pixels that a cell's border crosses count by their part in it. */
+function areaMeans(map: Float32Array, p: number): Float32Array {
+  const side = Math.sqrt(map.length)
+  const rows = overlaps(side, p)
+  const means = new Float32Array(p * p)
+  rows.forEach((ys, i) => {
+    rows.forEach((xs, j) => {
+      let sum = 0
+      for (const [y, height] of ys) for (const [x, width] of xs) sum += map[y * side + x] * width * height
+      means[i * p + j] = sum * (p / side) ** 2
+    })
+  })
+  return means
+}
+
+/** For each of p equal parts of [0, side): the pixels in it, and how much of each. */
+const overlaps = (side: number, p: number): [number, number][][] =>
+  Array.from({ length: p }, (_, i) => {
+    const [begin, end] = [(i * side) / p, ((i + 1) * side) / p]
+    const pixels = Array.from({ length: Math.ceil(end) - Math.floor(begin) }, (_, j) => Math.floor(begin) + j)
+    return pixels.map((x): [number, number] => [x, Math.min(x + 1, end) - Math.max(x, begin)])
+  })
+
+/**
+ * What each scale is given of the pictures, one of them for each image of a batch; one object may stand for several. Null for a
+ * scale that keeps nothing. The tensors are the caller's (`disposeGiven`).
+ * @throws ERR_SHAPE for pixels or shares that are not of the model's size
+ */
+export function conditionsOf(tokenizer: Tokenizer, pictures: readonly GivenPicture[]): (ScaleConditions | null)[] {
+  const { patchNums } = tokenizer.config
+  const device = tokenizer.quantizer.embedding.weight.device
+  return noGrad(() =>
+    scope(() => {
+      const tokens = tokensOfEach(tokenizer, pictures)
+      const thresholds = new Map(pictures.map((own) => [own, own.keep ? drawnFrom(own.keep, patchNums.at(-1)!) : 0]))
+      return patchNums.map((p, k) => {
+        const shares = pictures.map((own) => {
+          if (k < own.keptScales) return new Float32Array(p * p).fill(1)
+          if (!own.keep) return new Float32Array(p * p)
+          return keptPositions(own.keep, p, { softEdge: own.softEdge, threshold: thresholds.get(own) })
+        })
+        if (shares.every((share) => share.every((x) => x === 0))) return null
+        const known = Float32Array.from(shares.flatMap((share) => [...share]))
+        return {
+          tokens: concat(
+            pictures.map((own) => tokens.get(own)![k]),
+            0,
+          ),
+          known: Tensor.from(known, [pictures.length, p * p], { device }),
+        }
+      })
+    }),
+  )
+}
+
+/** Frees what `conditionsOf` made. */
+export function disposeGiven(conditions: readonly (ScaleConditions | null)[]): void {
+  for (const scale of conditions) if (scale) disposeConditions(scale)
+}
+
+/** Token maps (1, p²) of each picture, encoded by itself, so that they do not depend on what else is in the batch. */
+function tokensOfEach(tokenizer: Tokenizer, pictures: readonly GivenPicture[]): Map<GivenPicture, Tensor[]> {
+  const side = imageSide(tokenizer.config)
+  const device = tokenizer.quantizer.embedding.weight.device
+  return new Map(
+    [...new Set(pictures)].map((picture) => {
+      const { pixels, keep } = picture
+      if (pixels.length !== side * side * 3 || (keep && keep.length !== side * side))
+        throw new StarError(
+          'ERR_SHAPE',
+          `a given picture has ${pixels.length} bytes${keep ? ` and ${keep.length} shares` : ''}, expected ${side}×${side} pixels of 3 bytes${keep ? ' and a share each' : ''}`,
+        )
+      const values = Float32Array.from(pixels, (byte) => byte / 127.5 - 1)
+      return [picture, tokenizer.tokenize(Tensor.from(values, [1, side, side, 3], { device }))]
+    }),
+  )
+}
