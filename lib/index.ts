@@ -4,6 +4,7 @@ export { readPngText } from './data/png.js'
 export { type ConnectOptions, type DistributedEnvironment, type Launcher, ProcessGroup } from './distributed/index.js'
 export type { StarInfo } from './engine/drawing-model.js'
 export { type ConfiguredPart, type ModelInfo, modelInfo, type PartInfo } from './engine/model-info.js'
+export type { StarGenerateOptions, StarScaleEvent } from './generate-options.js'
 export {
   type GridOptions,
   type ImageFormat,
@@ -20,13 +21,7 @@ export type { TokenizerConfig } from './models/tokenizer/index.js'
 export { type ErrorCode, StarError } from './native/index.js'
 export type { WeightType } from './nn/index.js'
 export type { SamplingOptions } from './sampling/index.js'
-export {
-  type LoadOptions,
-  Star,
-  type StarGenerateOptions,
-  type StarResult,
-  type StarScaleEvent,
-} from './star.js'
+export { type LoadOptions, Star, type StarResult } from './star.js'
 export type { DType } from './tensor/index.js'
 export {
   type Metrics,

@@ -5,16 +5,23 @@ import type { DrawingModel, StarInfo } from './engine/drawing-model.js'
 import { LoadedModel } from './engine/loaded-model.js'
 import { type CallScale, DrawQueue } from './engine/queue.js'
 import { ThreadModel } from './engine/thread-model.js'
+import {
+  checkOptions,
+  checkPrompts,
+  functionSchema,
+  generateHints,
+  generateSchema,
+  named,
+  type StarGenerateOptions,
+  signalSchema,
+} from './generate-options.js'
 import { type ImageSettings, readSettings, StarImage } from './image.js'
 import type { HubOptions } from './models/local.js'
 import type { SourceOptions } from './models/source.js'
 import { crossAttentionModes } from './models/star/index.js'
 import { StarError } from './native/index.js'
 import { type WeightType, weightTypes } from './nn/index.js'
-import { type SamplingOptions, type SamplingSettings, sampleVersions, samplingSchema } from './sampling/index.js'
-
-/** Longest prompt that is taken, in characters. The text encoder reads its first tokens only. */
-export const maxPromptLength = 4096
+import { type SamplingSettings, sampleVersions } from './sampling/index.js'
 
 /** A model folder says all but the device; what a checkpoint does not say is to be given. */
 export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' | 'cacheDir'> {
@@ -43,50 +50,11 @@ export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' |
   signal?: AbortSignal
 }
 
-/** One scale of some pictures of a call is drawn. */
-export interface StarScaleEvent {
-  /** Index of the scale, from 0. */
-  scaleIndex: number
-  /** Number of scales. */
-  scales: number
-  /** Places of the pictures in the result. */
-  images: readonly number[]
-  /** Number of pictures that the call makes in all. */
-  total: number
-  /** The pictures as they look so far, in the order of `images`. To be called before `onScale` (or its promise) is done. */
-  preview(): Promise<StarImage[]>
-}
-
-/** What is drawn of a prompt, how, and when. */
-export interface StarGenerateOptions extends SamplingOptions {
-  /** Pictures of each prompt; picture j of a prompt is drawn with seed + j. Default 1. */
-  count?: number
-  /**
-   * Pictures drawn together at most; more are faster together and take more memory. Pictures of other calls that wait and have the
-   * same settings are drawn along. Default 8.
-   */
-  batchSize?: number
-  /** Of the calls that wait, the one with the highest number comes first. Default 0. */
-  priority?: number
-  /** Called once, when the call has waited in the queue and the model begins with its first pictures. */
-  onStart?: () => void
-  /** Called after each scale of the call's pictures; a promise it returns is waited for. */
-  onScale?: (event: StarScaleEvent) => void | Promise<void>
-  /** Aborting ends the call with ERR_ABORTED at once, and the drawing after the current scale. */
-  signal?: AbortSignal
-}
-
 /** What a call drew. */
 export interface StarResult {
   /** All pictures of the first prompt, then those of the second, … */
   images: StarImage[]
 }
-
-const signalSchema = z.instanceof(AbortSignal, { error: 'expected an AbortSignal' }).optional()
-const functionSchema = <F>() =>
-  z
-    .custom<F>((value) => value === undefined || typeof value === 'function', { error: 'expected a function' })
-    .optional()
 
 const loadSchema = z.strictObject({
   device: z.string().optional(),
@@ -107,88 +75,6 @@ const loadSchema = z.strictObject({
   onNotice: functionSchema<LoadOptions['onNotice']>(),
   signal: signalSchema,
 })
-
-const generateSchema = samplingSchema.extend({
-  count: z.int().min(1).max(100_000).default(1),
-  batchSize: z.int().min(1).max(1024).default(8),
-  priority: z.number().default(0),
-  onStart: functionSchema<StarGenerateOptions['onStart']>(),
-  onScale: functionSchema<StarGenerateOptions['onScale']>(),
-  signal: signalSchema,
-})
-
-/** What options of other tools are called here, or why there is none. */
-const generateHints: Readonly<Record<string, string>> = {
-  ...Object.fromEntries(
-    ['steps', 'numSteps', 'numInferenceSteps', 'num_inference_steps', 'sampler', 'scheduler', 'eta'].map((name) => [
-      name,
-      'the model has no such steps, a picture takes one pass a scale: remove it',
-    ]),
-  ),
-  ...Object.fromEntries(
-    ['negativePrompt', 'negative_prompt', 'negative'].map((name) => [name, 'the model takes none: remove it']),
-  ),
-  ...Object.fromEntries(
-    ['width', 'height', 'size', 'resolution'].map((name) => [
-      name,
-      'a model draws pictures of one size (star.imageSize): remove it',
-    ]),
-  ),
-  ...Object.fromEntries(
-    ['guidance', 'guidanceScale', 'guidance_scale', 'cfgScale', 'cfg_scale', 'scale'].map((name) => [
-      name,
-      'did you mean "cfg"?',
-    ]),
-  ),
-  ...Object.fromEntries(
-    ['n', 'images', 'numImages', 'num_images', 'numImagesPerPrompt', 'samples'].map((name) => [
-      name,
-      'did you mean "count"?',
-    ]),
-  ),
-  ...Object.fromEntries(
-    ['callback', 'onProgress', 'onStep', 'progress'].map((name) => [name, 'did you mean "onScale"?']),
-  ),
-  temperature: 'the model has none; "topK" and "topP" say how freely it draws',
-  prompt: 'the prompt is the first argument',
-}
-
-/** @throws ERR_ARGUMENT when it is no text, empty or too long */
-function checkPrompt(prompt: unknown): asserts prompt is string {
-  if (typeof prompt !== 'string')
-    throw new StarError(
-      'ERR_ARGUMENT',
-      `a prompt is ${shown(prompt)}, expected a text: describe the picture in some words, such as "a red apple"`,
-    )
-  if (prompt.trim() === '')
-    throw new StarError(
-      'ERR_ARGUMENT',
-      'the prompt is empty: describe the picture in some words, such as "a red apple"',
-    )
-  if (prompt.length > maxPromptLength)
-    throw new StarError(
-      'ERR_ARGUMENT',
-      `the prompt has ${prompt.length} characters, at most ${maxPromptLength} are taken: shorten it ("${prompt.slice(0, 40)}…")`,
-    )
-}
-
-/** The prompts as a list. @throws ERR_ARGUMENT when there is none, or one is no text, empty or too long */
-export function checkPrompts(prompts: unknown): string[] {
-  const list: unknown[] = Array.isArray(prompts) ? prompts : [prompts]
-  if (list.length === 0) throw new StarError('ERR_ARGUMENT', 'no prompt was given: pass at least one')
-  return list.map((prompt) => {
-    checkPrompt(prompt)
-    return prompt
-  })
-}
-
-function checkOptions(name: string, options: unknown): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options))
-    throw new StarError('ERR_ARGUMENT', `the options of ${name} are ${shown(options)}, expected an object`)
-}
-
-const named = <T extends object>(options: T): Partial<T> =>
-  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
 
 /** A loaded model that draws pictures of prompts. */
 export class Star {

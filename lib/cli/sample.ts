@@ -102,7 +102,8 @@ async function readPrompts(): Promise<string[]> {
 }
 
 async function sample(given: string[], options: SampleOptions): Promise<void> {
-  const { checkPrompts, Star } = await import('../star.js')
+  const { checkPrompts } = await import('../generate-options.js')
+  const { Star } = await import('../star.js')
   const { imageGrid } = await import('../image.js')
   const prompts = given.length === 1 && given[0] === '-' ? await readPrompts() : given
   checkPrompts(prompts)

@@ -1,6 +1,6 @@
 /** What OpenAI's Images API takes and gives, with the fields of ours. */
 import { z } from 'zod'
-import { maxPromptLength } from '../../star.js'
+import { maxPromptLength } from '../../generate-options.js'
 
 /** Pictures of one request at most. */
 export const maxPictures = 32
