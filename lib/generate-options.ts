@@ -1,6 +1,7 @@
 /** Prompts and options of a call that draws pictures, and their checks. */
 import { z } from 'zod'
-import { shown } from './config/parse-config.js'
+import { parseConfig, shown } from './config/parse-config.js'
+import type { StarInfo } from './engine/drawing-model.js'
 import type { StarImage } from './image.js'
 import { StarError } from './native/index.js'
 import { type SamplingOptions, samplingSchema } from './sampling/index.js'
@@ -55,6 +56,23 @@ export const generateSchema = samplingSchema.extend({
   onScale: functionSchema<StarGenerateOptions['onScale']>(),
   signal: signalSchema,
 })
+
+/** A call that draws pictures, checked, with the model's settings filled in. */
+export interface GenerateCall extends z.output<typeof generateSchema> {
+  prompts: readonly string[]
+}
+
+/** @throws ERR_ARGUMENT and ERR_CONFIG as `Star.generate` */
+export function generateCall(
+  prompts: string | readonly string[],
+  options: StarGenerateOptions,
+  { sampling }: Pick<StarInfo, 'sampling'>,
+): GenerateCall {
+  const list = checkPrompts(prompts)
+  checkOptions('generate', options)
+  const given = { ...sampling, ...named(options) }
+  return { ...parseConfig(generateSchema, given, 'the options of generate', { hints: generateHints }), prompts: list }
+}
 
 /** What options of other tools are called here, or why there is none. */
 export const generateHints: Readonly<Record<string, string>> = {

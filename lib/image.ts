@@ -21,9 +21,20 @@ const settingsSchema = samplingSchema.extend({
   dtype: z.enum(['f32', 'f16', 'bf16']),
   /** Device it was drawn on. */
   device: z.string(),
+  /** How it was made of another picture, which the file does not hold. */
+  edited: z
+    .strictObject({
+      /** The call: a part of the picture, or all of it. */
+      by: z.enum(['edit', 'vary']),
+      /** How much was drawn anew. */
+      strength: z.number(),
+      /** Whether code vectors were mixed at the mask's edge. */
+      softEdge: z.boolean().optional(),
+    })
+    .optional(),
 })
 
-/** All it takes to make the same picture again. */
+/** All it takes to make the same picture again; of one that was made of another, all but that picture. */
 export type ImageSettings = z.output<typeof settingsSchema>
 
 /** File formats of pictures, by the endings of their names. */

@@ -2,6 +2,8 @@
 
 export { readPngText } from './data/png.js'
 export { type ConnectOptions, type DistributedEnvironment, type Launcher, ProcessGroup } from './distributed/index.js'
+export type { StarEditOptions, StarVaryOptions } from './edit-options.js'
+export type { Box, Extend, MaskSource, PictureSource, PixelData } from './editing/index.js'
 export type { StarInfo } from './engine/drawing-model.js'
 export { type ConfiguredPart, type ModelInfo, modelInfo, type PartInfo } from './engine/model-info.js'
 export type { StarGenerateOptions, StarScaleEvent } from './generate-options.js'

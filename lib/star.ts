@@ -1,16 +1,17 @@
 /** Star: a loaded model that makes pictures of prompts. */
 import { z } from 'zod'
 import { parseConfig, shown } from './config/parse-config.js'
+import { type ChangeCall, editCall, type StarEditOptions, type StarVaryOptions, varyCall } from './edit-options.js'
+import type { PictureSource } from './editing/index.js'
 import type { DrawingModel, StarInfo } from './engine/drawing-model.js'
 import { LoadedModel } from './engine/loaded-model.js'
 import { type CallScale, DrawQueue } from './engine/queue.js'
 import { ThreadModel } from './engine/thread-model.js'
 import {
   checkOptions,
-  checkPrompts,
   functionSchema,
-  generateHints,
-  generateSchema,
+  type GenerateCall,
+  generateCall,
   named,
   type StarGenerateOptions,
   signalSchema,
@@ -21,7 +22,7 @@ import type { SourceOptions } from './models/source.js'
 import { crossAttentionModes } from './models/star/index.js'
 import { StarError } from './native/index.js'
 import { type WeightType, weightTypes } from './nn/index.js'
-import { type SamplingSettings, sampleVersions } from './sampling/index.js'
+import { sampleVersions } from './sampling/index.js'
 
 /** A model folder says all but the device; what a checkpoint does not say is to be given. */
 export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' | 'cacheDir'> {
@@ -148,34 +149,66 @@ export class Star {
 
   /** The pictures of `generate` one by one, as soon as they are drawn. Leaving the loop ends the call. @throws as `generate` */
   async *stream(prompts: string | readonly string[], options: StarGenerateOptions = {}): AsyncGenerator<StarImage> {
-    if (this.#disposed) throw new StarError('ERR_ARGUMENT', 'generate: this model was disposed; load it again')
-    const list = checkPrompts(prompts)
-    checkOptions('generate', options)
-    const defaults = this.#model.info.sampling
-    const what = 'the options of generate'
-    const parsed = parseConfig(generateSchema, { ...defaults, ...named(options) }, what, { hints: generateHints })
-    const { count, batchSize, priority, onStart, onScale, signal, ...settings } = parsed
-    const drawings = list.flatMap((prompt) =>
-      Array.from({ length: count }, (_, j) => ({ prompt, seed: settings.seed + j })),
+    this.#checkLoaded('generate')
+    yield* this.#draw(generateCall(prompts, options, this.#model.info))
+  }
+
+  /**
+   * Draws a part of a picture anew (in-painting), or what lies beyond it (out-painting), so that it fits the prompt and the rest.
+   * Pixels outside of the mask and its feathered edge keep their bytes. The result has the picture's size (and what it is extended
+   * by); the model sees a square around the part, at its own size.
+   * @param image path of a file, bytes of one (PNG, JPEG, WebP, AVIF), or pixels, such as a `StarImage`
+   * @throws as `generate`; ERR_ARGUMENT for a mask that is empty, covers everything or has another size; ERR_FILE for a file that cannot be read
+   */
+  async edit(image: PictureSource, options: StarEditOptions): Promise<StarResult> {
+    this.#checkLoaded('edit')
+    return this.#all(await editCall(image, options, this.#model.info))
+  }
+
+  /**
+   * Makes pictures that are like a given one: its coarse scales are kept, the others are drawn. The model sees the picture's middle
+   * square, and the result has the model's size.
+   * @param image path of a file, bytes of one (PNG, JPEG, WebP, AVIF), or pixels, such as a `StarImage`
+   * @throws as `generate`; ERR_FILE for a file that cannot be read
+   */
+  async vary(image: PictureSource, options: StarVaryOptions): Promise<StarResult> {
+    this.#checkLoaded('vary')
+    return this.#all(await varyCall(image, options, this.#model.info))
+  }
+
+  #checkLoaded(name: string): void {
+    if (this.#disposed) throw new StarError('ERR_ARGUMENT', `${name}: this model was disposed; load it again`)
+  }
+
+  async #all(call: GenerateCall): Promise<StarResult> {
+    const images: StarImage[] = []
+    for await (const image of this.#draw(call)) images.push(image)
+    return { images }
+  }
+
+  async *#draw(call: GenerateCall & Partial<ChangeCall>): AsyncGenerator<StarImage> {
+    const { prompts, change, edited, count, batchSize, priority, onStart, onScale, signal, ...settings } = call
+    const drawings = prompts.flatMap((prompt) =>
+      Array.from({ length: count }, (_, j) => ({ prompt, seed: settings.seed + j, given: change?.given })),
     )
-    const image = (data: Uint8Array, i: number): StarImage => this.#image(data, { ...settings, ...drawings[i] })
+    const { imageSize, name, weights, dtype, device } = this.#model.info
+    const made = { model: name, weights, dtype: dtype as WeightType, device, ...settings }
+    const image = async (data: Uint8Array, i: number): Promise<StarImage> => {
+      const { prompt, seed } = drawings[i]
+      const whole = change ? await change.finish(data) : { width: imageSize, height: imageSize, data }
+      return new StarImage(whole.width, whole.height, whole.data, { ...made, prompt, seed, ...(edited && { edited }) })
+    }
     const tell =
       onScale &&
       (({ preview, ...event }: CallScale) =>
         onScale({
           ...event,
           total: drawings.length,
-          preview: async () => (await preview()).map((data, i) => image(data, event.images[i])),
+          preview: async () => Promise.all((await preview()).map((data, i) => image(data, event.images[i]))),
         }))
-    const call = { settings, batchSize, priority, signal, onStart, onScale: tell }
     let i = 0
-    for await (const data of this.#queue.draw(drawings, call)) yield image(data, i++)
-  }
-
-  #image(data: Uint8Array, settings: SamplingSettings & { prompt: string }): StarImage {
-    const { imageSize, name, weights, dtype, device } = this.#model.info
-    const own = { model: name, weights, dtype: dtype as WeightType, device, ...settings }
-    return new StarImage(imageSize, imageSize, data, own)
+    const queued = { settings, batchSize, priority, signal, onStart, onScale: tell }
+    for await (const data of this.#queue.draw(drawings, queued)) yield image(data, i++)
   }
 
   /** Ends the calls that wait or are at work with ERR_ABORTED, and frees the weights once nothing uses them. */

@@ -40,6 +40,11 @@ async function again(picture: string, options: AgainOptions): Promise<void> {
   const { Star } = await import('../star.js')
   const { all, width } = await readSettings(picture)
   const [{ model, weights, dtype, device }] = all
+  if (all.some(({ edited }) => edited))
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `${picture} was made of another picture, which the file does not hold: run "star edit" or "star vary" with that one again`,
+    )
   const wanted = options.out ?? picture
   imageFormat(wanted)
   const force = options.force === true && options.out !== undefined

@@ -1,5 +1,5 @@
 /** What draws pictures: a loaded model in this thread, or one in a thread of its own. */
-import type { SamplingSettings } from '../sampling/index.js'
+import type { GivenPicture, SamplingSettings } from '../sampling/index.js'
 import type { DType } from '../tensor/index.js'
 import type { ModelInfo } from './model-info.js'
 
@@ -16,6 +16,8 @@ export interface StarInfo extends ModelInfo {
 export interface Drawing {
   prompt: string
   seed: number
+  /** The picture that it changes; all or none of those drawn together have one. */
+  given?: GivenPicture
 }
 
 export interface DrawnScale {

@@ -73,7 +73,7 @@ export class LoadedModel implements DrawingModel {
         graphs: this.#graphs,
         text,
         empty: prompts.length,
-        pictures: drawings.map(({ prompt, seed }) => ({ prompt: prompts.indexOf(prompt), seed })),
+        pictures: drawings.map(({ prompt, ...drawing }) => ({ ...drawing, prompt: prompts.indexOf(prompt) })),
         settings,
         signal,
         onScale: onScale && (({ preview, ...event }) => onScale({ ...event, preview: async () => preview() })),

@@ -58,7 +58,7 @@ class Call {
     readonly order: number,
   ) {
     const { seed: _, ...settings } = options.settings
-    this.key = JSON.stringify(settings)
+    this.key = JSON.stringify([settings, drawings.some(({ given }) => given)])
   }
 
   /** Whether there is something to draw that somebody waits for. */

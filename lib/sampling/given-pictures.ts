@@ -11,7 +11,7 @@ import { disposeConditions, type ScaleConditions } from './conditions.js'
 export interface GivenPicture {
   /** R, G, B bytes, row by row from the top. Where nothing is kept they should hold what fits the rest: they are encoded too. */
   pixels: Uint8Array
-  /** How far each pixel is kept: from 0 (drawn) to 1 (kept). Null: no pixel is. */
+  /** How far each pixel is kept: from 0 (drawn) to 1 (kept), of a square that may have another size. Null: no pixel is. */
   keep: Float32Array | null
   /** So many of the coarsest scales are kept whole. */
   keptScales: number
@@ -20,7 +20,7 @@ export interface GivenPicture {
 }
 
 /**
- * How far a p×p scale keeps its tokens, from a map of the pixels (side×side) that is averaged over the area of each position. A
+ * How far a p×p scale keeps its tokens, from a square map of pixels that is averaged over the area of each position. A
  * position is kept whole where more than half of it is. What is thinner than a position of the finest scale would never be drawn
  * so: `threshold` (see `drawnFrom`) is lower for it. A scale of one token has the picture as a whole, and keeps it.
  * @returns shares (p²), row by row
@@ -68,7 +68,7 @@ const overlaps = (side: number, p: number): [number, number][][] =>
 /**
  * What each scale is given of the pictures, one of them for each image of a batch; one object may stand for several. Null for a
  * scale that keeps nothing. The tensors are the caller's (`disposeGiven`).
- * @throws ERR_SHAPE for pixels or shares that are not of the model's size
+ * @throws ERR_SHAPE for pixels or shares of another size
  */
 export function conditionsOf(tokenizer: Tokenizer, pictures: readonly GivenPicture[]): (ScaleConditions | null)[] {
   const { patchNums } = tokenizer.config
@@ -109,10 +109,10 @@ function tokensOfEach(tokenizer: Tokenizer, pictures: readonly GivenPicture[]): 
   return new Map(
     [...new Set(pictures)].map((picture) => {
       const { pixels, keep } = picture
-      if (pixels.length !== side * side * 3 || (keep && keep.length !== side * side))
+      if (pixels.length !== side * side * 3 || (keep && !Number.isInteger(Math.sqrt(keep.length))))
         throw new StarError(
           'ERR_SHAPE',
-          `a given picture has ${pixels.length} bytes${keep ? ` and ${keep.length} shares` : ''}, expected ${side}×${side} pixels of 3 bytes${keep ? ' and a share each' : ''}`,
+          `a given picture has ${pixels.length} bytes${keep ? ` and ${keep.length} shares` : ''}, expected ${side}×${side} pixels of 3 bytes${keep ? ' and the shares of a square' : ''}`,
         )
       const values = Float32Array.from(pixels, (byte) => byte / 127.5 - 1)
       return [picture, tokenizer.tokenize(Tensor.from(values, [1, side, side, 3], { device }))]

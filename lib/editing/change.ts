@@ -1,0 +1,169 @@
+/** From a picture and what to change of it to what a model is given, and from what it draws to the changed picture. */
+import sharp from 'sharp'
+import { shown } from '../config/parse-config.js'
+import { StarError } from '../native/index.js'
+import type { GivenPicture } from '../sampling/index.js'
+import { fill } from './fill.js'
+import { checkMask, feathered, type Mask, type MaskSource, openMask, transparentPart } from './mask.js'
+import { byRows, openRaster, type PictureSource, type PixelData, pixelLimit, type Raster } from './raster.js'
+import { blend, eachPixel, keptInside, type Window, windowOf } from './window.js'
+
+/** How many pixels a picture grows by on each side. */
+export interface Extend {
+  /** In pixels; default 0. */
+  left?: number
+  /** In pixels; default 0. */
+  right?: number
+  /** In pixels; default 0. */
+  top?: number
+  /** In pixels; default 0. */
+  bottom?: number
+}
+
+/** Which part of a picture is drawn, and how it joins the rest. */
+export interface EditRegion {
+  mask?: MaskSource
+  extend?: Extend
+  feather?: number
+  softEdge: boolean
+  strength: number
+}
+
+/** What a model says of its pictures. */
+export interface ModelSizes {
+  imageSize: number
+  scales: readonly number[]
+}
+
+/** A change that a model can draw. */
+export interface Change {
+  given: GivenPicture
+  /** The changed picture, of what the model drew (R, G, B bytes of its size). */
+  finish(drawn: Uint8Array): Promise<PixelData>
+}
+
+const keptScales = (strength: number, scales: number): number => Math.round((1 - strength) * scales)
+
+/**
+ * A change of a part of a picture. The model sees a square around that part, at its own size; what is drawn is filled from
+ * its surroundings before, so that it has no influence, unless a `strength` below 1 keeps coarse scales of it.
+ * @throws ERR_ARGUMENT for a mask, an extension or a feather that do not fit, ERR_FILE for files that cannot be read
+ */
+export async function changePart(source: PictureSource, region: EditRegion, model: ModelSizes): Promise<Change> {
+  const { softEdge, strength } = region
+  const { picture, mask } = await canvasOf(await openRaster(source, 'the picture'), region)
+  await checkMask(mask)
+  const { feather = Math.max(2, Math.round(Math.min(mask.width, mask.height) / 64)) } = region
+  const blended = await feathered(mask, feather)
+  const window = await windowOf(mask, blended)
+  const kept = keptScales(strength, model.scales.length)
+  // With coarse scales kept, what is drawn anew stands on what the picture shows there.
+  const pixels = await seenPixels(picture, kept > 0 ? null : mask, window, model.imageSize)
+  const keep = await keptInside(mask, window)
+  const base = await rgbOf(picture)
+  return {
+    given: { pixels, keep, keptScales: kept, softEdge },
+    finish: async (drawn) => blend(base, await resized(drawn, model.imageSize, window.side), blended, window),
+  }
+}
+
+/**
+ * A variation: a picture's middle square, of which the coarsest (1 − strength)·K scales are kept.
+ * @throws ERR_ARGUMENT for something that is no picture, ERR_FILE for a file that cannot be read
+ */
+export async function changeWhole(source: PictureSource, strength: number, model: ModelSizes): Promise<Change> {
+  const picture = flattened(await openRaster(source, 'the picture'))
+  const { width, height } = picture
+  const side = Math.min(width, height)
+  const window = { left: (width - side) >> 1, top: (height - side) >> 1, side }
+  const pixels = await seenPixels(picture, null, window, model.imageSize)
+  return {
+    given: { pixels, keep: null, keptScales: keptScales(strength, model.scales.length), softEdge: false },
+    finish: async (data) => ({ width: model.imageSize, height: model.imageSize, data }),
+  }
+}
+
+/** The picture with the room it grows by, and what is drawn of it. Pixels that it has not are transparent. */
+async function canvasOf(given: Raster, { mask: source, extend }: EditRegion): Promise<{ picture: Raster; mask: Mask }> {
+  if (source === undefined && extend === undefined && !given.transparent)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      'nothing says which part of the picture is drawn: give a mask, a box, or by how much it is extended',
+    )
+  const nothing = { ...given, drawn: new Float32Array(given.width * given.height) }
+  const inside =
+    source !== undefined ? await openMask(source, given) : given.transparent ? await transparentPart(given) : nothing
+  const picture = source !== undefined ? flattened(given) : given
+  if (extend === undefined) return { picture, mask: inside }
+  const { left = 0, right = 0, top = 0, bottom = 0 } = extend
+  const added = { left, right, top, bottom }
+  for (const [name, value] of Object.entries(added))
+    if (!Number.isInteger(value) || value < 0)
+      throw new StarError('ERR_ARGUMENT', `extend.${name} is ${shown(value)}, expected a whole number of pixels from 0`)
+  const [width, height] = [given.width + left + right, given.height + top + bottom]
+  if (width * height > pixelLimit)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `the extended picture would be ${width}×${height}, expected at most ${pixelLimit} pixels: extend it less`,
+    )
+  const rgba = new Uint8Array(width * height * 4)
+  const drawn = new Float32Array(width * height).fill(1)
+  await byRows(given.height, width, (y) => {
+    const to = (top + y) * width + left
+    rgba.set(picture.rgba.subarray(y * given.width * 4, (y + 1) * given.width * 4), to * 4)
+    drawn.set(inside.drawn.subarray(y * given.width, (y + 1) * given.width), to)
+  })
+  return { picture: { width, height, rgba, transparent: true }, mask: { width, height, drawn } }
+}
+
+/** On white. */
+function flattened(picture: Raster): Raster {
+  if (!picture.transparent) return picture
+  const rgba = Uint8Array.from(picture.rgba)
+  for (let i = 0; i < rgba.length; i += 4) {
+    const alpha = rgba[i + 3] / 255
+    for (let c = 0; c < 3; c++) rgba[i + c] = Math.round(alpha * rgba[i + c] + (1 - alpha) * 255)
+    rgba[i + 3] = 255
+  }
+  return { ...picture, rgba, transparent: false }
+}
+
+async function rgbOf({ width, height, rgba }: Raster): Promise<PixelData> {
+  const data = new Uint8Array(width * height * 3)
+  await byRows(height, width, (y) => {
+    for (let i = y * width; i < (y + 1) * width; i++) for (let c = 0; c < 3; c++) data[i * 3 + c] = rgba[i * 4 + c]
+  })
+  return { width, height, data }
+}
+
+/** The window at the model's size, R, G, B; what a mask draws and what is transparent is filled from the rest. */
+async function seenPixels(picture: Raster, mask: Mask | null, window: Window, size: number): Promise<Uint8Array> {
+  const { side } = window
+  const part = new Uint8Array(side * side * 4)
+  await eachPixel(picture, window, (from, to) => {
+    for (let c = 0; c < 3; c++) part[4 * to + c] = picture.rgba[4 * from + c]
+    part[4 * to + 3] = Math.round(picture.rgba[4 * from + 3] * (1 - (mask?.drawn[from] ?? 0)))
+  })
+  // Colours are weighted by alpha while the size changes, so that what is missing does not bleed into the rest.
+  const rgba = await resize(part, 4, side, size)
+  const rgb = Uint8Array.from({ length: size * size * 3 }, (_, i) => rgba[Math.floor(i / 3) * 4 + (i % 3)])
+  const weights = Float32Array.from({ length: size * size }, (_, i) => rgba[i * 4 + 3] / 255)
+  if (weights.every((weight) => weight === 1)) return rgb
+  if (weights.every((weight) => weight === 0))
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `nothing is left of the picture in the square of ${side} pixels that the model sees: draw less of it at once`,
+    )
+  return fill({ width: size, height: size, rgb }, weights)
+}
+
+const resized = (rgb: Uint8Array, from: number, to: number): Promise<Uint8Array> => resize(rgb, 3, from, to)
+
+/** A square picture at another size, by Lanczos. */
+async function resize(data: Uint8Array, channels: 3 | 4, from: number, to: number): Promise<Uint8Array> {
+  if (from === to) return data
+  return sharp(data, { raw: { width: from, height: from, channels } })
+    .resize(to, to, { kernel: 'lanczos3', fit: 'fill' })
+    .raw()
+    .toBuffer()
+}

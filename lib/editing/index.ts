@@ -1,0 +1,4 @@
+/** Changing given pictures: what other folders use of it. */
+export { type Change, changePart, changeWhole, type EditRegion, type Extend, type ModelSizes } from './change.js'
+export type { Box, MaskSource } from './mask.js'
+export type { PictureSource, PixelData } from './raster.js'
