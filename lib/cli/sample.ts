@@ -1,27 +1,17 @@
 /** `star sample`: draws pictures of prompts. */
-import { type Command, Option } from 'commander'
+import type { Command } from 'commander'
 import type { ImageGrid, StarImage } from '../image.js'
 import { StarError } from '../native/error.js'
-import type { LoadOptions } from '../star.js'
+import { addDrawingOptions, type DrawingFlags, drawingSettings, loadStar } from './drawing-options.js'
 import { Interrupted, interruptible } from './interrupt.js'
-import { tellOfGpu } from './notices.js'
 import { wholeNumber } from './options.js'
 import { checkWritable, namesFile, picturePaths } from './output.js'
 import { Progress } from './progress.js'
-import { addSamplingOptions, type SamplingFlags } from './sampling-options.js'
-import { addSourceOptions, downloading, type SourceFlags, sourceOptions } from './source-options.js'
 
-interface SampleOptions extends SourceFlags, SamplingFlags {
-  model: string
+interface SampleOptions extends DrawingFlags {
   out: string
   count: number
-  seed: number
   grid?: boolean
-  force?: boolean
-  batch: number
-  device: string
-  dtype?: LoadOptions['dtype']
-  decoderDtype?: LoadOptions['decoderDtype']
 }
 
 export function addSampleCommand(star: Command): void {
@@ -33,35 +23,12 @@ export function addSampleCommand(star: Command): void {
       'what to draw; several prompts give several pictures; - reads them from standard input, one a line',
     )
     .option(
-      '-m, --model <name>',
-      'a shipped model, a model folder, a checkpoint (.pth, .safetensors) or a Hugging Face model',
-      'emoji-64',
-    )
-    .option(
       '-o, --out <path>',
       'a .png, .jpg, .webp or .avif file, or a folder for PROMPT-SEED.png; - writes one PNG to standard output',
       'star.png',
     )
-    .option('-f, --force', 'replace files that are there; without it a number makes their names free')
     .option('-n, --count <n>', 'pictures of each prompt', wholeNumber('--count', 1, 100_000), 1)
-    .option('-s, --seed <n>', 'seed of the first picture; the next has the next', wholeNumber('--seed', 0), 42)
-  addSamplingOptions(command)
-    .option('--grid', 'one picture with all of them side by side')
-    .option('--batch <n>', 'pictures drawn together', wholeNumber('--batch', 1, 1024), 8)
-    .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
-    .addOption(
-      new Option(
-        '--dtype <type>',
-        'of weights and caches: 16 bits halve them (default: f32 on the CPU, 16 bits on a GPU)',
-      ).choices(['f32', 'f16', 'bf16']),
-    )
-    .addOption(
-      new Option(
-        '--decoder-dtype <type>',
-        'in which tokens become pixels (default: f32 on the CPU, f16 on a GPU)',
-      ).choices(['f32', 'f16', 'bf16']),
-    )
-  addSourceOptions(command)
+  addDrawingOptions(command, (drawing) => drawing.option('--grid', 'one picture with all of them side by side'))
     .addHelpText(
       'after',
       `
@@ -103,7 +70,6 @@ async function readPrompts(): Promise<string[]> {
 
 async function sample(given: string[], options: SampleOptions): Promise<void> {
   const { checkPrompts } = await import('../generate-options.js')
-  const { Star } = await import('../star.js')
   const { imageGrid } = await import('../image.js')
   const prompts = given.length === 1 && given[0] === '-' ? await readPrompts() : given
   checkPrompts(prompts)
@@ -120,32 +86,13 @@ async function sample(given: string[], options: SampleOptions): Promise<void> {
   for (const path of new Set(paths.length > 0 ? [paths[0], paths[paths.length - 1]] : [])) checkWritable(path)
 
   await interruptible(async (signal) => {
-    const { device, dtype, decoderDtype } = options
-    await using star = await downloading(options.offline, signal, ({ offline, onProgress }) =>
-      Star.load(options.model, {
-        device,
-        dtype,
-        decoderDtype,
-        ...sourceOptions(options),
-        offline,
-        onDownload: onProgress,
-        onNotice: tellOfGpu,
-        signal,
-      }),
-    )
+    await using star = await loadStar(options, signal)
     using progress = new Progress('drawing')
     let written = 0
     try {
-      const { cfg, topK, topP, moreSmooth, pixels } = options
       const stream = star.stream(prompts, {
+        ...drawingSettings(options),
         count,
-        seed,
-        cfg,
-        topK,
-        topP,
-        moreSmooth,
-        pixels,
-        batchSize: options.batch,
         signal,
         onScale: ({ scaleIndex, scales, images, total }) => {
           const batches = Math.ceil(total / options.batch)

@@ -1,0 +1,74 @@
+/** Options that all commands have that draw pictures with a model, and the loading of that model. */
+import { type Command, Option } from 'commander'
+import type { LoadOptions, Star } from '../star.js'
+import { tellOfGpu } from './notices.js'
+import { wholeNumber } from './options.js'
+import { addSamplingOptions, type SamplingFlags } from './sampling-options.js'
+import { addSourceOptions, downloading, type SourceFlags, sourceOptions } from './source-options.js'
+
+export interface DrawingFlags extends SourceFlags, SamplingFlags {
+  model: string
+  force?: boolean
+  seed: number
+  batch: number
+  device: string
+  dtype?: LoadOptions['dtype']
+  decoderDtype?: LoadOptions['decoderDtype']
+}
+
+/** @param own adds what the command has itself, between what it draws and where it runs */
+export function addDrawingOptions(command: Command, own: (command: Command) => Command): Command {
+  command
+    .option(
+      '-m, --model <name>',
+      'a shipped model, a model folder, a checkpoint (.pth, .safetensors) or a Hugging Face model',
+      'emoji-64',
+    )
+    .option('-f, --force', 'replace files that are there; without it a number makes their names free')
+    .option('-s, --seed <n>', 'seed of the first picture; the next has the next', wholeNumber('--seed', 0), 42)
+  own(addSamplingOptions(command))
+    .option('--batch <n>', 'pictures drawn together', wholeNumber('--batch', 1, 1024), 8)
+    .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
+    .addOption(
+      new Option(
+        '--dtype <type>',
+        'of weights and caches: 16 bits halve them (default: f32 on the CPU, 16 bits on a GPU)',
+      ).choices(['f32', 'f16', 'bf16']),
+    )
+    .addOption(
+      new Option(
+        '--decoder-dtype <type>',
+        'in which tokens become pixels (default: f32 on the CPU, f16 on a GPU)',
+      ).choices(['f32', 'f16', 'bf16']),
+    )
+  return addSourceOptions(command)
+}
+
+/** How pictures are drawn, of the options of the command line. */
+export const drawingSettings = ({ seed, cfg, topK, topP, moreSmooth, pixels, batch }: DrawingFlags) => ({
+  seed,
+  cfg,
+  topK,
+  topP,
+  moreSmooth,
+  pixels,
+  batchSize: batch,
+})
+
+/** Loads the model, with a bar where something is downloaded. */
+export async function loadStar(options: DrawingFlags, signal: AbortSignal): Promise<Star> {
+  const { Star } = await import('../star.js')
+  const { device, dtype, decoderDtype } = options
+  return downloading(options.offline, signal, ({ offline, onProgress }) =>
+    Star.load(options.model, {
+      device,
+      dtype,
+      decoderDtype,
+      ...sourceOptions(options),
+      offline,
+      onDownload: onProgress,
+      onNotice: tellOfGpu,
+      signal,
+    }),
+  )
+}
