@@ -1,8 +1,10 @@
 /** Options that all commands have that draw pictures with a model, and the loading of that model. */
 import { type Command, Option } from 'commander'
+import type { StarGenerateOptions } from '../generate-options.js'
 import type { LoadOptions, Star } from '../star.js'
 import { tellOfGpu } from './notices.js'
 import { wholeNumber } from './options.js'
+import type { Progress } from './progress.js'
 import { addSamplingOptions, type SamplingFlags } from './sampling-options.js'
 import { addSourceOptions, downloading, type SourceFlags, sourceOptions } from './source-options.js'
 
@@ -72,3 +74,11 @@ export async function loadStar(options: DrawingFlags, signal: AbortSignal): Prom
     }),
   )
 }
+
+/** Shows each scale of a call on a bar. */
+export const progressOf =
+  (bar: Progress, batch: number): NonNullable<StarGenerateOptions['onScale']> =>
+  ({ scaleIndex, scales, images, total }) => {
+    const done = Math.floor(images[0] / batch) * scales + scaleIndex + 1
+    bar.update(done, Math.ceil(total / batch) * scales, `scale ${scaleIndex + 1} of ${scales}`)
+  }

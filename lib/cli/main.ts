@@ -8,6 +8,7 @@ import { addCheckpointCommands } from './ckpt.js'
 import { addConfigCommand } from './config.js'
 import { addConvertCommand } from './convert.js'
 import { addDataCommand } from './data.js'
+import { addEditCommands } from './edit.js'
 import { addEvaluateCommand } from './evaluate.js'
 import { addInfoCommand } from './info.js'
 import { addInitCommand } from './init.js'
@@ -52,6 +53,7 @@ Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error co
     )
   addSampleCommand(star)
   addAgainCommand(star)
+  addEditCommands(star)
   addInfoCommand(star)
   addInitCommand(star)
   addServeCommand(star)

@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import type { ImageGrid, StarImage } from '../image.js'
 import { StarError } from '../native/error.js'
-import { addDrawingOptions, type DrawingFlags, drawingSettings, loadStar } from './drawing-options.js'
+import { addDrawingOptions, type DrawingFlags, drawingSettings, loadStar, progressOf } from './drawing-options.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { wholeNumber } from './options.js'
 import { checkWritable, namesFile, picturePaths } from './output.js'
@@ -94,11 +94,7 @@ async function sample(given: string[], options: SampleOptions): Promise<void> {
         ...drawingSettings(options),
         count,
         signal,
-        onScale: ({ scaleIndex, scales, images, total }) => {
-          const batches = Math.ceil(total / options.batch)
-          const done = Math.floor(images[0] / options.batch) * scales + scaleIndex + 1
-          progress.update(done, batches * scales, `scale ${scaleIndex + 1} of ${scales}`)
-        },
+        onScale: progressOf(progress, options.batch),
       })
       const forGrid = []
       for await (const image of stream) {

@@ -191,7 +191,9 @@ async function checkText(t: Test, { language, text, line }: Block): Promise<void
 const guides = join(packageRoot, 'docs', 'guides')
 const pages = [
   join(packageRoot, 'README.md'),
-  ...['first-picture', 'web-server', 'own-pictures', 'cluster'].map((name) => join(guides, `${name}.md`)),
+  ...['first-picture', 'changing-pictures', 'web-server', 'own-pictures', 'cluster'].map((name) =>
+    join(guides, `${name}.md`),
+  ),
 ]
 
 t.test('the pages of docs/guides are all here', async (t) => {
