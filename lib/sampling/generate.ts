@@ -9,9 +9,10 @@ import {
 } from '../models/star/index.js'
 import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
-import { releaseIdleMemory, type Tensor } from '../tensor/index.js'
+import { releaseIdleMemory, Tensor } from '../tensor/index.js'
 import { checkConditions, type ScaleConditions } from './conditions.js'
 import { type GraphPool, withMemory } from './graphs.js'
+import { textsOf, type WeightedText } from './guidance.js'
 import { type NoiseSource, seededNoise } from './noise.js'
 import { EagerRunner, type ScaleRunner } from './runner.js'
 import { sampleScale } from './scale.js'
@@ -36,9 +37,12 @@ export interface GenerateOptions {
   samplerHead?: SamplerHead | null
   /** Encoded texts, each once, in one batch: the prompts, and for guidance the prompt "". */
   text: TextInput
-  /** Text of each image, a row of `text`; a row may come several times. Default: one image for each text but `empty`. */
-  prompts?: readonly number[]
-  /** Row of the prompt "" for all images, or a row for each. Not needed with cfg 0. */
+  /**
+   * Text of each image, a row of `text`, or several with weights, as many for each image; a row may come several times. Default: one
+   * image for each text but `empty`.
+   */
+  prompts?: readonly (number | readonly WeightedText[])[]
+  /** Row of the prompt "" (or what pictures are guided away from) for all images, or a row for each. Not needed with cfg 0. */
   empty?: number | readonly number[]
   /** In the mode `first-sample`: each image is as it would be in a batch of its own. Default: as the reference implementation. */
   independent?: boolean
@@ -67,10 +71,11 @@ export async function generate(options: GenerateOptions): Promise<Tensor> {
   const scales = transformer.levels.length
   const noise = options.noise ?? seededNoise(settings.seed, transformer.device)
   const models = { transformer, quantizer, samplerHead, settings, onStep }
-  const texts = samplesOf(options, settings.cfg > 0)
-  const images = texts.rows!.length / (settings.cfg > 0 ? 2 : 1)
+  const { texts, images, parts, shares } = samplesOf(options, settings.cfg > 0)
   const conditions = checkConditions(options.conditions, images, transformer.levels)
-  const runner = openRunner(options, texts, settings)
+  const runner = openRunner(options, { texts, settings, parts })
+  using weights = parts > 1 ? Tensor.from(shares, [shares.length, 1, 1], { device: transformer.device }) : null
+  const mix = weights && { parts, weights }
   try {
     for (let k = 0; k < scales; k++) {
       if (k > 0) {
@@ -82,7 +87,7 @@ export async function generate(options: GenerateOptions): Promise<Tensor> {
           cause: signal.reason,
         })
       const given = conditions[k] ?? null
-      const { fHat, tokens } = runner.run(k, { noise, given }, (input) => sampleScale(models, input))
+      const { fHat, tokens } = runner.run(k, { noise, given, mix }, (input) => sampleScale(models, input))
       await onScale?.({ scaleIndex: k, scales, fHat, tokens })
     }
     return runner.result()
@@ -93,31 +98,49 @@ export async function generate(options: GenerateOptions): Promise<Tensor> {
 }
 
 /** A runner of recorded scales where that is possible; steps of stable sampling cannot be watched in a recording. */
-function openRunner(options: GenerateOptions, texts: DecoderOptions, settings: SamplingSettings): ScaleRunner {
+function openRunner(
+  options: GenerateOptions,
+  { texts, settings, parts }: { texts: DecoderOptions; settings: SamplingSettings; parts: number },
+): ScaleRunner {
   const { transformer, samplerHead, graphs, onStep, conditions, text } = options
   const stable = Boolean(samplerHead)
-  const recorded = onStep ? null : graphs?.borrow({ transformer, texts, settings, stable, conditions })
+  const recorded = onStep ? null : graphs?.borrow({ transformer, texts, settings, stable, conditions, parts })
   if (recorded) return recorded
   return new EagerRunner(withMemory(graphs, text.pooled.device, () => new ScaleDecoder(transformer, texts)))
 }
 
-/** The texts of the batch [images…] or, under guidance, [images…, ""…]. */
-function samplesOf({ text, prompts, empty, independent }: GenerateOptions, guided: boolean): DecoderOptions {
+/** What a batch is made of. */
+interface Samples {
+  texts: DecoderOptions
+  images: number
+  /** Texts of each image, and their shares in the order of the batch. */
+  parts: number
+  shares: Float32Array
+}
+
+/**
+ * The texts of the batch [images…] or, under guidance, [images…, ""…]; where images have several texts, [first texts…, second texts…,
+ * …] in place of each of these.
+ */
+function samplesOf({ text, prompts, empty, independent }: GenerateOptions, guided: boolean): Samples {
   const count = text.pooled.dim(0)
   const all = Array.from({ length: count }, (_, i) => i)
-  const images = prompts ?? all.filter((i) => i !== empty && !(Array.isArray(empty) && empty.includes(i)))
-  checkRows('prompts', images, count)
-  const attending = independent ? images.length : 1
-  if (!guided) return { text, rows: images, attending }
-  const empties = typeof empty === 'number' ? images.map(() => empty) : (empty ?? [])
-  if (empties.length !== images.length)
+  const given = prompts ?? all.filter((i) => i !== empty && !(Array.isArray(empty) && empty.includes(i)))
+  const { rows, parts, shares } = textsOf(given)
+  checkRows('prompts', rows, count)
+  const images = given.length
+  const attending = independent ? rows.length : 1
+  if (!guided) return { texts: { text, rows, attending }, images, parts, shares }
+  const empties = typeof empty === 'number' ? given.map(() => empty) : (empty ?? [])
+  if (empties.length !== images)
     throw new StarError(
       'ERR_ARGUMENT',
-      `generate: guidance needs the row of the empty prompt, once or once per image (${images.length}); ` +
+      `generate: guidance needs the row of the empty prompt, once or once per image (${images}); ` +
         `given ${empty === undefined ? 'none' : empties.length}; encode "" with the prompts and pass its row as "empty", or set cfg to 0`,
     )
   checkRows('empty', empties, count)
-  return { text, rows: [...images, ...empties], attending }
+  const away = Array.from({ length: parts }, () => empties).flat()
+  return { texts: { text, rows: [...rows, ...away], attending }, images, parts, shares }
 }
 
 function checkRows(name: string, rows: readonly number[], count: number): void {

@@ -12,6 +12,7 @@ import {
   disposeConditions,
   type ScaleConditions,
 } from './conditions.js'
+import type { Mix } from './guidance.js'
 import type { NoiseSource } from './noise.js'
 import { disposeStep, type ScaleRunner, type ScaleSources } from './runner.js'
 import type { ScaleInput, ScaleStep } from './scale.js'
@@ -29,6 +30,8 @@ export interface Recordable {
   /** Scales from `settings.stableFrom` on are fixed in steps. */
   stable?: boolean
   conditions?: readonly (ScaleConditions | null)[]
+  /** Number of texts of each image. */
+  parts?: number
 }
 
 /**
@@ -141,7 +144,7 @@ function padded(texts: DecoderOptions): DecoderOptions {
 }
 
 /** What a recording depends on. Settings that have no say in the scales' work are left out. */
-function keyOf({ texts, settings, stable = false, conditions = [] }: Recordable): string {
+function keyOf({ texts, settings, stable = false, conditions = [], parts = 1 }: Recordable): string {
   const { seed: _, topK, topP, stableFrom, version, ...kept } = settings
   const drawn = settings.moreSmooth ? [] : version === 'old' ? ['old', topK] : [topK, topP]
   const { rows, attending, text } = texts
@@ -154,6 +157,7 @@ function keyOf({ texts, settings, stable = false, conditions = [] }: Recordable)
     drawn,
     stable && !settings.moreSmooth && version !== 'old' ? [version, stableFrom] : null,
     conditions.map(conditionsKey),
+    parts,
   ])
 }
 
@@ -183,6 +187,8 @@ interface Recording {
 class GraphSession implements ScaleRunner {
   readonly #scales: Recording[] = []
   #last: Tensor | null = null
+  /** The shares of several texts, copied anew for each scale. */
+  #mix: Mix | null = null
   /** The device refused to record this work: it is done op by op on the same buffers. */
   #refused = false
   busy = true
@@ -211,7 +217,8 @@ class GraphSession implements ScaleRunner {
 
   run(k: number, sources: ScaleSources, sample: (input: ScaleInput) => ScaleStep): ScaleStep {
     const before = k > 0 ? this.#scales[k - 1].out : null
-    const input = { k, decoder: this.#decoder, fHat: before?.fHat ?? null, input: before?.next ?? null }
+    const mix = this.#mixed(sources.mix)
+    const input = { k, decoder: this.#decoder, mix, fHat: before?.fHat ?? null, input: before?.next ?? null }
     // Launches of earlier scales filled the caches without a step of the decoder.
     this.#decoder.seek(k)
     const known = this.#scales[k]
@@ -230,6 +237,15 @@ class GraphSession implements ScaleRunner {
     const { out } = this.#scales[k]
     this.#last = out.fHat
     return out
+  }
+
+  /** The same shares in the buffer that recordings read. */
+  #mixed(mix: Mix | null): Mix | null {
+    if (!mix) return null
+    const { shape, device } = mix.weights
+    this.#mix ??= { parts: mix.parts, weights: keep(Tensor.empty(shape, { device })) }
+    this.#mix.weights.copyFrom(mix.weights)
+    return this.#mix
   }
 
   #replay(k: number, recording: Recording, sources: ScaleSources, sample: () => ScaleStep): void {
@@ -276,6 +292,7 @@ class GraphSession implements ScaleRunner {
 
   dispose(): void {
     this.#decoder.dispose()
+    this.#mix?.weights.dispose()
     for (const { draws, given, out, graph } of this.#scales) {
       graph?.dispose()
       disposeStep(out)

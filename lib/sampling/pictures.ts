@@ -9,6 +9,7 @@ import type { ScaleConditions } from './conditions.js'
 import { generate } from './generate.js'
 import { conditionsOf, disposeGiven, type GivenPicture } from './given-pictures.js'
 import type { GraphPool } from './graphs.js'
+import type { WeightedText } from './guidance.js'
 import { imageNoise } from './image-noise.js'
 import type { SamplingOptions } from './settings.js'
 
@@ -21,8 +22,10 @@ export interface PictureModels {
 }
 
 export interface PictureRequest {
-  /** Row of its prompt in the text batch. */
-  prompt: number
+  /** Row of its prompt in the text batch, or several with weights, as many for each of those drawn together. */
+  prompt: number | readonly WeightedText[]
+  /** Row of the prompt that it is guided away from; default: the prompt "". */
+  negative?: number
   /** Of its own random numbers, so that a picture does not depend on what else is drawn with it. */
   seed: number
   /** The picture that it changes; all or none of those drawn together have one. */
@@ -76,7 +79,7 @@ async function drawWith(
   conditions: readonly (ScaleConditions | null)[],
   options: DrawPicturesOptions,
 ): Promise<Uint8Array[]> {
-  const { tokenizer, transformer, samplerHead, graphs, text, empty, pictures, settings, onScale, signal } = options
+  const { tokenizer, transformer, samplerHead, graphs, text, pictures, settings, onScale, signal } = options
   const seeds = pictures.map(({ seed }) => seed)
   // A preview of the last scale is the picture.
   let last: Uint8Array[] | null = null
@@ -86,7 +89,7 @@ async function drawWith(
     samplerHead,
     graphs,
     text,
-    empty,
+    empty: pictures.map(({ negative = options.empty }) => negative),
     prompts: pictures.map(({ prompt }) => prompt),
     independent: true,
     conditions,

@@ -2,6 +2,7 @@
 import type { ScaleDecoder } from '../models/star/index.js'
 import { keep, type Tensor } from '../tensor/index.js'
 import type { ScaleConditions } from './conditions.js'
+import type { Mix } from './guidance.js'
 import type { NoiseSource } from './noise.js'
 import type { ScaleInput, ScaleStep } from './scale.js'
 
@@ -9,6 +10,7 @@ import type { ScaleInput, ScaleStep } from './scale.js'
 export interface ScaleSources {
   noise: NoiseSource
   given: ScaleConditions | null
+  mix: Mix | null
 }
 
 export interface ScaleRunner {

@@ -1,9 +1,9 @@
 /** One scale of a generation: from the transformer's features to f̂. */
 import type { SamplerHead, ScaleDecoder, StarTransformer } from '../models/star/index.js'
 import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
-import { concat, draw, gumbelMix, noGrad, reshape, scope, slice, type Tensor } from '../tensor/index.js'
+import { draw, gumbelMix, noGrad, reshape, scope, slice, type Tensor } from '../tensor/index.js'
 import { putGiven } from './conditions.js'
-import { guidanceStrength, guide } from './guidance.js'
+import { guidanceStrength, guide, mixed, repeated } from './guidance.js'
 import type { ScaleSources } from './runner.js'
 import { progress, type SamplingSettings, smoothing, tokenFilter } from './settings.js'
 import { type StableStepEvent, stableTokens } from './stable.js'
@@ -36,16 +36,19 @@ export interface ScaleInput extends ScaleSources {
 }
 
 /** One scale: features, guided logits, tokens or a soft mix, f̂ and the next input. */
-export function sampleScale(models: ScaleModels, { k, decoder, noise, given, fHat, input }: ScaleInput): ScaleStep {
+export function sampleScale(
+  models: ScaleModels,
+  { k, decoder, noise, given, mix, fHat, input }: ScaleInput,
+): ScaleStep {
   const { transformer, quantizer, samplerHead, settings, onStep } = models
   return noGrad(() =>
     scope(() => {
       const scales = transformer.levels.length
       const guided = settings.cfg > 0
-      const features = decoder.step(k, input && guided ? concat([input, input], 0) : input)
+      const features = decoder.step(k, input && repeated(input, { guided, mix }))
       const next = (codes: Tensor) => quantizer.nextInput(k, fHat, given ? putGiven(quantizer, codes, given) : codes)
       const transformerLogits = () =>
-        guidedLogits(transformer, features, guided ? guidanceStrength(settings.cfg, k, scales) : null)
+        mixed(guidedLogits(transformer, features, guided ? guidanceStrength(settings.cfg, k, scales) : null), mix)
       if (samplerHead && k >= settings.stableFrom) {
         const { pooled } = decoder
         const codebook = quantizer.embedding.weight
@@ -57,6 +60,7 @@ export function sampleScale(models: ScaleModels, { k, decoder, noise, given, fHa
           settings,
           noise,
           k,
+          mix,
           transformerLogits,
           onStep,
         })

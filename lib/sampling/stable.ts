@@ -3,8 +3,8 @@
  * those fixed before.
  */
 import { levels, type SamplerHead } from '../models/star/index.js'
-import { cast, concat, draw, embedding, mul, reshape, scope, type Tensor, unmask, zeros } from '../tensor/index.js'
-import { guide } from './guidance.js'
+import { cast, draw, embedding, mul, reshape, scope, type Tensor, unmask, zeros } from '../tensor/index.js'
+import { guide, type Mix, mixed, repeated } from './guidance.js'
 import type { NoiseSource } from './noise.js'
 import { type SamplingSettings, tokenFilter } from './settings.js'
 import { unmaskSchedule } from './unmask.js'
@@ -33,14 +33,19 @@ export interface StableOptions {
   head: SamplerHead
   /** (V, Z) */
   codebook: Tensor
-  /** The transformer's features of the scale, the prompts' half and, with guidance, the half of the empty prompt: (B or 2B, n, C). */
+  /**
+   * The transformer's features of the scale, the prompts' half and, with guidance, the half of the empty prompt: (B or 2B, n, C),
+   * times the number of texts of each image.
+   */
   features: Tensor
-  /** Text vectors of the same rows: (B or 2B, textWidth). */
+  /** Text vectors of the same rows. */
   pooled: Tensor
   settings: SamplingSettings
   noise: NoiseSource
   /** Scale index. */
   k: number
+  /** Several texts of each image; default: one. */
+  mix?: Mix | null
   /** The transformer's own guided logits (B, n, V). */
   transformerLogits: () => Tensor
   onStep?: (event: StableStepEvent) => void
@@ -52,9 +57,9 @@ export interface StableOptions {
  * ones in random order, so that a scale may be complete early.
  */
 export function stableTokens(options: StableOptions): Tensor {
-  const { head, codebook, features, pooled, settings, noise, k, onStep } = options
+  const { head, codebook, features, pooled, settings, noise, k, mix = null, onStep } = options
   const guided = settings.cfg > 0
-  const batch = features.dim(0) / (guided ? 2 : 1)
+  const batch = features.dim(0) / (guided ? 2 : 1) / (mix?.parts ?? 1)
   const { begin, end } = levels(head.config.patchNums)[k]
   const length = end - begin
   const early1024 = settings.version === '1024' && k < firstLargest
@@ -85,8 +90,8 @@ export function stableTokens(options: StableOptions): Tensor {
       reshape(embedding(codebook, reshape(ids, [batch * length])), [batch, length, codebook.dim(1)]),
       reshape(cast(known, 'f32'), [batch, length, 1]),
     ) // (B, n, Z)
-    const rows = guided ? concat([fixed, fixed], 0) : fixed
+    const rows = repeated(fixed, { guided, mix })
     const logits = head.forward({ rows, features, pooled, begin: k, end: k + 1 })
-    return guided ? guide(logits, settings.cfg) : logits
+    return mixed(guided ? guide(logits, settings.cfg) : logits, mix)
   }
 }

@@ -2,12 +2,12 @@ import t from 'tap'
 import type { TextInput } from '../../../lib/models/star/index.js'
 import { native } from '../../../lib/native/index.js'
 import { conditionsOf, disposeGiven, drawnFrom, keptPositions } from '../../../lib/sampling/given-pictures.js'
-import { drawPictures, type GivenPicture, generate, type ScaleEvent, seededNoise } from '../../../lib/sampling/index.js'
-import { noGrad, scope, Tensor } from '../../../lib/tensor/index.js'
+import { drawPictures, type GivenPicture, generate, type ScaleEvent } from '../../../lib/sampling/index.js'
+import { scope, Tensor } from '../../../lib/tensor/index.js'
 import { signed } from '../../support/gradcheck.js'
+import { plainGeneration } from '../../support/plain-sampling.js'
 import { tinyParts, tinySide } from '../../support/tiny-model.js'
 
-const patchNums = [1, 2, 4]
 const pixelCount = tinySide * tinySide
 const settings = { cfg: 3, topK: 0, topP: 0, seed: 5 }
 
@@ -75,59 +75,6 @@ t.test('a mask thinner than a position is drawn where it covers most', async (t)
   t.same([...keptPositions(nothing, 2, { softEdge: false, threshold: drawnFrom(nothing, 4) })], [1, 1, 1, 1])
 })
 
-/** The method in plain numbers: guided logits by teacher forcing, inverse of the cumulative sum, code vectors mixed by hand. */
-function reference(
-  { tokenizer, transformer, text }: ReturnType<typeof tinyParts> & { text: TextInput },
-  given: readonly Int32Array[],
-  masks: readonly (readonly number[])[],
-): { tokens: number[][]; fHat: Float32Array } {
-  const { quantizer } = tokenizer
-  const codebook = quantizer.embedding.weight.floats()
-  const [vocab, channels] = quantizer.embedding.weight.shape
-  const random = seededNoise(settings.seed)
-  const inputs: number[] = []
-  const total = (patchNums[1] ** 2 + patchNums[2] ** 2) * channels
-  const tokens: number[][] = []
-  let fHat: Tensor | null = null
-  let begin = 0
-  patchNums.forEach((p, k) => {
-    // What is not drawn yet is behind the mask of attention.
-    const known = [...inputs, ...Array(total - inputs.length).fill(0)]
-    const input = Tensor.from([...known, ...known], [2, total / channels, channels])
-    const logits = noGrad(() => transformer.forward({ input, text })).floats()
-    const strength = (settings.cfg * k) / (patchNums.length - 1)
-    const uniforms = random.draw(p * p).floats()
-    const rows = logits.length / 2
-    const drawn = Array.from({ length: p * p }, (_, i) => {
-      const at = (begin + i) * vocab
-      const guided = Array.from(
-        { length: vocab },
-        (_, v) => (1 + strength) * logits[at + v] - strength * logits[rows + at + v],
-      )
-      const most = Math.max(...guided)
-      const weights = guided.map((x) => Math.exp(x - most))
-      const sum = weights.reduce((a, b) => a + b, 0)
-      let rest = uniforms[i] * sum
-      return weights.findIndex((weight) => {
-        rest -= weight
-        return rest < 0
-      })
-    })
-    const codes = drawn.flatMap((token, i) =>
-      Array.from({ length: channels }, (_, c) => {
-        const m = masks[k][i]
-        return m * codebook[given[k][i] * channels + c] + (1 - m) * codebook[token * channels + c]
-      }),
-    )
-    const step = quantizer.nextInput(k, fHat, Tensor.from(codes, [1, p * p, channels]))
-    fHat = step.fHat
-    inputs.push(...(step.next?.floats() ?? []))
-    tokens.push(drawn)
-    begin += p * p
-  })
-  return { tokens, fHat: fHat!.floats() }
-}
-
 const halves = {
   hard: [[1], [1, 0, 1, 0], Array(4).fill([1, 0, 0, 0]).flat()],
   soft: [[1], [0.75, 0, 0.75, 0], Array(4).fill([1, 0.5, 0, 0]).flat()],
@@ -147,7 +94,15 @@ for (const [name, { changes, masks }] of Object.entries(cases))
       const maps = scope(() =>
         tokenizer.tokenize(Tensor.from(values, [1, tinySide, tinySide, 3])).map((tokens) => tokens.ints()),
       )
-      const expected = scope(() => reference(models, maps, masks))
+      const expected = scope(() =>
+        plainGeneration(models, {
+          text,
+          texts: [{ row: 0, share: 1 }],
+          away: 1,
+          settings,
+          given: { tokens: maps, masks },
+        }),
+      )
       const conditions = conditionsOf(tokenizer, [given])
       const seen: number[][] = []
       const onScale = ({ tokens }: ScaleEvent): void => void seen.push([...tokens!.ints()])
