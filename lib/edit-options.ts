@@ -12,8 +12,8 @@ import {
 } from './editing/index.js'
 import type { StarInfo } from './engine/drawing-model.js'
 import {
+  checkNegative,
   checkOptions,
-  checkPrompts,
   type GenerateCall,
   generateHints,
   generateSchema,
@@ -21,11 +21,12 @@ import {
   type StarGenerateOptions,
 } from './generate-options.js'
 import type { ImageSettings } from './image.js'
+import { type Prompt, readPrompt } from './prompts.js'
 
 /** Which part of a picture is drawn, of what, and how. Give `mask`, `extend` or both; a picture with a transparent part needs neither. */
 export interface StarEditOptions extends StarGenerateOptions {
   /** What the changed picture shows. */
-  prompt: string
+  prompt: Prompt
   /**
    * What is drawn: a file of the picture's size (its path or bytes), in which the transparent part is drawn, or the white part where
    * all of it is opaque; a box in pixels; or a byte for each pixel, 255 where it is drawn. Default: the picture's transparent part.
@@ -50,7 +51,7 @@ export interface StarEditOptions extends StarGenerateOptions {
 /** How far a picture is changed, into what, and how. */
 export interface StarVaryOptions extends StarGenerateOptions {
   /** What the changed picture shows. */
-  prompt: string
+  prompt: Prompt
   /**
    * From 0, all scales of the given picture kept (what the tokenizer makes of it), to 1, none (a new picture): the coarsest
    * (1 − strength) of the scales are kept and the rest is drawn. Default 0.5.
@@ -93,7 +94,8 @@ export async function editCall(image: PictureSource, options: StarEditOptions, i
   const given = { ...info.sampling, ...named(options) }
   const parsed = parseConfig(editSchema, given, 'the options of edit', { hints: editHints })
   const { prompt, mask, extend, feather, softEdge, strength, ...call } = parsed
-  const prompts = checkPrompts([prompt])
+  const prompts = [readPrompt(prompt)]
+  checkNegative(call)
   const change = await changePart(image, { mask, extend, feather, softEdge, strength }, sizesOf(info))
   return { ...call, prompts, change, edited: { by: 'edit', strength, softEdge } }
 }
@@ -103,7 +105,8 @@ export async function varyCall(image: PictureSource, options: StarVaryOptions, i
   checkOptions('vary', options)
   const given = { ...info.sampling, ...named(options) }
   const { prompt, strength, ...call } = parseConfig(varySchema, given, 'the options of vary', { hints: editHints })
-  const prompts = checkPrompts([prompt])
+  const prompts = [readPrompt(prompt)]
+  checkNegative(call)
   const change = await changeWhole(image, strength, sizesOf(info))
   return { ...call, prompts, change, edited: { by: 'vary', strength } }
 }

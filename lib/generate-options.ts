@@ -4,10 +4,8 @@ import { parseConfig, shown } from './config/parse-config.js'
 import type { StarInfo } from './engine/drawing-model.js'
 import type { StarImage } from './image.js'
 import { StarError } from './native/index.js'
+import { between, maxPromptLength, type Prompt, type ReadPrompt, readPrompt, readPrompts } from './prompts.js'
 import { type SamplingOptions, samplingSchema } from './sampling/index.js'
-
-/** Longest prompt that is taken, in characters. The text encoder reads its first tokens only. */
-export const maxPromptLength = 4096
 
 /** One scale of some pictures of a call is drawn. */
 export interface StarScaleEvent {
@@ -27,6 +25,8 @@ export interface StarScaleEvent {
 export interface StarGenerateOptions extends SamplingOptions {
   /** Pictures of each prompt; picture j of a prompt is drawn with seed + j. Default 1. */
   count?: number
+  /** What pictures are guided away from, in place of the empty prompt. Needs guidance (`cfg` above 0). */
+  negativePrompt?: string
   /**
    * Pictures drawn together at most; more are faster together and take more memory. Pictures of other calls that wait and have the
    * same settings are drawn along. Default 8.
@@ -48,7 +48,11 @@ export const functionSchema = <F>() =>
     .custom<F>((value) => value === undefined || typeof value === 'function', { error: 'expected a function' })
     .optional()
 
+/** What pictures are guided away from. */
+export const negativeSchema = z.string().trim().min(1).max(maxPromptLength).optional()
+
 export const generateSchema = samplingSchema.extend({
+  negativePrompt: negativeSchema,
   count: z.int().min(1).max(100_000).default(1),
   batchSize: z.int().min(1).max(1024).default(8),
   priority: z.number().default(0),
@@ -59,19 +63,55 @@ export const generateSchema = samplingSchema.extend({
 
 /** A call that draws pictures, checked, with the model's settings filled in. */
 export interface GenerateCall extends z.output<typeof generateSchema> {
-  prompts: readonly string[]
+  prompts: readonly ReadPrompt[]
 }
 
 /** @throws ERR_ARGUMENT and ERR_CONFIG as `Star.generate` */
 export function generateCall(
-  prompts: string | readonly string[],
+  prompts: Prompt | readonly Prompt[],
   options: StarGenerateOptions,
   { sampling }: Pick<StarInfo, 'sampling'>,
 ): GenerateCall {
-  const list = checkPrompts(prompts)
+  const list = readPrompts(prompts)
   checkOptions('generate', options)
   const given = { ...sampling, ...named(options) }
-  return { ...parseConfig(generateSchema, given, 'the options of generate', { hints: generateHints }), prompts: list }
+  const parsed = parseConfig(generateSchema, given, 'the options of generate', { hints: generateHints })
+  checkNegative(parsed)
+  return { ...parsed, prompts: list }
+}
+
+/** How many pictures lie between two prompts, and how they are drawn. All have the same seed. */
+export interface StarMorphOptions extends Omit<StarGenerateOptions, 'count'> {
+  /** Pictures from the first prompt to the second, both included. Default 16. */
+  frames?: number
+}
+
+const morphSchema = generateSchema.omit({ count: true }).extend({ frames: z.int().min(2).max(1000).default(16) })
+
+/** @throws ERR_ARGUMENT and ERR_CONFIG as `Star.morph` */
+export function morphCall(
+  from: Prompt,
+  to: Prompt,
+  options: StarMorphOptions,
+  { sampling }: Pick<StarInfo, 'sampling'>,
+): GenerateCall {
+  const [first, last] = [readPrompt(from), readPrompt(to)]
+  checkOptions('morph', options)
+  const hints = { ...generateHints, count: 'did you mean "frames"?' }
+  const given = { ...sampling, ...named(options) }
+  const { frames, ...call } = parseConfig(morphSchema, given, 'the options of morph', { hints })
+  checkNegative(call)
+  const prompts = Array.from({ length: frames }, (_, i) => between(first, last, i / (frames - 1)))
+  return { ...call, count: 1, prompts }
+}
+
+/** @throws ERR_ARGUMENT for a negative prompt of a generation that is not guided */
+export function checkNegative({ negativePrompt, cfg }: { negativePrompt?: string; cfg: number }): void {
+  if (negativePrompt !== undefined && cfg === 0)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `the negative prompt "${negativePrompt.slice(0, 40)}" has no effect without guidance: set cfg above 0, or leave it out`,
+    )
 }
 
 /** What options of other tools are called here, or why there is none. */
@@ -82,9 +122,7 @@ export const generateHints: Readonly<Record<string, string>> = {
       'the model has no such steps, a picture takes one pass a scale: remove it',
     ]),
   ),
-  ...Object.fromEntries(
-    ['negativePrompt', 'negative_prompt', 'negative'].map((name) => [name, 'the model takes none: remove it']),
-  ),
+  ...Object.fromEntries(['negative_prompt', 'negative'].map((name) => [name, 'did you mean "negativePrompt"?'])),
   ...Object.fromEntries(
     ['width', 'height', 'size', 'resolution'].map((name) => [
       name,
@@ -108,35 +146,6 @@ export const generateHints: Readonly<Record<string, string>> = {
   ),
   temperature: 'the model has none; "topK" and "topP" say how freely it draws',
   prompt: 'the prompt is the first argument',
-}
-
-/** @throws ERR_ARGUMENT when it is no text, empty or too long */
-function checkPrompt(prompt: unknown): asserts prompt is string {
-  if (typeof prompt !== 'string')
-    throw new StarError(
-      'ERR_ARGUMENT',
-      `a prompt is ${shown(prompt)}, expected a text: describe the picture in some words, such as "a red apple"`,
-    )
-  if (prompt.trim() === '')
-    throw new StarError(
-      'ERR_ARGUMENT',
-      'the prompt is empty: describe the picture in some words, such as "a red apple"',
-    )
-  if (prompt.length > maxPromptLength)
-    throw new StarError(
-      'ERR_ARGUMENT',
-      `the prompt has ${prompt.length} characters, at most ${maxPromptLength} are taken: shorten it ("${prompt.slice(0, 40)}…")`,
-    )
-}
-
-/** The prompts as a list. @throws ERR_ARGUMENT when there is none, or one is no text, empty or too long */
-export function checkPrompts(prompts: unknown): string[] {
-  const list: unknown[] = Array.isArray(prompts) ? prompts : [prompts]
-  if (list.length === 0) throw new StarError('ERR_ARGUMENT', 'no prompt was given: pass at least one')
-  return list.map((prompt) => {
-    checkPrompt(prompt)
-    return prompt
-  })
 }
 
 export function checkOptions(name: string, options: unknown): void {

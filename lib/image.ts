@@ -13,6 +13,8 @@ import { samplingSchema } from './sampling/index.js'
 const settingsSchema = samplingSchema.extend({
   /** Its prompt. */
   prompt: z.string(),
+  /** What it was guided away from, where that is not the empty prompt. */
+  negativePrompt: z.string().optional(),
   /** Name of the model. */
   model: z.string(),
   /** SHA-256 of the model's stored weights, in hexadecimal. */
@@ -60,7 +62,7 @@ const unescaped = (text: string): string =>
   text.replaceAll(/&(amp|lt|gt|quot);/g, (_, name: string) => ({ amp: '&', lt: '<', gt: '>', quot: '"' })[name]!)
 
 /** Metadata of formats other than PNG, as XMP (ISO 16684): characters that XML does not allow are left out. */
-function xmp(description: string, settings: string): string {
+export function xmp(description: string, settings: string): string {
   const text = (value: string): string => escaped(value.replaceAll(/[^\P{Cc}\n\t]/gu, ''))
   return `<?xpacket begin="\uFEFF" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:star="urn:star-t2i:"><dc:description><rdf:Alt><rdf:li xml:lang="x-default">${text(description)}</rdf:li></rdf:Alt></dc:description><xmp:CreatorTool>star-t2i</xmp:CreatorTool><star:settings>${text(settings)}</star:settings></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>`
 }
@@ -198,11 +200,14 @@ const pngMark = Buffer.from([0x89, 0x50, 0x4e, 0x47])
 
 async function textOf(bytes: Uint8Array, name: string): Promise<{ text: string | undefined; width: number }> {
   try {
-    const { xmp, width } = await sharp(bytes).metadata()
+    const { xmp, width, pages = 1 } = await sharp(bytes).metadata()
+    if (pages > 1)
+      throw new StarError('ERR_ARGUMENT', `${name} is an animation of ${pages} pictures, expected a picture`)
     if (pngMark.equals(bytes.subarray(0, 4))) return { text: readPngText(bytes)['star-t2i'], width }
     const found = /<star:settings>([\s\S]*?)<\/star:settings>/.exec(xmp?.toString('utf8') ?? '')
     return { text: found ? unescaped(found[1]) : undefined, width }
   } catch (cause) {
+    if (cause instanceof StarError) throw cause
     throw new StarError('ERR_FILE', `${name} is no picture that can be read: give one that star-t2i wrote`, { cause })
   }
 }

@@ -1,12 +1,13 @@
 /** Public interface of star-t2i. */
 
+export { type AnimationFormat, type AnimationOptions, StarAnimation } from './animation.js'
 export { readPngText } from './data/png.js'
 export { type ConnectOptions, type DistributedEnvironment, type Launcher, ProcessGroup } from './distributed/index.js'
 export type { StarEditOptions, StarVaryOptions } from './edit-options.js'
 export type { Box, Extend, MaskSource, PictureSource, PixelData } from './editing/index.js'
 export type { StarInfo } from './engine/drawing-model.js'
 export { type ConfiguredPart, type ModelInfo, modelInfo, type PartInfo } from './engine/model-info.js'
-export type { StarGenerateOptions, StarScaleEvent } from './generate-options.js'
+export type { StarGenerateOptions, StarMorphOptions, StarScaleEvent } from './generate-options.js'
 export {
   type GridOptions,
   type ImageFormat,
@@ -22,6 +23,7 @@ export type { CrossAttentionMode, StarConfig } from './models/star/index.js'
 export type { TokenizerConfig } from './models/tokenizer/index.js'
 export { type ErrorCode, StarError } from './native/index.js'
 export type { WeightType } from './nn/index.js'
+export type { Prompt, WeightedPrompt } from './prompts.js'
 export type { SamplingOptions } from './sampling/index.js'
 export { type LoadOptions, Star, type StarResult } from './star.js'
 export type { DType } from './tensor/index.js'

@@ -1,5 +1,6 @@
 /** Star: a loaded model that makes pictures of prompts. */
 import { z } from 'zod'
+import { StarAnimation } from './animation.js'
 import { parseConfig, shown } from './config/parse-config.js'
 import { type ChangeCall, editCall, type StarEditOptions, type StarVaryOptions, varyCall } from './edit-options.js'
 import type { PictureSource } from './editing/index.js'
@@ -12,8 +13,10 @@ import {
   functionSchema,
   type GenerateCall,
   generateCall,
+  morphCall,
   named,
   type StarGenerateOptions,
+  type StarMorphOptions,
   signalSchema,
 } from './generate-options.js'
 import { type ImageSettings, readSettings, StarImage } from './image.js'
@@ -22,6 +25,7 @@ import type { SourceOptions } from './models/source.js'
 import { crossAttentionModes } from './models/star/index.js'
 import { StarError } from './native/index.js'
 import { type WeightType, weightTypes } from './nn/index.js'
+import type { Prompt } from './prompts.js'
 import { sampleVersions } from './sampling/index.js'
 
 /** A model folder says all but the device; what a checkpoint does not say is to be given. */
@@ -141,14 +145,14 @@ export class Star {
    * @throws ERR_ARGUMENT for an empty or over-long prompt, ERR_CONFIG for settings out of range, ERR_BUSY where `maxQueue` calls
    * wait, ERR_ABORTED when the signal fires or the model is disposed
    */
-  async generate(prompts: string | readonly string[], options: StarGenerateOptions = {}): Promise<StarResult> {
+  async generate(prompts: Prompt | readonly Prompt[], options: StarGenerateOptions = {}): Promise<StarResult> {
     const images: StarImage[] = []
     for await (const image of this.stream(prompts, options)) images.push(image)
     return { images }
   }
 
   /** The pictures of `generate` one by one, as soon as they are drawn. Leaving the loop ends the call. @throws as `generate` */
-  async *stream(prompts: string | readonly string[], options: StarGenerateOptions = {}): AsyncGenerator<StarImage> {
+  async *stream(prompts: Prompt | readonly Prompt[], options: StarGenerateOptions = {}): AsyncGenerator<StarImage> {
     this.#checkLoaded('generate')
     yield* this.#draw(generateCall(prompts, options, this.#model.info))
   }
@@ -176,6 +180,17 @@ export class Star {
     return this.#all(await varyCall(image, options, this.#model.info))
   }
 
+  /**
+   * Pictures that lead from one prompt to another: each is drawn from both, with weights that go from one to the other, and from the
+   * same random numbers.
+   * @throws as `generate`
+   */
+  async morph(from: Prompt, to: Prompt, options: StarMorphOptions = {}): Promise<StarAnimation> {
+    this.#checkLoaded('morph')
+    const { images } = await this.#all(morphCall(from, to, options, this.#model.info))
+    return new StarAnimation(images)
+  }
+
   #checkLoaded(name: string): void {
     if (this.#disposed) throw new StarError('ERR_ARGUMENT', `${name}: this model was disposed; load it again`)
   }
@@ -187,16 +202,36 @@ export class Star {
   }
 
   async *#draw(call: GenerateCall & Partial<ChangeCall>): AsyncGenerator<StarImage> {
-    const { prompts, change, edited, count, batchSize, priority, onStart, onScale, signal, ...settings } = call
-    const drawings = prompts.flatMap((prompt) =>
-      Array.from({ length: count }, (_, j) => ({ prompt, seed: settings.seed + j, given: change?.given })),
+    const {
+      prompts,
+      change,
+      edited,
+      count,
+      batchSize,
+      priority,
+      onStart,
+      onScale,
+      signal,
+      negativePrompt,
+      ...settings
+    } = call
+    const shared = { negative: negativePrompt, given: change?.given }
+    const drawings = prompts.flatMap(({ text, parts }) =>
+      Array.from({ length: count }, (_, j) => ({ prompt: text, parts, seed: settings.seed + j, ...shared })),
     )
     const { imageSize, name, weights, dtype, device } = this.#model.info
-    const made = { model: name, weights, dtype: dtype as WeightType, device, ...settings }
+    const made = {
+      model: name,
+      weights,
+      dtype: dtype as WeightType,
+      device,
+      ...settings,
+      ...named({ negativePrompt, edited }),
+    }
     const image = async (data: Uint8Array, i: number): Promise<StarImage> => {
       const { prompt, seed } = drawings[i]
       const whole = change ? await change.finish(data) : { width: imageSize, height: imageSize, data }
-      return new StarImage(whole.width, whole.height, whole.data, { ...made, prompt, seed, ...(edited && { edited }) })
+      return new StarImage(whole.width, whole.height, whole.data, { ...made, prompt, seed })
     }
     const tell =
       onScale &&

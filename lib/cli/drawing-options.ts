@@ -12,6 +12,7 @@ export interface DrawingFlags extends SourceFlags, SamplingFlags {
   model: string
   force?: boolean
   seed: number
+  negative?: string
   batch: number
   device: string
   dtype?: LoadOptions['dtype']
@@ -27,6 +28,7 @@ export function addDrawingOptions(command: Command, own: (command: Command) => C
       'emoji-64',
     )
     .option('-f, --force', 'replace files that are there; without it a number makes their names free')
+    .option('--negative <prompt>', 'what the pictures are guided away from, in place of the empty prompt')
     .option('-s, --seed <n>', 'seed of the first picture; the next has the next', wholeNumber('--seed', 0), 42)
   own(addSamplingOptions(command))
     .option('--batch <n>', 'pictures drawn together', wholeNumber('--batch', 1, 1024), 8)
@@ -47,8 +49,9 @@ export function addDrawingOptions(command: Command, own: (command: Command) => C
 }
 
 /** How pictures are drawn, of the options of the command line. */
-export const drawingSettings = ({ seed, cfg, topK, topP, moreSmooth, pixels, batch }: DrawingFlags) => ({
+export const drawingSettings = ({ seed, negative, cfg, topK, topP, moreSmooth, pixels, batch }: DrawingFlags) => ({
   seed,
+  negativePrompt: negative,
   cfg,
   topK,
   topP,

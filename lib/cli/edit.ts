@@ -127,9 +127,9 @@ async function change(
   options: ChangeFlags,
   draw: (star: Star, settings: StarGenerateOptions) => Promise<StarResult>,
 ): Promise<void> {
-  const { checkPrompts } = await import('../generate-options.js')
+  const { readPrompts } = await import('../prompts.js')
   const { imageFormat } = await import('../image.js')
-  checkPrompts(prompt)
+  readPrompts(prompt)
   const { count, seed, out = picture } = options
   if (options.out === undefined) imageFormat(picture)
   const names = Array.from({ length: count }, (_, j) => ({ prompt, seed: seed + j }))

@@ -14,6 +14,7 @@ import { addInfoCommand } from './info.js'
 import { addInitCommand } from './init.js'
 import { exitOnInterrupt, Interrupted } from './interrupt.js'
 import { addLaunchCommand } from './launch.js'
+import { addMorphCommand } from './morph.js'
 import { addPackCommand } from './pack.js'
 import { addPlanCommand } from './plan.js'
 import { addSampleCommand } from './sample.js'
@@ -54,6 +55,7 @@ Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error co
   addSampleCommand(star)
   addAgainCommand(star)
   addEditCommands(star)
+  addMorphCommand(star)
   addInfoCommand(star)
   addInitCommand(star)
   addServeCommand(star)

@@ -33,7 +33,7 @@ export function namesFile(out: string): boolean {
 }
 
 /** Gives names that no file has yet, by a number behind them. Two calls of one function give two names. */
-function freeNames(): (path: string) => string {
+export function freeNames(): (path: string) => string {
   const taken = new Set<string>()
   return (path) => {
     const ending = extname(path)

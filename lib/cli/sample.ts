@@ -48,7 +48,7 @@ Examples:
 /** Most bytes that are read from standard input. */
 const maxInput = 16 << 20
 
-async function readPrompts(): Promise<string[]> {
+async function promptsOfInput(): Promise<string[]> {
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of process.stdin) {
@@ -69,10 +69,10 @@ async function readPrompts(): Promise<string[]> {
 }
 
 async function sample(given: string[], options: SampleOptions): Promise<void> {
-  const { checkPrompts } = await import('../generate-options.js')
+  const { readPrompts } = await import('../prompts.js')
   const { imageGrid } = await import('../image.js')
-  const prompts = given.length === 1 && given[0] === '-' ? await readPrompts() : given
-  checkPrompts(prompts)
+  const prompts = given.length === 1 && given[0] === '-' ? await promptsOfInput() : given
+  readPrompts(prompts)
   const { count, seed } = options
   const names = prompts.flatMap((prompt) => Array.from({ length: count }, (_, j) => ({ prompt, seed: seed + j })))
   const toStdout = options.out === '-'

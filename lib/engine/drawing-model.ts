@@ -15,6 +15,10 @@ export interface StarInfo extends ModelInfo {
 
 export interface Drawing {
   prompt: string
+  /** What the prompt stands for, where that is several with weights. */
+  parts?: readonly { prompt: string; weight: number }[]
+  /** The prompt that it is guided away from; default: the empty one. */
+  negative?: string
   seed: number
   /** The picture that it changes; all or none of those drawn together have one. */
   given?: GivenPicture

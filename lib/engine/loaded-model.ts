@@ -9,7 +9,7 @@ import { Tokenizer } from '../models/tokenizer/index.js'
 import { weightsHash } from '../models/weights-hash.js'
 import { native, StarError } from '../native/index.js'
 import { buildIn, type WeightType } from '../nn/index.js'
-import { drawPictures, GraphPool } from '../sampling/index.js'
+import { drawPictures, GraphPool, type WeightedText } from '../sampling/index.js'
 import { fallbackNotice, keep, resolveDevice, scope } from '../tensor/index.js'
 import type { Drawing, DrawingModel, DrawOptions, StarInfo } from './drawing-model.js'
 import { describeSource } from './model-info.js'
@@ -59,9 +59,21 @@ export class LoadedModel implements DrawingModel {
 
   async draw(drawings: readonly Drawing[], { settings, onScale, signal }: DrawOptions): Promise<Uint8Array[]> {
     const { tokenizer, transformer, samplerHead, textEncoder } = this.networks
-    const prompts = [...new Set(drawings.map(({ prompt }) => prompt))]
+    const texts = drawings.flatMap(({ prompt, parts, negative }) => [
+      ...(parts?.map((part) => part.prompt) ?? [prompt]),
+      ...(negative === undefined ? [] : [negative]),
+    ])
+    const prompts = [...new Set([...texts, ''])]
+    const row = (prompt: string): number => prompts.indexOf(prompt)
+    const most = Math.max(1, ...drawings.map(({ parts }) => parts?.length ?? 1))
+    // As many texts for each picture: some without weight where it has fewer.
+    const weighted = (parts: NonNullable<Drawing['parts']>): WeightedText[] =>
+      Array.from({ length: most }, (_, j) => ({
+        row: row(parts[j % parts.length].prompt),
+        weight: parts[j]?.weight ?? 0,
+      }))
     const { lengths: _, ...text } = scope(() => {
-      const encoded = textEncoder.encode([...prompts, ''], { trim: true })
+      const encoded = textEncoder.encode(prompts, { trim: true })
       for (const tensor of [encoded.states, encoded.pooled, encoded.mask]) keep(tensor)
       return encoded
     })
@@ -72,8 +84,12 @@ export class LoadedModel implements DrawingModel {
         samplerHead,
         graphs: this.#graphs,
         text,
-        empty: prompts.length,
-        pictures: drawings.map(({ prompt, ...drawing }) => ({ ...drawing, prompt: prompts.indexOf(prompt) })),
+        empty: row(''),
+        pictures: drawings.map(({ prompt, parts, negative, ...drawing }) => ({
+          ...drawing,
+          prompt: most === 1 ? row(prompt) : weighted(parts ?? [{ prompt, weight: 1 }]),
+          negative: negative === undefined ? undefined : row(negative),
+        })),
         settings,
         signal,
         onScale: onScale && (({ preview, ...event }) => onScale({ ...event, preview: async () => preview() })),

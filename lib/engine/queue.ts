@@ -58,7 +58,12 @@ class Call {
     readonly order: number,
   ) {
     const { seed: _, ...settings } = options.settings
-    this.key = JSON.stringify([settings, drawings.some(({ given }) => given)])
+    // A batch has a picture to change for each of its drawings or for none. Drawings of several prompts take more room than others.
+    this.key = JSON.stringify([
+      settings,
+      drawings.some(({ given }) => given),
+      Math.max(1, ...drawings.map(({ parts }) => parts?.length ?? 1)),
+    ])
   }
 
   /** Whether there is something to draw that somebody waits for. */

@@ -1,4 +1,4 @@
-/** `star edit` and `star vary` as users run them. */
+/** `star edit`, `star vary` and `star morph` as users run them. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
@@ -55,6 +55,27 @@ t.test('a picture grows, and variations go beside it', async (t) => {
   t.match(await run('vary', '--strength', '0'), { stdout: `${at('photo-3.png')}\n` })
   t.match(await Star.settingsOf(at('photo-3.png')), { prompt: 'a red apple', edited: { by: 'vary', strength: 0 } })
   refused(t, await star(['again', at('photo-3.png')]), /was made of another picture, which the file does not hold/)
+})
+
+t.test('an animation, and a picture guided away from a prompt', async (t) => {
+  const tiny = ['--model', model, '--device', 'cpu']
+  const film = at('film.gif')
+  t.match(await star(['morph', 'a cat', 'a dog', '--frames', '3', '--out', film, ...tiny]), {
+    code: 0,
+    stdout: `${film}\n`,
+  })
+  t.match(await sharp(film).metadata(), { format: 'gif', width: tinySide, pages: 3 })
+  t.match(await star(['morph', 'a cat', 'a dog', '--frames', '2', '--out', film, ...tiny]), {
+    stdout: `${at('film-2.gif')}\n`,
+  })
+  refused(t, await star(['morph', 'a cat', 'a dog', '--out', at('film.png'), ...tiny]), /end it in \.gif or \.webp/)
+  refused(t, await star(['again', film, ...tiny]), /is an animation of 3 pictures/)
+  await star(['sample', 'a cat:1 and a dog:2', '--negative', 'a cow', '--out', at('pets.png'), ...tiny])
+  t.match(await Star.settingsOf(at('pets.png')), { prompt: 'a cat:1 and a dog:2', negativePrompt: 'a cow' })
+  t.match(await star(['again', at('pets.png'), '--model', model, '--out', at('pets-again.png')]), { code: 0 })
+  t.same(readFileSync(at('pets-again.png')), readFileSync(at('pets.png')))
+  refused(t, await star(['sample', 'a cat', '--negative', 'x', '--cfg', '0', ...tiny]), /no effect without guidance/)
+  refused(t, await star(['sample', 'a cat:1 and a dog:x', ...tiny]), /the weight of the prompt "a dog" is "x"/)
 })
 
 t.test('mistakes are one line, and nothing is written', async (t) => {

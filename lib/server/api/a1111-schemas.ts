@@ -1,6 +1,6 @@
 /** What the API of AUTOMATIC1111's web UI takes and gives, as far as this model has it. */
 import { z } from 'zod'
-import { maxPromptLength } from '../../generate-options.js'
+import { maxPromptLength } from '../../prompts.js'
 import { maxPictures } from './image-schemas.js'
 
 const number = (low: number, high: number) => z.number().min(low).max(high)

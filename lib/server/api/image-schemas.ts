@@ -1,6 +1,6 @@
 /** What OpenAI's Images API takes and gives, with the fields of ours. */
 import { z } from 'zod'
-import { maxPromptLength } from '../../generate-options.js'
+import { maxPromptLength } from '../../prompts.js'
 
 /** Pictures of one request at most. */
 export const maxPictures = 32
