@@ -11,6 +11,7 @@ const number = (low: number, high: number) => z.number().min(low).max(high)
  */
 export const txt2imgSchema = z.looseObject({
   prompt: z.string().min(1).max(maxPromptLength),
+  negative_prompt: z.string().max(maxPromptLength).nullish().describe('what the pictures are guided away from'),
   seed: z
     .int()
     .min(-1)
@@ -28,6 +29,30 @@ export const txt2imgSchema = z.looseObject({
   override_settings: z.looseObject({ sd_model_checkpoint: z.string().max(200).nullish() }).nullish(),
 })
 export type Txt2Img = z.output<typeof txt2imgSchema>
+
+const file = z.string().min(1)
+
+/** A picture to be changed: all of it, or with a mask a part. */
+export const img2imgSchema = txt2imgSchema.extend({
+  init_images: z.array(file).length(1).describe('the picture in base64, or as data: URL'),
+  denoising_strength: number(0, 1).nullish().describe('0 keeps the picture, 1 draws a new one. Default 0.75'),
+  mask: file.nullish().describe('white, or where it has transparency opaque, where the picture is drawn'),
+  mask_blur: z.int().min(0).max(1024).nullish().describe('pixels over which the drawn part fades into the picture'),
+  inpainting_fill: z
+    .int()
+    .min(0)
+    .max(3)
+    .nullish()
+    .describe(
+      'with a mask: 1 keeps coarse scales of what is inside, by denoising_strength; others fill it from around. Default 0',
+    ),
+  inpainting_mask_invert: z
+    .union([z.int().min(0).max(1), z.boolean()])
+    .nullish()
+    .describe('1 draws what the mask keeps'),
+  include_init_images: z.boolean().nullish(),
+})
+export type Img2Img = z.output<typeof img2imgSchema>
 
 export const txt2imgAnswer = z.object({
   images: z.array(z.string()).describe('PNG files in base64'),

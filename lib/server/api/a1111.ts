@@ -7,6 +7,8 @@ import { clientGone } from '../http/app.js'
 import { HttpError } from '../http/errors.js'
 import type { Operations } from '../http/operation.js'
 import {
+  type Img2Img,
+  img2imgSchema,
   optionsSchema,
   pngInfoAnswer,
   pngInfoSchema,
@@ -16,12 +18,13 @@ import {
   txt2imgAnswer,
   txt2imgSchema,
 } from './a1111-schemas.js'
-import { randomSeed } from './generations.js'
+import { type ChangeRequest, changing, paintedMask, sizeOf } from './given-files.js'
+import { randomSeed } from './image-answers.js'
 import { maxPictures } from './image-schemas.js'
 import { pictureLimit, settingsOf } from './pictures.js'
 
 const tag = 'AUTOMATIC1111'
-const used = new Set(Object.keys(txt2imgSchema.shape))
+const used = new Set(Object.keys(img2imgSchema.shape))
 const sampler = 'STAR'
 
 /** Names of models as its clients give them: with or without a hash in brackets. */
@@ -29,7 +32,7 @@ const modelName = (title: string | null | undefined): string | undefined => titl
 
 /** The text that its web UI writes into pictures. */
 function infoText(
-  { prompt, seed, cfg, topK, topP, model, weights }: ImageSettings,
+  { prompt, negativePrompt, seed, cfg, topK, topP, model, weights }: ImageSettings,
   { width, height }: { width: number; height: number },
 ): string {
   const fields = [
@@ -42,7 +45,8 @@ function infoText(
     `Top k: ${topK}`,
     `Top p: ${topP}`,
   ]
-  return `${prompt}\n${fields.join(', ')}`
+  const away = negativePrompt ? `\nNegative prompt: ${negativePrompt}` : ''
+  return `${prompt}${away}\n${fields.join(', ')}`
 }
 
 export class A1111 {
@@ -67,7 +71,7 @@ export class A1111 {
         tag,
         summary: 'Draws pictures of a prompt',
         description:
-          'Fields that the model has no use for (negative_prompt, steps, samplers, scripts) are taken and named in info.ignored.',
+          'Fields that the model has no use for (steps, samplers, scripts) are taken and named in info.ignored.',
         body: txt2imgSchema,
         answer: txt2imgAnswer,
         statuses: [400, 401, 404, 413, 429, 503],
@@ -79,14 +83,19 @@ export class A1111 {
         method: 'POST',
         url: '/sdapi/v1/img2img',
         tag,
-        summary: 'Not available yet',
-        statuses: [501],
-        limit: pictureLimit,
+        summary: 'Changes a picture, or with a mask a part of it',
+        description:
+          'Without a mask the coarser scales of the picture are kept, the more the lower denoising_strength is, and the answer has the ' +
+          'size of the model. With one, the answer is the picture with that part drawn anew.',
+        body: img2imgSchema,
+        answer: txt2imgAnswer,
+        statuses: [400, 401, 404, 413, 429, 503],
+        limit: Math.ceil((2 * pictureLimit * 4) / 3),
       },
-      () => {
-        throw new HttpError(501, 'this server draws new pictures (/sdapi/v1/txt2img); it does not change any yet', {
-          code: 'not_implemented',
-        })
+      async ({ body }, _, reply) => {
+        const draw = changing(body.prompt, await changeOf(body))
+        const { init_images: _images, mask: _mask, ...rest } = body
+        return this.#draw(body.include_init_images ? body : rest, clientGone(reply), draw)
       },
     )
     operations.add(
@@ -152,7 +161,7 @@ export class A1111 {
     )
   }
 
-  async #draw(body: Txt2Img, gone: AbortSignal) {
+  async #draw(body: Txt2Img, gone: AbortSignal, draw?: JobRequest['draw']) {
     const count = (body.batch_size ?? 1) * (body.n_iter ?? 1)
     if (count > maxPictures)
       throw new HttpError(400, `batch_size · n_iter is ${count}, expected at most ${maxPictures}`, {
@@ -164,12 +173,14 @@ export class A1111 {
       model: chosen ? this.pool.find(chosen) : this.#chosen,
       prompt: body.prompt,
       api: 'a1111',
+      draw,
       options: {
         count,
         seed: body.seed === undefined || body.seed === null || body.seed < 0 ? randomSeed() : body.seed,
         cfg: body.cfg_scale ?? undefined,
         topK: body.top_k ?? undefined,
         topP: body.top_p ?? undefined,
+        negativePrompt: body.negative_prompt?.trim() || undefined,
         onScale: async ({ preview }) => {
           if (!this.#previewWanted) return
           this.#previewWanted = false
@@ -250,7 +261,7 @@ function infoOf(body: Txt2Img, images: readonly StarImage[]) {
   return {
     prompt: body.prompt,
     all_prompts: images.map(({ settings }) => settings.prompt),
-    negative_prompt: '',
+    negative_prompt: first?.settings.negativePrompt ?? '',
     seed: first?.settings.seed ?? -1,
     all_seeds: images.map(({ settings }) => settings.seed),
     width: first?.width ?? 0,
@@ -265,8 +276,22 @@ function infoOf(body: Txt2Img, images: readonly StarImage[]) {
   }
 }
 
+/** A file in base64, with or without the head of a data: URL. */
+const bytesOf = (text: string): Buffer => Buffer.from(text.replace(/^data:[^,]*,/, ''), 'base64')
+
+/** What a request changes. @throws 400 for files that are no pictures */
+async function changeOf(body: Img2Img): Promise<ChangeRequest> {
+  const image = bytesOf(body.init_images[0])
+  const size = await sizeOf(image, 'init_images')
+  const strength = body.denoising_strength ?? 0.75
+  if (!body.mask) return { by: 'vary', image, strength }
+  const mask = await paintedMask(bytesOf(body.mask), size, Boolean(body.inpainting_mask_invert))
+  const kept = body.inpainting_fill === 1
+  return { by: 'edit', image, mask, feather: body.mask_blur ?? undefined, strength: kept ? strength : 1 }
+}
+
 async function pngInfo(text: string) {
-  const bytes = Buffer.from(text.replace(/^data:[^,]*,/, ''), 'base64')
+  const bytes = bytesOf(text)
   const settings = await settingsOf(bytes)
   return { info: settings.prompt, items: { ...settings }, parameters: { ...settings } }
 }

@@ -48,6 +48,11 @@ export const generationsSchema = z.strictObject({
     .max(1)
     .nullish()
     .describe('draw from tokens of this probability, 0: all; default: the model’s'),
+  negative_prompt: z
+    .string()
+    .max(maxPromptLength)
+    .nullish()
+    .describe('what the pictures are guided away from; default: the empty prompt'),
   progress: z
     .boolean()
     .nullish()
@@ -57,6 +62,23 @@ export const generationsSchema = z.strictObject({
   moderation: ignored(z.enum(['low', 'auto']), 'there is none'),
   output_compression: ignored(z.number().min(0).max(100), 'JPEG and WebP have quality 95'),
   user: ignored(z.string().max(1000), 'nothing is kept of users'),
+})
+
+export const editsSchema = generationsSchema.extend({
+  image: z.instanceof(Uint8Array, { error: 'expected a file' }).describe('the picture: PNG, JPEG, WebP or AVIF'),
+  mask: z
+    .instanceof(Uint8Array, { error: 'expected a file' })
+    .optional()
+    .describe('of the same size; its transparent part is drawn. Default: the transparent part of the picture'),
+  size: z.string().nullish().describe('"auto" (default), or the size of the picture'),
+  feather: z.int().min(0).max(1024).nullish().describe('pixels over which the drawn part fades into the picture'),
+  strength: z
+    .number()
+    .min(0)
+    .max(1)
+    .nullish()
+    .describe('below 1: coarse scales are kept inside the mask too. Default 1'),
+  input_fidelity: ignored(z.enum(['low', 'high']), 'what is outside of the mask keeps its bytes'),
 })
 export type Generations = z.output<typeof generationsSchema>
 export type OutputFormat = (typeof formats)[number]

@@ -1,7 +1,7 @@
 /** The work of a server: requests for pictures, how many of them may wait, where each stands, and their end. */
 import { randomUUID } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
-import type { StarGenerateOptions, StarImage } from '../../index.js'
+import type { Star, StarGenerateOptions, StarImage } from '../../index.js'
 import { StarError } from '../../native/error.js'
 import { HttpError } from '../http/errors.js'
 import type { ModelPool, PooledModel } from './pool.js'
@@ -11,7 +11,9 @@ export interface JobRequest {
   prompt: string
   /** Whose request: an interrupt of AUTOMATIC1111's API ends those of that API alone. */
   api: 'openai' | 'a1111'
-  options: Pick<StarGenerateOptions, 'count' | 'seed' | 'cfg' | 'topK' | 'topP' | 'onScale'>
+  options: Pick<StarGenerateOptions, 'count' | 'seed' | 'cfg' | 'topK' | 'topP' | 'negativePrompt' | 'onScale'>
+  /** Draws in another way than from the prompt alone. */
+  draw?: (star: Star, options: StarGenerateOptions) => AsyncGenerator<StarImage>
   /** Fires when nobody waits for the pictures any more. */
   signal: AbortSignal
   /** Told how many requests come before this one, whenever that changes. */
@@ -92,21 +94,20 @@ export class Jobs {
             request.model,
             async (star) => {
               const { onScale, ...settings } = request.options
-              resolve(
-                star.stream(request.prompt, {
-                  ...settings,
-                  batchSize: this.options.batch,
-                  signal,
-                  onStart: () => this.#start(job),
-                  onScale:
-                    onScale &&
-                    (async (event) => {
-                      job.scale = event.scaleIndex + 1
-                      job.scales = event.scales
-                      await onScale(event)
-                    }),
-                }),
-              )
+              const options: StarGenerateOptions = {
+                ...settings,
+                batchSize: this.options.batch,
+                signal,
+                onStart: () => this.#start(job),
+                onScale:
+                  onScale &&
+                  (async (event) => {
+                    job.scale = event.scaleIndex + 1
+                    job.scales = event.scales
+                    await onScale(event)
+                  }),
+              }
+              resolve(request.draw ? request.draw(star, options) : star.stream(request.prompt, options))
               await held
             },
             signal,

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { packageRoot } from '../../native/index.js'
+import { addEdits } from '../api/edits.js'
 import { addGenerations } from '../api/generations.js'
 import { addModels } from '../api/models.js'
 import { docsPage, openApiDocument } from '../api/openapi.js'
@@ -23,11 +24,11 @@ export interface DrawingParts {
 
 /** OpenAI's API, and what the page needs besides. */
 export function addDrawing({ app, operations, pool, jobs }: DrawingParts): void {
-  app.addContentTypeParser(mediaTypes, { parseAs: 'buffer' }, async (_: unknown, body: Buffer) => body)
-  // Of what is refused anyway nothing is read.
-  app.addContentTypeParser('multipart/form-data', async () => undefined)
+  const types = [...mediaTypes, 'multipart/form-data']
+  app.addContentTypeParser(types, { parseAs: 'buffer' }, async (_: unknown, body: Buffer) => body)
   const store = new PictureStore()
   addGenerations(operations, pool, jobs, store)
+  addEdits(operations, pool, jobs, store)
   addPictureFiles(operations, store)
   addPictures(operations)
   addModels(operations, pool)

@@ -166,7 +166,7 @@ t.test('hostile requests', async (t) => {
       body = '--x\r\nContent-Disposition: form',
     ): Promise<Response> => post(address, path, body, { 'content-type': type })
     t.equal((await as('multipart/form-data; boundary=x')).status, 415)
-    t.equal((await as('multipart/form-data; boundary=x', '/v1/images/edits')).status, 501)
+    t.equal((await as('multipart/form-data; boundary=x', '/v1/images/edits')).status, 400)
     t.equal((await as('text/plain')).status, 415)
     t.equal((await as('application/x-www-form-urlencoded', '/sdapi/v1/txt2img')).status, 415)
     await good(t, 'broken bodies')

@@ -2,7 +2,7 @@
 import OpenAI from 'openai'
 import t from 'tap'
 import { Star } from '../../../lib/index.js'
-import { partialScales } from '../../../lib/server/api/generations.js'
+import { partialScales } from '../../../lib/server/api/image-answers.js'
 import { metric, post, tinyServer, until } from '../../support/draw-server.js'
 import { tinyScales, tinySide } from '../../support/tiny-model.js'
 
@@ -91,9 +91,6 @@ t.test('refusals have OpenAI’s form, and name the field', async (t) => {
     const refused = client.images.generate(params as never)
     await t.rejects(refused, { status, param, message }, JSON.stringify(params).slice(0, 50))
   }
-  const edits = await fetch(`${address}v1/images/edits`, { method: 'POST', body: new FormData() })
-  t.equal(edits.status, 501)
-  t.match(await edits.json(), { error: { code: 'not_implemented', type: 'server_error' } })
   t.equal((await fetch(`${address}v1/images/generations`)).status, 405)
   t.match(await (await fetch(`${address}v2`)).json(), { error: { type: 'invalid_request_error', code: 'not_found' } })
 })

@@ -1,0 +1,117 @@
+/** POST /v1/images/edits as OpenAI documents it: a picture, and what of it is drawn anew. */
+import type { FastifyRequest } from 'fastify'
+import type { Jobs } from '../draw/jobs.js'
+import type { ModelPool } from '../draw/pool.js'
+import { clientGone } from '../http/app.js'
+import { HttpError } from '../http/errors.js'
+import { checked, type Operations } from '../http/operation.js'
+import { changing, sizeOf } from './given-files.js'
+import { randomSeed, streamed, whole } from './image-answers.js'
+import { editsSchema, generationsAnswer } from './image-schemas.js'
+import type { PictureStore } from './picture-store.js'
+import { pictureLimit } from './pictures.js'
+
+/** Fields of the form that are no texts. */
+const numbers = new Set([
+  'n',
+  'seed',
+  'cfg',
+  'top_k',
+  'top_p',
+  'partial_images',
+  'output_compression',
+  'feather',
+  'strength',
+])
+const switches = new Set(['stream', 'progress'])
+
+/** A text as the value that it stands for; one that stands for none stays what it is, and the schema refuses it. */
+function fieldOf(name: string, text: string): unknown {
+  if (numbers.has(name) && text.trim() !== '') return Number.isNaN(Number(text)) ? text : Number(text)
+  if (switches.has(name) && (text === 'true' || text === 'false')) return text === 'true'
+  return text
+}
+
+/** The fields of a multipart form, files as bytes. @throws 400 for a body that is none */
+async function formOf({ body, headers }: FastifyRequest): Promise<Record<string, unknown>> {
+  const fields: Record<string, unknown> = {}
+  let form: FormData
+  try {
+    form = await new Response(body as Buffer, { headers: { 'content-type': headers['content-type'] ?? '' } }).formData()
+  } catch {
+    throw new HttpError(400, 'the body is no form that can be read: send it as multipart/form-data', {
+      code: 'invalid_request',
+    })
+  }
+  for (const [key, value] of form.entries()) {
+    // Clients write lists with brackets.
+    const name = key.replace(/\[\]$/, '')
+    if (Object.hasOwn(fields, name))
+      throw new HttpError(
+        400,
+        `"${name.slice(0, 40)}" comes twice, expected it once: one picture is changed at a time`,
+        {
+          param: name.slice(0, 100),
+          code: 'invalid_value',
+        },
+      )
+    const given = typeof value === 'string' ? fieldOf(name, value) : new Uint8Array(await value.arrayBuffer())
+    Object.defineProperty(fields, name, { value: given, enumerable: true })
+  }
+  return fields
+}
+
+export function addEdits(operations: Operations, pool: ModelPool, jobs: Jobs, store: PictureStore): void {
+  operations.add(
+    {
+      method: 'POST',
+      url: '/v1/images/edits',
+      tag: 'Images',
+      summary: 'Draws a part of a picture anew',
+      description:
+        'As OpenAI documents it: a form with image, prompt, and mask or a picture that is transparent where it is drawn; the other ' +
+        'fields are those of /v1/images/generations, and feather and strength. The answer has the size of the picture. With stream, ' +
+        'events are called image_edit.partial_image and image_edit.completed.',
+      bytes: ['multipart/form-data'],
+      answer: generationsAnswer,
+      stream: 'text/event-stream',
+      statuses: [400, 401, 404, 413, 415, 429, 503],
+      limit: 2 * pictureLimit,
+    },
+    async (_, request, reply) => {
+      const body = checked(editsSchema, await formOf(request), 'the form')
+      const model = pool.find(body.model)
+      const { width, height } = await sizeOf(body.image, 'image')
+      if (body.mask) await sizeOf(body.mask, 'mask')
+      if (body.size && body.size !== 'auto' && body.size !== `${width}x${height}`)
+        throw new HttpError(
+          400,
+          `"size" is "${body.size.slice(0, 40)}", but the picture has ${width}x${height}, which it keeps: send "auto", or leave it out`,
+          { param: 'size', code: 'invalid_value' },
+        )
+      const { image, mask, feather, strength } = body
+      const job = {
+        model,
+        prompt: body.prompt,
+        api: 'openai' as const,
+        options: {
+          count: body.n ?? 1,
+          seed: body.seed ?? randomSeed(),
+          cfg: body.cfg ?? undefined,
+          topK: body.top_k ?? undefined,
+          topP: body.top_p ?? undefined,
+          negativePrompt: body.negative_prompt || undefined,
+        },
+        draw: changing(body.prompt, {
+          ...{ by: 'edit', image, mask },
+          feather: feather ?? undefined,
+          strength: strength ?? undefined,
+        }),
+        signal: clientGone(reply),
+      }
+      return body.stream
+        ? streamed(jobs, job, { body, name: 'image_edit' }, reply)
+        : whole(jobs, job, { body, store, request })
+    },
+  )
+}

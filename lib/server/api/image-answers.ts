@@ -1,0 +1,149 @@
+/** How pictures of OpenAI's API are answered: whole, or as a stream with the picture after each scale. */
+import { randomInt } from 'node:crypto'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { StarImage, StarScaleEvent } from '../../index.js'
+import type { JobRequest, Jobs } from '../draw/jobs.js'
+import type { PooledModel } from '../draw/pool.js'
+import { asHttpError } from '../http/errors.js'
+import { EventStream } from '../http/events.js'
+import type { Generations, OutputFormat } from './image-schemas.js'
+import type { PictureStore } from './picture-store.js'
+
+/** Seeds that are not given come from here. */
+export const randomSeed = (): number => randomInt(2 ** 32)
+const now = (): number => Math.floor(Date.now() / 1000)
+
+/**
+ * Scale indices after which partial pictures are sent: `count` of the coarser scales, spread evenly; the last scale is the picture
+ * itself.
+ */
+export function partialScales(count: number, scales: number): Set<number> {
+  const coarser = scales - 1
+  if (count >= coarser) return new Set(Array.from({ length: coarser }, (_, k) => k))
+  return new Set(Array.from({ length: count }, (_, i) => Math.round(((i + 1) * (coarser + 1)) / (count + 1)) - 1))
+}
+
+/** What decides the form of an answer. */
+export interface AnswerOptions {
+  body: Pick<Generations, 'output_format' | 'response_format' | 'partial_images' | 'progress'>
+  /** What events are called after. */
+  name: 'image_generation' | 'image_edit'
+}
+
+export async function whole(
+  jobs: Jobs,
+  job: JobRequest,
+  { body, store, request }: Pick<AnswerOptions, 'body'> & { store: PictureStore; request: FastifyRequest },
+) {
+  const format = body.output_format ?? 'png'
+  const data: { b64_json?: string; url?: string; seed: number }[] = []
+  let size = ''
+  for await (const image of jobs.run(job)) {
+    const bytes = await image.toBuffer(format)
+    size = `${image.width}x${image.height}`
+    data.push({
+      ...(body.response_format === 'url'
+        ? { url: addressOf(request, store.add(bytes, format)) }
+        : { b64_json: bytes.toString('base64') }),
+      seed: image.settings.seed,
+    })
+  }
+  return {
+    created: now(),
+    data,
+    background: 'opaque',
+    output_format: format,
+    size,
+    model: job.model.id,
+  }
+}
+
+/** The whole address of a path, by the name that the client has for this server. */
+function addressOf({ headers }: FastifyRequest, path: string): string {
+  const scheme = headers['x-forwarded-proto'] === 'https' ? 'https' : 'http'
+  return `${scheme}://${headers.host}${path}`
+}
+
+export async function streamed(
+  jobs: Jobs,
+  job: JobRequest,
+  { body, name }: AnswerOptions,
+  reply: FastifyReply,
+): Promise<void> {
+  const format: OutputFormat = body.output_format ?? 'png'
+  const opened: EventStream[] = []
+  const open = (): EventStream => {
+    if (opened.length === 0) opened.push(new EventStream(reply))
+    return opened[0]
+  }
+  const send = (type: string, fields: object): void => open().send({ type, created_at: now(), ...fields }, type)
+  const shared = (image: StarImage) => ({
+    size: `${image.width}x${image.height}`,
+    output_format: format,
+    background: 'opaque',
+    quality: 'auto',
+    seed: image.settings.seed,
+  })
+  const sent = new Map<number, number>()
+  const sendPartial = (image: StarImage, index: number, bytes: Buffer): void => {
+    const order = sent.get(index) ?? 0
+    sent.set(index, order + 1)
+    send(`${name}.partial_image`, {
+      b64_json: bytes.toString('base64'),
+      partial_image_index: order,
+      image_index: index,
+      ...shared(image),
+    })
+  }
+  // Files are made while the next scale is drawn, and sent in their order.
+  let last: Promise<void> = Promise.resolve()
+  const wanted = body.partial_images ?? 0
+  if (wanted > 0)
+    job.options.onScale = async ({ scaleIndex, scales, images, preview }: StarScaleEvent) => {
+      if (!partialScales(wanted, scales).has(scaleIndex)) return
+      const pictures = await preview()
+      const files = Promise.all(pictures.map((picture) => picture.toBuffer(format)))
+      const before = last
+      last = files.then(async (bytes) => {
+        await before
+        for (const [i, file] of bytes.entries()) sendPartial(pictures[i], images[i], file)
+      })
+      last.catch(() => {})
+    }
+  if (body.progress) {
+    job.onPosition = (ahead) => send(`${name}.queued`, { position: ahead })
+    job.onStart = () => send(`${name}.in_progress`, {})
+  }
+  try {
+    let index = 0
+    for await (const image of jobs.run(job)) {
+      const bytes = await image.toBuffer(format)
+      await last
+      send(`${name}.completed`, {
+        b64_json: bytes.toString('base64'),
+        image_index: index++,
+        ...shared(image),
+        usage: usage(job.model),
+      })
+    }
+    open().end()
+  } catch (error) {
+    // Before the first event there is still a status to say it with.
+    if (opened.length === 0) throw error
+    const { body: answer, status } = asHttpError(error)
+    if (status === 500) reply.server.tellFault(reply.request.routeOptions.url ?? name, error)
+    open().send(answer, 'error')
+    open().end()
+  }
+}
+
+/** Tokens that were drawn; those of prompts are not counted. */
+function usage({ info }: PooledModel) {
+  const tokens = info?.tokens ?? 0
+  return {
+    input_tokens: 0,
+    input_tokens_details: { text_tokens: 0, image_tokens: 0 },
+    output_tokens: tokens,
+    total_tokens: tokens,
+  }
+}
