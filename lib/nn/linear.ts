@@ -1,12 +1,18 @@
 /** Linear layer. */
-import { linear, type Tensor } from '../tensor/index.js'
+import { gelu, linear, type Tensor } from '../tensor/index.js'
 import { initialBias, initialWeight, type LayerOptions } from './init.js'
+import { type LowRank, withoutUpdates, withUpdates } from './low-rank.js'
 import { Module } from './module.js'
 
-/** y = x·Wᵀ + b over the last dimension: x (…, inputs) → (…, outputs), weight (outputs, inputs), bias (outputs). */
+/**
+ * y = x·Wᵀ + b over the last dimension: x (…, inputs) → (…, outputs), weight (outputs, inputs), bias (outputs); and what the
+ * low-rank updates add to it.
+ */
 export class Linear extends Module {
   readonly weight: Tensor
   readonly bias: Tensor | null
+  /** Low-rank updates of the weight. They belong to whoever put them here, and are none of this layer's parameters. */
+  readonly updates: LowRank[] = []
 
   constructor(
     readonly inputs: number,
@@ -18,8 +24,19 @@ export class Linear extends Module {
     this.bias = options.bias === false ? null : this.param('bias', initialBias(outputs, inputs, options))
   }
 
-  /** @param gelu applies GELU (tanh form) to the result in the same pass */
-  forward(x: Tensor, options: { gelu?: boolean } = {}): Tensor {
-    return linear(x, this.weight, this.bias, options)
+  /** Whether it is its weight and bias alone: no update is at work. */
+  get plain(): boolean {
+    return withoutUpdates(this.updates)
+  }
+
+  /**
+   * @param options.gelu applies GELU (tanh form) to the result in the same pass
+   * @param options.bias takes the place of the layer's own
+   */
+  forward(x: Tensor, options: { gelu?: boolean; bias?: Tensor } = {}): Tensor {
+    const { bias = this.bias } = options
+    if (this.plain) return linear(x, this.weight, bias, { gelu: options.gelu })
+    const y = withUpdates(linear(x, this.weight, bias), x, this.updates)
+    return options.gelu ? gelu(y) : y
   }
 }

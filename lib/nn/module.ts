@@ -74,6 +74,13 @@ export abstract class Module {
     for (const { name, module } of this.#children) yield* module.namedTensors(name ? `${prefix}${name}.` : prefix)
   }
 
+  /** This module and all below it, with full names; its own is the prefix. */
+  *modules(prefix = ''): Generator<{ name: string; module: Module }> {
+    yield { name: prefix, module: this }
+    for (const { name, module } of this.#children)
+      yield* module.modules([prefix, name].filter((part) => part !== '').join('.'))
+  }
+
   /** Trainable tensors. */
   parameters(): Tensor[] {
     return [...this.namedTensors()].filter((t) => t.trainable).map((t) => t.tensor)

@@ -1,6 +1,6 @@
 /** Self-attention over the tokens of all scales, and cross-attention to the text. */
 import { Linear, Module } from '../../nn/index.js'
-import { attention, concat, linear, reshape, slice, splitHeads, Tensor, writeHeads, zeros } from '../../tensor/index.js'
+import { attention, concat, reshape, slice, splitHeads, Tensor, writeHeads, zeros } from '../../tensor/index.js'
 import type { StarConfig } from './config.js'
 import { baseStd, branchStd, logScaleParameter, type ModelInit } from './init.js'
 
@@ -73,7 +73,7 @@ export class SelfAttention extends Module {
 
   forward(x: Tensor, { rope, keyLimit, cache, groups }: SelfAttentionContext): Tensor {
     const { heads, l2Norm, scale } = this.#options
-    const qkv = linear(x, this.qkv.weight, concat([this.qBias, this.zeroKBias, this.vBias], 0))
+    const qkv = this.qkv.forward(x, { bias: concat([this.qBias, this.zeroKBias, this.vBias], 0) })
     const parts = [
       { l2Norm, logScale: this.logScale ?? undefined, rope: rope ?? undefined },
       { l2Norm, rope: rope ?? undefined },
@@ -155,14 +155,14 @@ export class CrossAttention extends Module {
 
   /** Keys and values of text states (B, T, textWidth): once a prompt, whatever the number of scales. */
   keysValues(states: Tensor): KeysValues {
-    const kv = linear(states, this.kv.weight, concat([this.zeroKBias, this.vBias], 0))
+    const kv = this.kv.forward(states, { bias: concat([this.zeroKBias, this.vBias], 0) })
     const [k, v] = splitHeads(kv, this.#options.heads, [{ l2Norm: this.#options.l2Norm }, {}])
     return { k, v }
   }
 
   forward(x: Tensor, { k, v, mask }: TextKeysValues): Tensor {
     const { heads, l2Norm, scale } = this.#options
-    const [q] = splitHeads(linear(x, this.q.weight, this.qBias), heads, [
+    const [q] = splitHeads(this.q.forward(x, { bias: this.qBias }), heads, [
       { l2Norm, logScale: this.logScale ?? undefined },
     ])
     const y = attention(q, k, v, { scale, keyMask: mask ?? undefined })

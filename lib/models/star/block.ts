@@ -19,6 +19,7 @@ export class FeedForward extends Module {
   }
 
   forward(x: Tensor): Tensor {
+    if (!this.fc1.plain || !this.fc2.plain) return this.fc2.forward(this.fc1.forward(x, { gelu: true }))
     return feedForward(x, { w1: this.fc1.weight, b1: this.fc1.bias, w2: this.fc2.weight, b2: this.fc2.bias })
   }
 }

@@ -1,0 +1,109 @@
+/** A LoRA of a transformer: low-rank updates of the matrices in its blocks. */
+import { StarError } from '../../native/index.js'
+import { Linear, LowRank, Module } from '../../nn/index.js'
+import { add, cast, matmul, mul, noGrad, type Random, scope } from '../../tensor/index.js'
+import type { StarTransformer } from '../star/index.js'
+
+/** Groups of matrices that a LoRA may update, with their places in a block. */
+export const loraTargets = {
+  attention: ['attn.mat_qkv', 'attn.proj'],
+  'cross-attention': ['cross_attn.mat_q', 'cross_attn.mat_kv', 'cross_attn.proj'],
+  'feed-forward': ['ffn.fc1', 'ffn.fc2'],
+} as const
+export type LoraTarget = keyof typeof loraTargets
+export const loraTargetNames = Object.keys(loraTargets) as [LoraTarget, ...LoraTarget[]]
+
+/** Rank and scale of the update of one matrix. */
+export interface LoraShape {
+  rank: number
+  /** α/r */
+  scale: number
+}
+
+/** The matrices of a transformer that can be updated, by name: `blocks.0.attn.mat_qkv`. */
+export function loraLayers(transformer: StarTransformer): Map<string, Linear> {
+  const places = new Set<string>(Object.values(loraTargets).flat())
+  const layers = new Map<string, Linear>()
+  for (const { name, module } of transformer.modules()) {
+    const place = /^blocks\.\d+\.(.+)$/.exec(name)?.[1]
+    if (module instanceof Linear && place !== undefined && places.has(place)) layers.set(name, module)
+  }
+  return layers
+}
+
+/** Names of the matrices of some groups. */
+export function layersOf(transformer: StarTransformer, targets: readonly LoraTarget[]): string[] {
+  const places = targets.flatMap((target) => loraTargets[target].map((place) => `.${place}`))
+  return [...loraLayers(transformer).keys()].filter((name) => places.some((place) => name.endsWith(place)))
+}
+
+/**
+ * Low-rank updates of some matrices of a transformer, named as these. They are at work as soon as they are made; the
+ * transformer's own weights are not touched.
+ */
+export class LoraAdapters extends Module {
+  readonly #updates = new Map<string, { layer: Linear; update: LowRank }>()
+
+  /**
+   * @param shapes of the update of each matrix, by its name
+   * @param init of the first values; null: zeros, for weights that are loaded
+   * @throws ERR_SHAPE for a matrix that the transformer does not have
+   */
+  constructor(
+    transformer: StarTransformer,
+    shapes: ReadonlyMap<string, LoraShape>,
+    { init, device }: { init: Random | null; device?: string },
+  ) {
+    super()
+    const layers = loraLayers(transformer)
+    const unknown = [...shapes.keys()].filter((name) => !layers.has(name))
+    if (unknown.length > 0)
+      throw new StarError(
+        'ERR_SHAPE',
+        `it updates ${unknown.slice(0, 3).join(', ')}${unknown.length > 3 ? ` and ${unknown.length - 3} more` : ''}, which the transformer does not have`,
+      )
+    for (const [name, { rank, scale }] of shapes) {
+      const layer = layers.get(name)!
+      const { inputs, outputs } = layer
+      const update = this.child(name, new LowRank(inputs, outputs, { rank, scale, init, device }))
+      layer.updates.push(update)
+      this.#updates.set(name, { layer, update })
+    }
+  }
+
+  /** How strongly all updates are applied: 1 as trained, 0 not at all. */
+  set strength(strength: number) {
+    for (const { update } of this.#updates.values()) update.strength = strength
+  }
+
+  /** Takes the updates off the transformer, which is then as it was before. */
+  detach(): void {
+    for (const { layer, update } of this.#updates.values()) {
+      const at = layer.updates.indexOf(update)
+      if (at >= 0) layer.updates.splice(at, 1)
+    }
+  }
+
+  /**
+   * Adds the updates to the weights, W ← W + strength·scale·B·A, computed in f32 and rounded to the weight's own type once, and
+   * takes them off the layers.
+   */
+  merge(): void {
+    noGrad(() => {
+      for (const { layer, update } of this.#updates.values()) {
+        if (update.strength === 0) continue
+        scope(() => {
+          const delta = matmul(cast(update.b, 'f32'), cast(update.a, 'f32')) // (outputs, inputs)
+          const { weight } = layer
+          weight.copyFrom(add(cast(weight, 'f32'), mul(delta, update.strength * update.scale)))
+        })
+      }
+    })
+    this.detach()
+  }
+
+  override dispose(): void {
+    this.detach()
+    super.dispose()
+  }
+}
