@@ -119,7 +119,7 @@ async function canvasOf(given: Raster, { mask: source, extend }: EditRegion): Pr
 /** On white. */
 function flattened(picture: Raster): Raster {
   if (!picture.transparent) return picture
-  const rgba = Uint8Array.from(picture.rgba)
+  const rgba = picture.rgba.slice()
   for (let i = 0; i < rgba.length; i += 4) {
     const alpha = rgba[i + 3] / 255
     for (let c = 0; c < 3; c++) rgba[i + c] = Math.round(alpha * rgba[i + c] + (1 - alpha) * 255)

@@ -54,7 +54,7 @@ function whole({ width, height, colours, weights: [weight] }: Layer) {
 
 /** Own colours, and for what is missing of their weight those of the smaller picture, enlarged bilinearly. */
 function push({ width, height, colours, weights }: Layer, smaller: Omit<Layer, 'weights'>) {
-  const filled = new Float32Array(colours)
+  const filled = colours.slice()
   const near = (x: number, size: number): [number, number, number] => {
     const at = Math.min(size - 1, Math.max(0, (x + 0.5) / 2 - 0.5))
     const low = Math.floor(at)

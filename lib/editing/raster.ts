@@ -33,7 +33,7 @@ export interface Raster {
 export const pixelLimit = 4096 * 4096
 
 /** Pixels that are worked on before others have their turn: a few milliseconds. */
-const chunk = 1 << 17
+const chunk = 1 << 15
 
 /** Calls `work` for 0 to count − 1, each of them `size` pixels, and gives way to the event loop now and then. */
 export async function byRows(count: number, size: number, work: (i: number) => void): Promise<void> {

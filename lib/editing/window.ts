@@ -77,7 +77,7 @@ export async function keptInside(mask: Mask, window: Window): Promise<Float32Arr
 
 /** A picture with another one blended into the window: where the mask is 0 its own bytes, where it is 1 those of the other. */
 export async function blend(picture: PixelData, inside: Uint8Array, mask: Mask, window: Window): Promise<PixelData> {
-  const data = Uint8Array.from(picture.data)
+  const data = picture.data.slice()
   await eachPixel(picture, window, (from, to) => {
     const share = mask.drawn[from]
     if (share === 0) return

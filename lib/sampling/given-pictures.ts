@@ -45,16 +45,17 @@ export const drawnFrom = (keep: Float32Array, finest: number): number =>
 /** Means of a square map over p×p cells of equal area: pixels that a cell's border crosses count by their part in it. */
 function areaMeans(map: Float32Array, p: number): Float32Array {
   const side = Math.sqrt(map.length)
-  const rows = overlaps(side, p)
-  const means = new Float32Array(p * p)
-  rows.forEach((ys, i) => {
-    rows.forEach((xs, j) => {
-      let sum = 0
-      for (const [y, height] of ys) for (const [x, width] of xs) sum += map[y * side + x] * width * height
-      means[i * p + j] = sum * (p / side) ** 2
-    })
+  const parts = overlaps(side, p)
+  // Along rows first, (side, p), then along columns.
+  const rows = new Float64Array(side * p)
+  parts.forEach((pixels, j) => {
+    for (const [x, width] of pixels) for (let y = 0; y < side; y++) rows[y * p + j] += map[y * side + x] * width
   })
-  return means
+  const sums = new Float64Array(p * p)
+  parts.forEach((pixels, i) => {
+    for (const [y, height] of pixels) for (let j = 0; j < p; j++) sums[i * p + j] += rows[y * p + j] * height
+  })
+  return Float32Array.from(sums, (sum) => sum * (p / side) ** 2)
 }
 
 /** For each of p equal parts of [0, side): the pixels in it, and how much of each. */
