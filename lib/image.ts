@@ -6,9 +6,18 @@ import sharp from 'sharp'
 import { z } from 'zod'
 import { parseConfig, parseJson, shown } from './config/parse-config.js'
 import { readPngText, withPngText } from './data/index.js'
+import { loraModes } from './engine/loras.js'
 import { fileError, replaceFile } from './native/files.js'
 import { StarError } from './native/index.js'
 import { samplingSchema } from './sampling/index.js'
+
+/** A LoRA and its strength. */
+export const loraSchema = z.strictObject({
+  /** Its folder or file, or its name on Hugging Face. */
+  path: z.string().min(1),
+  /** How strongly it is applied: 1 as trained, 0 not at all. */
+  strength: z.number().default(1),
+})
 
 const settingsSchema = samplingSchema.extend({
   /** Its prompt. */
@@ -34,6 +43,10 @@ const settingsSchema = samplingSchema.extend({
       softEdge: z.boolean().optional(),
     })
     .optional(),
+  /** LoRAs that it was drawn with. */
+  lora: z.array(loraSchema).optional(),
+  /** How they were put to use. */
+  loraMode: z.enum(loraModes).optional(),
 })
 
 /** All it takes to make the same picture again; of one that was made of another, all but that picture. */

@@ -6,6 +6,7 @@ export { type ConnectOptions, type DistributedEnvironment, type Launcher, Proces
 export type { StarEditOptions, StarVaryOptions } from './edit-options.js'
 export type { Box, Extend, MaskSource, PictureSource, PixelData } from './editing/index.js'
 export type { StarInfo } from './engine/drawing-model.js'
+export type { LoraInfo, LoraMode, LoraOption } from './engine/loras.js'
 export { type ConfiguredPart, type ModelInfo, modelInfo, type PartInfo } from './engine/model-info.js'
 export type { StarGenerateOptions, StarMorphOptions, StarScaleEvent } from './generate-options.js'
 export {

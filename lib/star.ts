@@ -6,6 +6,7 @@ import { type ChangeCall, editCall, type StarEditOptions, type StarVaryOptions, 
 import type { PictureSource } from './editing/index.js'
 import type { DrawingModel, StarInfo } from './engine/drawing-model.js'
 import { LoadedModel } from './engine/loaded-model.js'
+import { type LoraMode, type LoraOption, loraModes } from './engine/loras.js'
 import { type CallScale, DrawQueue } from './engine/queue.js'
 import { ThreadModel } from './engine/thread-model.js'
 import {
@@ -19,7 +20,7 @@ import {
   type StarMorphOptions,
   signalSchema,
 } from './generate-options.js'
-import { type ImageSettings, readSettings, StarImage } from './image.js'
+import { type ImageSettings, loraSchema, readSettings, StarImage } from './image.js'
 import type { HubOptions } from './models/local.js'
 import type { SourceOptions } from './models/source.js'
 import { crossAttentionModes } from './models/star/index.js'
@@ -40,6 +41,13 @@ export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' |
   dtype?: WeightType
   /** Element type in which the tokenizer's decoder makes pixels. Default: f16 on a GPU (tensor cores), f32 on the CPU. */
   decoderDtype?: WeightType
+  /** LoRAs to draw with, several add up. The path of a LoRA in place of the model's stands for the model it was trained on with it. */
+  lora?: readonly LoraOption[]
+  /**
+   * `apply` (the default) keeps the model's weights and adds the LoRAs to each product; `merge` adds them to the weights while
+   * loading, which costs no time later and, in 16 bits, rounds.
+   */
+  loraMode?: LoraMode
   /**
    * Where the model lives: `worker` (the default) is a thread of its own, and the caller's event loop stays free; `main` is the
    * caller's thread, which is blocked while a scale is drawn.
@@ -65,6 +73,8 @@ const loadSchema = z.strictObject({
   device: z.string().optional(),
   dtype: z.enum(weightTypes).optional(),
   decoderDtype: z.enum(weightTypes).optional(),
+  lora: z.array(loraSchema).optional(),
+  loraMode: z.enum(loraModes).optional(),
   thread: z.enum(['worker', 'main']).default('worker'),
   maxQueue: z.int().min(0).default(Number.MAX_SAFE_INTEGER),
   offline: z.boolean().optional(),
@@ -219,12 +229,14 @@ export class Star {
     const drawings = prompts.flatMap(({ text, parts }) =>
       Array.from({ length: count }, (_, j) => ({ prompt: text, parts, seed: settings.seed + j, ...shared })),
     )
-    const { imageSize, name, weights, dtype, device } = this.#model.info
+    const { imageSize, name, weights, dtype, device, lora, loraMode } = this.#model.info
+    const active = lora.flatMap(({ path, strength }) => (strength === 0 ? [] : [{ path, strength }]))
     const made = {
       model: name,
       weights,
       dtype: dtype as WeightType,
       device,
+      ...(active.length > 0 && { lora: active, loraMode }),
       ...settings,
       ...named({ negativePrompt, edited }),
     }

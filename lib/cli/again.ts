@@ -39,7 +39,7 @@ async function again(picture: string, options: AgainOptions): Promise<void> {
   const { gridGap, imageFormat, imageGrid, readSettings } = await import('../image.js')
   const { Star } = await import('../star.js')
   const { all, width } = await readSettings(picture)
-  const [{ model, weights, dtype, device }] = all
+  const [{ model, weights, dtype, device, lora, loraMode }] = all
   if (all.some(({ edited }) => edited))
     throw new StarError(
       'ERR_ARGUMENT',
@@ -56,6 +56,8 @@ async function again(picture: string, options: AgainOptions): Promise<void> {
         ...sourceOptions(options),
         device: options.device ?? device,
         dtype,
+        lora,
+        loraMode,
         offline,
         onDownload: onProgress,
         onNotice: tellOfGpu,
@@ -67,8 +69,9 @@ async function again(picture: string, options: AgainOptions): Promise<void> {
         'ERR_CONFIG',
         `${picture} was drawn by the model "${model}" with weights ${weights.slice(0, 12)}, and these are ${star.info().weights.slice(0, 12)}: name the model that drew it with --model`,
       )
-    const drawn = all.map(({ prompt, model: _, weights: __, dtype: ___, device: ____, ...settings }) =>
-      star.generate(prompt, { ...settings, signal }),
+    const drawn = all.map(
+      ({ prompt, model: _, weights: __, dtype: ___, device: ____, lora: _l, loraMode: _m, ...settings }) =>
+        star.generate(prompt, { ...settings, signal }),
     )
     const images = (await Promise.all(drawn)).flatMap((result) => result.images)
     // As many in a row as in the file.

@@ -1,6 +1,7 @@
 /** What draws pictures: a loaded model in this thread, or one in a thread of its own. */
 import type { GivenPicture, SamplingSettings } from '../sampling/index.js'
 import type { DType } from '../tensor/index.js'
+import type { LoraInfo, LoraMode } from './loras.js'
 import type { ModelInfo } from './model-info.js'
 
 /** A model, and where and how it runs. */
@@ -9,8 +10,12 @@ export interface StarInfo extends ModelInfo {
   device: string
   /** Element type of the transformer's weights. */
   dtype: DType
-  /** SHA-256 of the stored weights, in hexadecimal. */
+  /** SHA-256 of the stored weights, and of the LoRAs at work, in hexadecimal. */
   weights: string
+  /** LoRAs that it was loaded with. */
+  lora: readonly LoraInfo[]
+  /** How they are put to use. */
+  loraMode: LoraMode
 }
 
 export interface Drawing {

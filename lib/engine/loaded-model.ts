@@ -1,6 +1,7 @@
 /** A model whose weights are loaded in this thread. */
 
 import { type HubOptions, localModel, localTextEncoder } from '../models/local.js'
+import { applyLoras, type LoraAdapters, mergeLoras, strangeLoras, type WeightedLora } from '../models/lora/index.js'
 import { findModel, loadPart, type ModelSource, type SourceOptions } from '../models/source.js'
 import { SamplerHead, StarTransformer } from '../models/star/index.js'
 import type { TextEncoder } from '../models/text/index.js'
@@ -12,12 +13,15 @@ import { buildIn, type WeightType } from '../nn/index.js'
 import { drawPictures, GraphPool, type WeightedText } from '../sampling/index.js'
 import { fallbackNotice, keep, resolveDevice, scope } from '../tensor/index.js'
 import type { Drawing, DrawingModel, DrawOptions, StarInfo } from './drawing-model.js'
+import { hashWithLoras, type LoraMode, type LoraOption, openLoras } from './loras.js'
 import { describeSource } from './model-info.js'
 
 export interface LoadModelOptions extends SourceOptions, Pick<HubOptions, 'offline' | 'cacheDir'> {
   device?: string
   dtype?: WeightType
   decoderDtype?: WeightType
+  lora?: readonly LoraOption[]
+  loraMode?: LoraMode
   onDownload?: HubOptions['onProgress']
   onNotice?: (message: string) => void
   signal?: AbortSignal
@@ -28,6 +32,8 @@ interface Networks {
   transformer: StarTransformer
   samplerHead: SamplerHead | null
   textEncoder: TextEncoder
+  /** LoRAs that are applied beside the transformer's weights. */
+  adapters: LoraAdapters[]
 }
 
 export class LoadedModel implements DrawingModel {
@@ -40,18 +46,22 @@ export class LoadedModel implements DrawingModel {
 
   /** @throws as `Star.load` */
   static async load(nameOrPath: string, given: LoadModelOptions = {}): Promise<LoadedModel> {
-    const { device: wanted, dtype: asked, decoderDtype, ...rest } = given
+    const { device: wanted, dtype: asked, decoderDtype, lora = [], loraMode = 'apply', ...rest } = given
     const { offline, cacheDir, onDownload, onNotice, signal, ...options } = rest
     const device = resolveDevice(wanted)
     const hub: HubOptions = { offline, cacheDir, onProgress: onDownload, signal }
-    const here = await localModel(nameOrPath, options, hub)
+    const { model: name, loras } = await openLoras(nameOrPath, lora, hub)
+    const here = await localModel(name, options, hub)
     const source = findModel(here.path, here.options)
     const info = describeSource(source)
     const onGpu = device !== 'cpu' && device !== 'simt'
     const dtype = asked ?? (onGpu ? gpuType(source) : 'f32')
     const types = { dtype, decoderDtype: decoderDtype ?? (onGpu ? 'f16' : 'f32') }
-    const networks = await loadNetworks(source, device, types, hub)
-    const model = new LoadedModel({ ...info, device, dtype, weights: weightsHash(source) }, networks)
+    const networks = await loadNetworks(source, device, types, { loras, loraMode }, hub)
+    const weights = hashWithLoras(weightsHash(source), loras, loraMode)
+    const named = loras.map(({ name, path, strength }) => ({ name, path, strength }))
+    const model = new LoadedModel({ ...info, device, dtype, weights, lora: named, loraMode }, networks)
+    for (const line of strangeLoras(loras, source)) onNotice?.(line)
     const notice = fallbackNotice(wanted, device)
     if (notice) onNotice?.(notice)
     return model
@@ -101,7 +111,8 @@ export class LoadedModel implements DrawingModel {
 
   async dispose(): Promise<void> {
     this.#graphs.dispose()
-    for (const network of Object.values(this.networks) as Networks[keyof Networks][]) network?.dispose()
+    const { adapters, ...networks } = this.networks
+    for (const network of [...adapters, ...Object.values(networks)]) network?.dispose()
     // Whoever frees a model wants its memory for something else, maybe for another program.
     native.trimMemory(this.info.device)
   }
@@ -111,6 +122,7 @@ async function loadNetworks(
   source: ModelSource,
   device: string,
   { dtype, decoderDtype }: { dtype: WeightType; decoderDtype: WeightType },
+  { loras, loraMode }: { loras: readonly WeightedLora[]; loraMode: LoraMode },
   hub: HubOptions,
 ): Promise<Networks> {
   const { path, transformer: config, textEncoder: encoderName } = source
@@ -147,7 +159,9 @@ async function loadNetworks(
           `gives ${textEncoder.width}: name the text encoder it was trained with`,
       )
     for (const network of [tokenizer, transformer, samplerHead]) network?.setTrainable(false)
-    return { tokenizer, transformer, samplerHead, textEncoder }
+    if (loraMode === 'merge') mergeLoras(transformer, source, loras)
+    const adapters = loraMode === 'apply' ? applyLoras(transformer, source, loras) : []
+    return { tokenizer, transformer, samplerHead, textEncoder, adapters }
   } catch (error) {
     for (const part of owned) part.dispose()
     throw error

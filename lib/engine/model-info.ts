@@ -1,6 +1,7 @@
 /** What a model is, read from its configuration and the headers of its files without loading weights. */
 
 import { parseConfig } from '../config/parse-config.js'
+import { isLora, openLora } from '../models/lora/index.js'
 import { findModel, type ModelSource, partEntries, type SourceOptions } from '../models/source.js'
 import type { StarConfig } from '../models/star/index.js'
 import { imageSide, type TokenizerConfig, tokenCount } from '../models/tokenizer/index.js'
@@ -79,9 +80,10 @@ export function describeSource(source: ModelSource): ModelInfo {
 }
 
 /**
- * Describes a shipped model, a model folder or a checkpoint.
+ * Describes a shipped model, a model folder or a checkpoint; of a LoRA the model that it was trained on.
  * @throws ERR_FILE when it is missing or damaged, ERR_CONFIG and ERR_SHAPE when its parts are not what they should be
  */
 export function modelInfo(nameOrPath: string, options: SourceOptions = {}): ModelInfo {
-  return describeSource(findModel(nameOrPath, options))
+  const base = isLora(nameOrPath) ? openLora(nameOrPath).base.name : null
+  return describeSource(findModel(base ?? nameOrPath, options))
 }

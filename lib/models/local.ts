@@ -60,6 +60,19 @@ function textEncoderFiles({ path }: HubReference): Wanted {
   }
 }
 
+/** The files of a LoRA. */
+function loraFiles({ id, path }: HubReference): Wanted {
+  return (paths) => {
+    if (paths.includes(path)) return [path]
+    const own = below(path, paths).filter((name) => /^adapter_(config\.json|model\.(safetensors|bin))$/.test(name))
+    if (own.length > 1) return within(path, own)
+    throw new StarError(
+      'ERR_FILE',
+      `${id}${path && `/${path}`} holds no LoRA: it has no adapter_config.json with weights`,
+    )
+  }
+}
+
 async function local(text: string, wanted: (reference: HubReference) => Wanted, options: HubOptions): Promise<string> {
   const reference = existsSync(text) ? undefined : hubReference(text)
   if (!reference) return text
@@ -89,6 +102,10 @@ async function local(text: string, wanted: (reference: HubReference) => Wanted, 
  */
 export const localTextEncoder = (nameOrPath: string, options: HubOptions): Promise<string> =>
   local(nameOrPath, textEncoderFiles, options)
+
+/** The path of a LoRA, as `localTextEncoder`. @throws ERR_FILE when it is neither here nor there */
+export const localLora = (nameOrPath: string, options: HubOptions): Promise<string> =>
+  local(nameOrPath, loraFiles, options)
 
 /**
  * The path of a model, and of the tokenizer that is named for it: downloaded where the name is one of Hugging Face

@@ -1,5 +1,5 @@
 /** Linear layer. */
-import { gelu, linear, type Tensor } from '../tensor/index.js'
+import { add, cast, gelu, linear, noGrad, scope, type Tensor } from '../tensor/index.js'
 import { initialBias, initialWeight, type LayerOptions } from './init.js'
 import { type LowRank, withoutUpdates, withUpdates } from './low-rank.js'
 import { Module } from './module.js'
@@ -38,5 +38,16 @@ export class Linear extends Module {
     if (this.plain) return linear(x, this.weight, bias, { gelu: options.gelu })
     const y = withUpdates(linear(x, this.weight, bias), x, this.updates)
     return options.gelu ? gelu(y) : y
+  }
+
+  /** Adds the updates to the weight, W ← W + Σ strength·scale·B·A, in f32 and rounded to the weight's type once; drops them. */
+  mergeUpdates(): void {
+    const active = this.updates.filter(({ strength }) => strength !== 0)
+    this.updates.length = 0
+    if (active.length === 0) return
+    const { weight } = this
+    noGrad(() =>
+      scope(() => weight.copyFrom(active.reduce((sum, one) => add(sum, one.product()), cast(weight, 'f32')))),
+    )
   }
 }

@@ -1,5 +1,5 @@
 /** Low-rank update of a linear layer (LoRA, arXiv 2106.09685). */
-import { add, linear, mul, type Random, type Tensor, zeros } from '../tensor/index.js'
+import { add, cast, linear, matmul, mul, type Random, type Tensor, zeros } from '../tensor/index.js'
 import { initialWeight } from './init.js'
 import { Module } from './module.js'
 
@@ -40,6 +40,11 @@ export class LowRank extends Module {
   forward(x: Tensor): Tensor {
     const low = linear(x, this.a) // (…, r)
     return linear(mul(low, this.strength * this.scale), this.b)
+  }
+
+  /** strength·scale·B·A in f32, (outputs, inputs). */
+  product(): Tensor {
+    return mul(matmul(cast(this.b, 'f32'), cast(this.a, 'f32')), this.strength * this.scale)
   }
 }
 

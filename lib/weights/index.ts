@@ -1,6 +1,7 @@
 /** Weights in files: what other folders use of them. */
 export * from './convert.js'
 export * from './model-folder.js'
+export * from './replace-folder.js'
 export * from './safetensors.js'
 export * from './safetensors-writer.js'
 export { elementSizes } from './stored-tensor.js'

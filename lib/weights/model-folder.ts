@@ -6,14 +6,14 @@
  *   sampler-head.safetensors  weights of the sampler head (optional)
  *   README.md                 model card (optional)
  */
-import { chmodSync, existsSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { nearest } from '../config/nearest.js'
 import { readConfigFile } from '../config/parse-config.js'
-import { fileError, makeFolder } from '../native/files.js'
 import { packageRoot, StarError } from '../native/index.js'
 import { Tensor } from '../tensor/index.js'
+import { replaceFolder } from './replace-folder.js'
 import { writeSafetensors } from './safetensors-writer.js'
 
 export const modelFormat = 'star-model-1'
@@ -59,6 +59,11 @@ export function findModelFolder(nameOrFolder: string): string {
   const own = shipped.get(nameOrFolder)
   if (own) return own
   if (existsSync(join(nameOrFolder, configFile))) return resolve(nameOrFolder)
+  if (existsSync(join(nameOrFolder, 'adapter_config.json')))
+    throw new StarError(
+      'ERR_FILE',
+      `${nameOrFolder} is a LoRA, which draws with the model it was trained on: name that model, and give this one as its LoRA (lora, --lora), or make one model of both (star lora merge)`,
+    )
   const names = [...shipped.keys()]
   const isFolder = existsSync(nameOrFolder)
   const isPath = isFolder || /[\\/.]/.test(nameOrFolder)
@@ -107,36 +112,16 @@ function writeWeights(file: string, module: NamedTensors, dtype: 'f32' | 'f16'):
   }
 }
 
-/**
- * Writes a model folder. All files are written into a folder beside it, which then takes its place, so that a reader finds
- * the old model or the new one, and after an error (a full disk, say) the old one is untouched.
- * @throws ERR_FILE when it cannot be written
- */
+/** Writes a model folder, whole or not at all, as `replaceFolder`. @throws ERR_FILE when it cannot be written */
 export function writeModelFolder(
   folder: string,
   { config, tokenizer, transformer, samplerHead, card, dtype = 'f32' }: ModelFolderContent,
 ): void {
-  const target = resolve(folder)
-  const parent = dirname(target)
-  let beside: string | null = null
-  try {
-    makeFolder(parent)
-    beside = mkdtempSync(join(parent, `.${basename(target)}-`))
-    // mkdtemp makes a folder for its user alone; a model is as readable as any other file.
-    chmodSync(beside, 0o777 & ~process.umask())
+  replaceFolder(folder, (beside) => {
     writeFileSync(join(beside, configFile), `${JSON.stringify({ format: modelFormat, ...config }, null, 2)}\n`)
     writeWeights(join(beside, weightsFile('tokenizer')), tokenizer, dtype)
     if (transformer) writeWeights(join(beside, weightsFile('transformer')), transformer, dtype)
     if (samplerHead) writeWeights(join(beside, weightsFile('sampler-head')), samplerHead, dtype)
     if (card !== undefined) writeFileSync(join(beside, 'README.md'), card)
-    const old = `${beside}.old`
-    if (existsSync(target)) renameSync(target, old)
-    renameSync(beside, target)
-    beside = null
-    rmSync(old, { recursive: true, force: true })
-  } catch (error) {
-    throw fileError('written', folder, error)
-  } finally {
-    if (beside) rmSync(beside, { recursive: true, force: true })
-  }
+  })
 }

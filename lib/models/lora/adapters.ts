@@ -1,7 +1,7 @@
 /** A LoRA of a transformer: low-rank updates of the matrices in its blocks. */
 import { StarError } from '../../native/index.js'
 import { Linear, LowRank, Module } from '../../nn/index.js'
-import { add, cast, matmul, mul, noGrad, type Random, scope } from '../../tensor/index.js'
+import type { Random } from '../../tensor/index.js'
 import type { StarTransformer } from '../star/index.js'
 
 /** Groups of matrices that a LoRA may update, with their places in a block. */
@@ -82,24 +82,6 @@ export class LoraAdapters extends Module {
       const at = layer.updates.indexOf(update)
       if (at >= 0) layer.updates.splice(at, 1)
     }
-  }
-
-  /**
-   * Adds the updates to the weights, W ← W + strength·scale·B·A, computed in f32 and rounded to the weight's own type once, and
-   * takes them off the layers.
-   */
-  merge(): void {
-    noGrad(() => {
-      for (const { layer, update } of this.#updates.values()) {
-        if (update.strength === 0) continue
-        scope(() => {
-          const delta = matmul(cast(update.b, 'f32'), cast(update.a, 'f32')) // (outputs, inputs)
-          const { weight } = layer
-          weight.copyFrom(add(cast(weight, 'f32'), mul(delta, update.strength * update.scale)))
-        })
-      }
-    })
-    this.detach()
   }
 
   override dispose(): void {

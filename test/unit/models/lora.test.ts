@@ -96,7 +96,7 @@ for (const mode of modes) {
     adapters.strength = 0
     t.strictSame(logits(model), base, 'strength 0 is the base, bit for bit')
     adapters.strength = 0.6
-    adapters.merge()
+    for (const layer of loraLayers(model).values()) layer.mergeUpdates()
     t.ok([...loraLayers(model).values()].every(({ updates }) => updates.length === 0))
     t.ok(furthest(applied, logits(model)) < 1e-5, 'merged')
   })
@@ -147,8 +147,7 @@ t.test('several at once add up, in any order, and leave nothing behind', async (
   const [mergedFirst, mergedSecond] = [updates(other, 1), updates(other, 100, ['attention', 'feed-forward'])]
   mergedFirst.strength = 0.5
   mergedSecond.strength = -1.2
-  mergedSecond.merge()
-  mergedFirst.merge()
+  for (const layer of loraLayers(other).values()) layer.mergeUpdates()
   t.ok(furthest(both, logits(other)) < 1e-5)
   for (const one of [mergedFirst, mergedSecond, other]) one.dispose()
   second.dispose()

@@ -1,0 +1,93 @@
+/** LoRAs put on a transformer. */
+import { StarError } from '../../native/index.js'
+import { describeDiff } from '../../nn/weight-diff.js'
+import { scope } from '../../tensor/index.js'
+import type { ModelSource } from '../source.js'
+import type { StarTransformer } from '../star/index.js'
+import { transformerHash } from '../weights-hash.js'
+import { LoraAdapters, loraLayers } from './adapters.js'
+import type { LoraFile } from './files.js'
+
+/** A LoRA and how strongly it is applied. */
+export interface WeightedLora {
+  lora: LoraFile
+  /** 1: as it was trained, 0: not at all; beyond 1 and below 0 it may be too. */
+  strength: number
+}
+
+/** @throws ERR_SHAPE for a LoRA whose matrices are not those of the transformer */
+function expectFit(lora: LoraFile, transformer: StarTransformer, source: ModelSource): void {
+  const layers = loraLayers(transformer)
+  const unexpected = [...lora.shapes.keys()].filter((name) => !layers.has(name))
+  const misshapen = Array.from(lora.shapes, ([name, { outputs, inputs }]) => ({
+    name,
+    given: [outputs, inputs],
+  })).flatMap(({ name, given }) => {
+    const weight = layers.get(name)?.weight
+    return weight && given.join() !== weight.shape.join() ? [{ name, given, expected: [...weight.shape] }] : []
+  })
+  const problems = describeDiff({ missing: [], unexpected, misshapen })
+  if (problems)
+    throw new StarError(
+      'ERR_SHAPE',
+      `${lora.path} is a LoRA of another model than ${source.name}${lora.base.name ? `, of ${lora.base.name}` : ''}: ${problems}`,
+    )
+}
+
+/**
+ * What the user may want to know of LoRAs that fit by their shapes but were trained on other weights: a line each.
+ * @throws ERR_FILE for damaged weights of the model
+ */
+export function strangeLoras(loras: readonly WeightedLora[], source: ModelSource): string[] {
+  if (loras.every(({ lora }) => lora.base.hash === null)) return []
+  const hash = transformerHash(source)
+  return loras.flatMap(({ lora: { path, base } }) =>
+    base.hash === null || base.hash === hash
+      ? []
+      : [
+          `${path} was trained on ${base.name ?? 'another model'} (weights ${base.hash.slice(0, 12)}), not on the weights of ${source.name} (${hash.slice(0, 12)}): what it learnt may not show`,
+        ],
+  )
+}
+
+function attach(transformer: StarTransformer, source: ModelSource, loras: readonly WeightedLora[]): LoraAdapters[] {
+  const made: LoraAdapters[] = []
+  try {
+    for (const { lora, strength } of loras) {
+      expectFit(lora, transformer, source)
+      const adapters = new LoraAdapters(transformer, lora.shapes, { init: null, device: transformer.device })
+      made.push(adapters)
+      adapters.strength = strength
+      adapters.setTrainable(false)
+      scope(() => adapters.load(lora.tensors()))
+    }
+    return made
+  } catch (error) {
+    for (const adapters of made) adapters.dispose()
+    throw error
+  }
+}
+
+/**
+ * Puts LoRAs on a transformer, in whose element type they are applied beside its weights.
+ * @returns the updates, which the caller disposes
+ * @throws ERR_SHAPE for a LoRA of another model, ERR_FILE for a damaged one
+ */
+export function applyLoras(
+  transformer: StarTransformer,
+  source: ModelSource,
+  loras: readonly WeightedLora[],
+): LoraAdapters[] {
+  const { dtype } = transformer
+  const made = attach(transformer, source, loras)
+  if (dtype === 'f16' || dtype === 'bf16')
+    for (const adapters of made) for (const single of adapters.toHalf(dtype).values()) single.dispose()
+  return made
+}
+
+/** Adds LoRAs to the weights of a transformer: in f32, rounded to the weights' type once. @throws as `applyLoras` */
+export function mergeLoras(transformer: StarTransformer, source: ModelSource, loras: readonly WeightedLora[]): void {
+  const made = attach(transformer, source, loras)
+  for (const layer of loraLayers(transformer).values()) layer.mergeUpdates()
+  for (const adapters of made) adapters.dispose()
+}
