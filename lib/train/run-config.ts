@@ -116,13 +116,17 @@ function readOwn(json: Json, source: string, { kind, flags }: ReadOptions): Read
 /** The published file for the sampler head says so by nothing but its name, config_d30_samplev3_1024. */
 const kindByName = (source: string): PublishedKind => (/sampl/i.test(basename(source)) ? 'sampler' : 'transformer')
 
+const isPublishedKind = (kind: RunKind): kind is PublishedKind => kind === 'transformer' || kind === 'sampler'
+
 /** @param options.set what is set of the translated run, which has keys that these files have no name for */
 function readPublished(json: Json, source: string, { kind, flags = new Map(), set = [] }: ReadOptions): ReadRun {
-  if (kind === 'tokenizer')
+  if (kind && !isPublishedKind(kind)) {
+    const { title, command } = runSpecs[kind]
     throw new StarError(
       'ERR_CONFIG',
-      `${source}: "kind" is missing: a tokenizer is trained by a configuration of this program, such as configs/emoji-64-tokenizer.json`,
+      `${source}: "kind" is missing: a ${title} is trained by a configuration of this program, such as ${command.example}`,
     )
+  }
   const asked = kind ?? kindByName(source)
   const ofFlags = flagValues(flags)
   const raw = { ...json, ...ofFlags }

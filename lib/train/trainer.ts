@@ -11,7 +11,7 @@ import { startRun } from './checkpoint/start.js'
 import type { CommonConfig } from './config/common.js'
 import type { Resolved } from './config/resolve.js'
 import type { TaskContext } from './data/context.js'
-import { exportModel } from './kinds/export.js'
+import { type Exporter, exporterOf } from './kinds/export.js'
 import { type RunConfig, specOf } from './kinds/index.js'
 import { openTask } from './kinds/open-task.js'
 import type { RunSpec } from './kinds/run-spec.js'
@@ -167,8 +167,9 @@ export class Trainer implements AsyncIterable<TrainStep> {
   /** Takes the weights that the run is to begin with. */
   async #start(context: TaskContext): Promise<void> {
     const { start }: CommonConfig = this.config
-    if (!start) return
-    const { line, progress } = await startRun(start, this.#spec.part, this.#task.modelConfig(), this.#parts(), context)
+    const { part } = this.#spec
+    if (!start || !part) return
+    const { line, progress } = await startRun(start, part, this.#task.modelConfig(), this.#parts(), context)
     this.run.log(line)
     this.#task.started?.()
     if (!progress) return
@@ -257,24 +258,25 @@ export class Trainer implements AsyncIterable<TrainStep> {
   /** Writes the model for use into the run's `model` folder and returns it; called in all processes of the run. */
   async export(): Promise<string> {
     const folder = this.run.file('model')
+    const write = await exporterOf(this.#spec, this.config)
     if (this.#stepper.weights.sharded) {
       const file = await this.save()
-      if (this.#replicas.first) this.#exportFrom(file, folder)
-    } else if (this.#replicas.first) this.#exportModel(folder, this.#stepper)
+      if (this.#replicas.first) this.#exportFrom(file, folder, write)
+    } else if (this.#replicas.first) this.#export(folder, this.#stepper, write)
     return folder
   }
 
   /** No process has all weights of a sharded run, so they come from a checkpoint. */
-  #exportFrom(file: string, folder: string): void {
+  #exportFrom(file: string, folder: string, write: Exporter): void {
     scope(() => {
       const weights = checkpointWeights(file)
-      this.#exportModel(folder, { namedTensors: () => weights })
+      this.#export(folder, { namedTensors: () => weights }, write)
     })
   }
 
-  #exportModel(folder: string, trained: NamedTensors): void {
+  #export(folder: string, trained: NamedTensors, write: Exporter): void {
     const { frozen, source } = this.#task
-    exportModel(folder, this.#spec, { config: this.#task.modelConfig(), trained, frozen, source })
+    write(folder, { config: this.#task.modelConfig(), trained, frozen, source })
   }
 
   /** Takes the steps that are left, one an iteration; leaving the loop leaves the run where it is. */
@@ -295,8 +297,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
         await nextTurn()
       }
       // The process may have ended between the last checkpoint and the export.
-      if (this.#replicas.any(this.#replicas.first && !existsSync(this.run.file('model', 'model.json')))[0])
-        await this.export()
+      if (this.#replicas.any(this.#replicas.first && !existsSync(this.run.file('model')))[0]) await this.export()
     } catch (error) {
       this.#logEnd(error)
       // What ended the run is thrown; a checkpoint that fails beside it is in the log.

@@ -102,6 +102,19 @@ export const tinySamplerRun = (
   textDropout: 0.3,
 })
 
+export const tinyLoraRun = (runFolder: string, pack: string, base: string, steps: number): Record<string, unknown> => ({
+  kind: 'lora',
+  name: 'tiny-lora',
+  runFolder,
+  seed: 3,
+  data: { packs: [pack], resolution: side },
+  base,
+  rank: 4,
+  optimizer: { ...optimizer, learningRate: 1e-2, weightDecay: 0, steps },
+  work: { logEvery: 1, saveEvery: 100, picturesEvery: 20 },
+  textDropout: 0.3,
+})
+
 /** Runs a training to its end, or aborts it after `stopAfter` steps. */
 export async function runSteps(
   config: object,

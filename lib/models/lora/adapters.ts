@@ -1,17 +1,9 @@
 /** A LoRA of a transformer: low-rank updates of the matrices in its blocks. */
 import { StarError } from '../../native/index.js'
 import { Linear, LowRank, Module } from '../../nn/index.js'
-import type { Random } from '../../tensor/index.js'
+import type { Random, Tensor } from '../../tensor/index.js'
 import type { StarTransformer } from '../star/index.js'
-
-/** Groups of matrices that a LoRA may update, with their places in a block. */
-export const loraTargets = {
-  attention: ['attn.mat_qkv', 'attn.proj'],
-  'cross-attention': ['cross_attn.mat_q', 'cross_attn.mat_kv', 'cross_attn.proj'],
-  'feed-forward': ['ffn.fc1', 'ffn.fc2'],
-} as const
-export type LoraTarget = keyof typeof loraTargets
-export const loraTargetNames = Object.keys(loraTargets) as [LoraTarget, ...LoraTarget[]]
+import { type LoraTarget, loraTargets } from './targets.js'
 
 /** Rank and scale of the update of one matrix. */
 export interface LoraShape {
@@ -69,6 +61,13 @@ export class LoraAdapters extends Module {
       layer.updates.push(update)
       this.#updates.set(name, { layer, update })
     }
+  }
+
+  /** Keys and values of the text are made before the rest of their block. */
+  override parametersByUse(): Tensor[] {
+    const blockOf = (name: string): number => 2 * Number(name.split('.')[1]) + (name.endsWith('.mat_kv') ? 0 : 1)
+    const names = [...this.#updates.keys()].sort((a, b) => blockOf(a) - blockOf(b))
+    return names.flatMap((name) => this.#updates.get(name)!.update.parameters())
   }
 
   /** How strongly all updates are applied: 1 as trained, 0 not at all. */

@@ -12,7 +12,8 @@ import { parseConfig, parseJson, readConfigFile } from '../../config/parse-confi
 import { quoted, StarError } from '../../native/index.js'
 import { cast, scope, type Tensor } from '../../tensor/index.js'
 import { openWeights, replaceFolder, writeSafetensors } from '../../weights/index.js'
-import { type LoraShape, type LoraTarget, loraTargets } from './adapters.js'
+import type { LoraShape } from './adapters.js'
+import { type LoraTarget, loraTargets } from './targets.js'
 
 const weightsFiles = ['adapter_model.safetensors', 'adapter_model.bin']
 const configFile = 'adapter_config.json'

@@ -44,6 +44,8 @@ export interface ForwardInput {
   dropPath?: DropPath | null
   /** Keeps the input of each block alone and computes the block again during backward: less memory, a third more time. */
   recompute?: boolean
+  /** In the mode `first-sample`: each sample attends to its own text, as it would in a batch of its own. */
+  independent?: boolean
 }
 
 /** SiLU, then a linear layer named `1`, as in the released state dict. */
@@ -117,14 +119,24 @@ export class StarTransformer extends Module {
   }
 
   /** What the logits are made of, (B, L, C): the tokens after all blocks, given the true coarser scales. */
-  features({ input, text, subset = null, dropPath = null, recompute: again = false }: ForwardInput): Tensor {
+  features({
+    input,
+    text,
+    subset = null,
+    dropPath = null,
+    recompute: again = false,
+    independent,
+  }: ForwardInput): Tensor {
     this.#check(input, text, subset?.length ?? this.length)
     const { rope, keyLimit, levelIds, positions } = subset ? this.#tablesOf(subset) : this.#allTables()
     const start = this.startTokens(text.pooled)
     const tokens = input.dim(1) > 0 ? concat([start, this.wordEmbed.forward(cast(input, this.dtype))], 1) : start
     const table = this.levelConditions()
     let x = this.#addPositions(tokens, levelIds, positions)
-    const attended = this.attendedText(text)
+    const attended = this.attendedText(
+      text,
+      independent ? Array.from({ length: input.dim(0) }, (_, i) => i) : undefined,
+    )
     this.blocks.forEach((block, i) => {
       const run = (x: Tensor, states: Tensor | null, table: Tensor | null): Tensor =>
         block.forward(x, {

@@ -38,8 +38,8 @@ export interface RunData extends RunSummary {
   pictures: PictureSet[]
 }
 
-/** The part of a model that a kind of training makes; undefined for what is no kind. */
-const partOf = (kind: unknown): ModelPart | undefined =>
+/** The part of a model that a kind of training makes, null for updates of one; undefined for what is no kind. */
+const partOf = (kind: unknown): ModelPart | null | undefined =>
   Object.entries(runSpecs).find(([name]) => name === kind)?.[1].part
 
 /** Points a curve starts with on the page; what comes later is added whole. */

@@ -7,7 +7,7 @@ import { scope } from '../../tensor/index.js'
 import { type ModelFolderContent, readSafetensorsHeader } from '../../weights/index.js'
 import type { DownloadContext } from '../data/context.js'
 import { openSource } from '../data/token-data.js'
-import { exportModel } from '../kinds/export.js'
+import { exporterOf } from '../kinds/export.js'
 import { type RunConfig, specOf } from '../kinds/index.js'
 import { checkpointWeights, readCheckpoint } from './checkpoint.js'
 import { listCheckpoints, shardFile } from './checkpointer.js'
@@ -184,8 +184,9 @@ export async function exportCheckpoint(file: string, folder: string, context: Do
   const spec = specOf(config)
   const reference = spec.source?.(config)
   const source = reference ? await openSource(reference, context) : null
+  const write = await exporterOf(spec, config)
   scope(() => {
     const weights = checkpointWeights(file)
-    exportModel(folder, spec, { config: model, trained: { namedTensors: () => weights }, frozen: {}, source })
+    write(folder, { config: model, trained: { namedTensors: () => weights }, frozen: {}, source })
   })
 }

@@ -205,7 +205,8 @@ const metadataOf = (file: string): Readonly<Record<string, string>> => {
 
 /** What a run stands on. @throws ERR_FILE for the run of a tokenizer, which the reference has no training for */
 async function sourceOf(file: string, config: RunConfig, context: DownloadContext): Promise<ModelSource> {
-  const reference = specOf(config).source?.(config)
+  const { part, source } = specOf(config)
+  const reference = part && source?.(config)
   if (reference) return openSource(reference, context)
   throw new StarError(
     'ERR_FILE',

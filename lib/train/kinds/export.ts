@@ -1,22 +1,14 @@
 /** The model for use that a run makes: the part that was trained beside those that were not. */
 import { parseConfig } from '../../config/parse-config.js'
-import { loadPart, type ModelSource } from '../../models/source.js'
+import { loadPart } from '../../models/source.js'
 import { StarTransformer, starConfigSchema } from '../../models/star/index.js'
 import { Tokenizer, tokenizerSchema } from '../../models/tokenizer/index.js'
+import { StarError } from '../../native/index.js'
 import type { Module } from '../../nn/index.js'
-import { type ModelFolderContent, type ModelPart, type NamedTensors, writeModelFolder } from '../../weights/index.js'
-import type { RunSpec } from './run-spec.js'
+import { type ModelPart, writeModelFolder } from '../../weights/index.js'
+import type { RunConfig } from './index.js'
+import type { Exported, RunSpec } from './run-spec.js'
 import type { FrozenParts } from './task.js'
-
-export interface Exported {
-  /** What the model says of itself. */
-  config: ModelFolderContent['config']
-  /** The weights of the trained part, in f32. */
-  trained: NamedTensors
-  /** Parts that were not trained, as far as they are at hand; the others are read from `source`. */
-  frozen: FrozenParts
-  source: ModelSource | null
-}
 
 function moduleOf(part: ModelPart, { tokenizer, transformer }: Exported['config']): Module {
   const options = { init: null, device: 'cpu' }
@@ -25,9 +17,20 @@ function moduleOf(part: ModelPart, { tokenizer, transformer }: Exported['config'
     : new StarTransformer(parseConfig(starConfigSchema, transformer, '"transformer" of the model'), options)
 }
 
+/** Writes what a run makes into a folder. */
+export type Exporter = (folder: string, exported: Exported) => void
+
+/** How a run of this configuration writes what it makes: a model folder, unless its kind has a way of its own. */
+export async function exporterOf(spec: RunSpec<RunConfig>, config: RunConfig): Promise<Exporter> {
+  const { exportTo } = await spec.load()
+  return (folder, exported) => (exportTo ? exportTo(folder, config, exported) : exportModel(folder, spec, exported))
+}
+
 /** @throws ERR_FILE when it cannot be written, or when weights are not in `source` any more */
-export function exportModel(folder: string, spec: Pick<RunSpec, 'part' | 'frozen'>, exported: Exported): void {
+function exportModel(folder: string, spec: RunSpec<RunConfig>, exported: Exported): void {
   const { config, trained, frozen, source } = exported
+  if (!spec.part)
+    throw new StarError('ERR_INTERNAL', `${spec.title}: no part of a model is trained, and no other export is known`)
   const parts: FrozenParts = { ...frozen, [spec.part]: trained }
   const loaded: Module[] = []
   try {

@@ -1,11 +1,12 @@
 /** The kinds of training: a new one is a folder beside this file and a line of this table. */
 import { z } from 'zod'
+import { loraSpec } from './lora/spec.js'
 import type { RunSpec } from './run-spec.js'
 import { samplerSpec } from './sampler/spec.js'
 import { tokenizerSpec } from './tokenizer/spec.js'
 import { transformerSpec } from './transformer/spec.js'
 
-export const runSpecs = { tokenizer: tokenizerSpec, transformer: transformerSpec, sampler: samplerSpec }
+export const runSpecs = { tokenizer: tokenizerSpec, transformer: transformerSpec, sampler: samplerSpec, lora: loraSpec }
 
 /** What a run trains. */
 export type RunKind = keyof typeof runSpecs

@@ -3,13 +3,14 @@
  * nor the native addon; what opens the data and trains is loaded when a run begins.
  */
 import type { z } from 'zod'
-import type { ModelPart } from '../../weights/index.js'
+import type { ModelSource } from '../../models/source.js'
+import type { ModelFolderContent, ModelPart, NamedTensors } from '../../weights/index.js'
 import type { CommonConfig } from '../config/common.js'
 import type { Resolved } from '../config/resolve.js'
 import type { TaskContext } from '../data/context.js'
 import type { SourceReference } from '../data/token-data.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
-import type { Task } from './task.js'
+import type { FrozenParts, Task } from './task.js'
 
 /** The opened data of a run. */
 export interface RunData {
@@ -24,6 +25,19 @@ export interface RunModule<Config extends CommonConfig = CommonConfig, Data exte
   openData(config: Config, run: RunFolder, context: TaskContext): Promise<Data>
   /** The data is the task's from then on. */
   createTask(config: Resolved<Config>, data: Data, context: TaskContext): Task
+  /** Writes what the run makes into a folder, where that is no model of its own. Default: a model folder. */
+  exportTo?(folder: string, config: Config, exported: Exported): void
+}
+
+/** What a run has to make the thing for use from. */
+export interface Exported {
+  /** What the model says of itself. */
+  config: ModelFolderContent['config']
+  /** The weights of what was trained, in f32. */
+  trained: NamedTensors
+  /** Parts that were not trained, as far as they are at hand; the others are read from `source`. */
+  frozen: FrozenParts
+  source: ModelSource | null
 }
 
 export interface RunSpec<Config extends CommonConfig = CommonConfig, Data extends RunData = RunData> {
@@ -32,8 +46,8 @@ export interface RunSpec<Config extends CommonConfig = CommonConfig, Data extend
   readonly command: { readonly name: string; readonly description: string; readonly example: string }
   /** Of its configurations, which name the kind as `kind`. */
   readonly schema: z.ZodObject & z.ZodType<Config>
-  /** The part of a model that is trained. */
-  readonly part: ModelPart
+  /** The part of a model that is trained; null where that is no part of its own, such as updates of one. */
+  readonly part: ModelPart | null
   /** The parts that are taken from `source` as they are. */
   readonly frozen: readonly ModelPart[]
   /** The model that the run stands on. */

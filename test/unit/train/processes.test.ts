@@ -10,7 +10,7 @@ import type { TokenSamples } from '../../../lib/train/data/token-data.js'
 import type { Task } from '../../../lib/train/kinds/task.js'
 import { type GroupResult, metricsOf, openRun, placeOf, runGroup } from '../../support/task-runner.js'
 import { numberedEntry, numberedTar } from '../../support/tiny-images.js'
-import { runSteps, tinySamplerRun, tinyTokenizerRun, tinyTransformerRun } from '../../support/tiny-run.js'
+import { runSteps, tinyLoraRun, tinySamplerRun, tinyTokenizerRun, tinyTransformerRun } from '../../support/tiny-run.js'
 
 type Config = Record<string, unknown> & { optimizer: Record<string, unknown>; data: Record<string, unknown> }
 
@@ -46,6 +46,10 @@ const transformer = (optimizer: object = {}): Config => ({
   progressive: { share: 0.75, firstScale: 2, warmupSteps: 3 },
 })
 const sampler = (): Config => changed(tinySamplerRun(join(folder, 'sampler'), '', base, 12))
+const lora = (changes: object = {}): Config => ({
+  ...changed(tinyLoraRun(join(folder, 'lora'), '', base, 12)),
+  ...changes,
+})
 /** With more rows than the pictures use. */
 function tokenizerRun(optimizer: object = {}): Config {
   const config = changed(tinyTokenizerRun(join(folder, 'tokenizer-run'), '', 12), { learningRate: 0.02, ...optimizer })
@@ -122,6 +126,7 @@ async function given(
 for (const [kind, config] of [
   ['transformer', transformer],
   ['sampler', sampler],
+  ['lora', lora],
 ] as const) {
   t.test(`a ${kind} is given the same by any number of processes`, async (t) => {
     const whole = await given(config(), 1, [0, 9])
@@ -169,7 +174,7 @@ const largest = (values: Float64Array | Float32Array): number =>
   (values as Float64Array).reduce((most, v) => Math.max(most, Math.abs(v)), 0)
 
 t.test('the mean gradient of the processes is that of one', async (t) => {
-  for (const config of [transformer(), sampler()]) {
+  for (const config of [transformer(), sampler(), lora()]) {
     const whole = await gradients(config, 1)
     const shared = await gradients(config, 4)
     t.ok(Math.abs(shared.loss / whole.loss - 1) < 1e-5, `loss ${shared.loss} and ${whole.loss}`)
@@ -183,7 +188,7 @@ t.test('the mean gradient of the processes is that of one', async (t) => {
 })
 
 t.test('backward fills the buckets in the order in which they are exchanged', async (t) => {
-  for (const config of [transformer(), sampler(), tokenizerRun()]) {
+  for (const config of [transformer(), sampler(), lora(), tokenizerRun()]) {
     const { task } = await openRun(config)
     const ready: Tensor[] = []
     const [part] = task.split(await task.next(batchSize), 1, 0)
@@ -263,6 +268,26 @@ t.test('a tokenizer and its discriminator are trained alike by any number of pro
     const error = apart(results[0].weights)
     t.ok(error < 1e-3 * effect, `${ranks} processes, ${accumulate} micro-batches: off by ${error}`)
   }
+})
+
+t.test('a LoRA and pictures of its base are trained alike by any number of processes', async (t) => {
+  const prior = { prompts: ['picture 3', 'picture 4'], pictures: 6, weight: 2 }
+  const run = (name: string, ranks: number): Promise<GroupResult[]> =>
+    runGroup({ config: lora({ prior, runFolder: join(folder, name) }), ranks, steps: 5 }, t)
+  const [whole] = await run('lora-one', 1)
+  t.ok(whole.metrics.every(({ Lprior }) => Lprior > 0))
+  const results = await run('lora-two', 2)
+  for (const { weights, state } of results) {
+    t.strictSame(weights, results[0].weights, 'the same on all, bit for bit')
+    t.strictSame(state, whole.state)
+  }
+  for (const [name, expected] of Object.entries(whole.weights)) {
+    const error = largest(results[0].weights[name].map((v, i) => v - expected[i]))
+    t.ok(error <= 1e-5 * Math.max(1, largest(expected)), `${name} is off by ${error}`)
+  }
+  const mean = (step: number): number => (results[0].metrics[step].Lprior + results[1].metrics[step].Lprior) / 2
+  for (const [step, { Lprior }] of whole.metrics.entries())
+    t.ok(Math.abs(mean(step) / Lprior - 1) < 1e-4, `step ${step}: ${mean(step)} and ${Lprior}`)
 })
 
 t.test('places in tars are kept of each process', async (t) => {

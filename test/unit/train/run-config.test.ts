@@ -53,7 +53,7 @@ t.test('what is refused', async (t) => {
   const { kind: _, ...forgotten } = own
   t.throws(() => resolveRunConfig(forgotten, 'x.json'), {
     code: 'ERR_CONFIG',
-    message: /"kind" is missing, expected "tokenizer" or "transformer" or "sampler"\./,
+    message: /"kind" is missing, expected "tokenizer" or "transformer" or "sampler" or "lora"\./,
   })
   t.throws(() => resolveRunConfig(tinySamplerRun('run', 'pack', 'base', 1), 'x.json', { kind: 'transformer' }), {
     code: 'ERR_CONFIG',

@@ -12,7 +12,6 @@ import {
   scaleShares,
   sliceDropPath,
   starConfig,
-  type TokenMetrics,
   type TokenSubset,
   tokenMetrics,
   tokenObjective,
@@ -27,6 +26,7 @@ import type { TaskContext } from '../../data/context.js'
 import { openSource, splitSamples, TokenData, type TokenSamples } from '../../data/token-data.js'
 import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
+import { flatMetrics } from '../flat-metrics.js'
 import { drawPrompts } from '../sample-pictures.js'
 import { type Figures, type FrozenParts, type Metrics, scalars, type Task } from '../task.js'
 import type { TransformerRunConfig } from './config.js'
@@ -205,29 +205,6 @@ function checkTokens({ tokenDrop, progressive }: TransformerRunConfig, all: read
   }
   if (progressive && progressive.firstScale > last)
     refuse('progressive.firstScale', progressive.firstScale, `at most ${last}, the model's last scale`)
-}
-
-/**
- * Names as in the reference implementation's log: L… losses in nats, Acc… in percent; m over all scales that were computed, t of
- * the last scale, 1, 2, … of each.
- */
-function flatMetrics({ loss, accuracy, perScale }: TokenMetrics): Metrics {
-  const last = perScale[perScale.length - 1]
-  return {
-    Lm: loss,
-    Accm: accuracy,
-    ...(last && { Lt: last.loss, Acct: last.accuracy }),
-    ...Object.fromEntries(
-      perScale.flatMap((scale, k) =>
-        scale
-          ? [
-              [`L${k + 1}`, scale.loss],
-              [`Acc${k + 1}`, scale.accuracy],
-            ]
-          : [],
-      ),
-    ),
-  }
 }
 
 /** @throws ERR_MEMORY when a step cannot fit this machine; a GPU's memory is not known here */

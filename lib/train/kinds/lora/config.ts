@@ -1,0 +1,70 @@
+/** Configuration of the training of a LoRA. */
+import { z } from 'zod'
+import { loraTargetNames } from '../../../models/lora/targets.js'
+import { commonKeys, textDropout } from '../../config/common.js'
+import type { SourceReference } from '../../data/token-data.js'
+import { scaleWeightsSchema } from '../transformer/tokens.js'
+
+const priorSchema = z
+  .strictObject({
+    prompts: z
+      .array(z.string().min(1))
+      .min(1)
+      .describe(
+        'prompts that the model draws well, and should go on drawing so: of the same kind of things, without the style',
+      ),
+    pictures: z
+      .int()
+      .min(1)
+      .max(100_000)
+      .default(100)
+      .describe('pictures that the model draws of them, once, when the run begins'),
+    weight: z.number().min(0).default(1).describe('what their loss counts beside that of the images'),
+  })
+  .describe(
+    'keeps what the model knew (prior preservation): each step also trains on as many pictures of the model’s own, which doubles its time',
+  )
+
+export const loraRunSchema = z.strictObject({
+  kind: z.literal('lora').describe('low-rank updates of a frozen model are trained, on few images'),
+  ...commonKeys,
+  name: z.string().min(1).describe('name of the LoRA in the log and in checkpoints'),
+  base: z
+    .string()
+    .min(1)
+    .describe('the trained model that is fine-tuned: name, folder or checkpoint; its weights stay as they are'),
+  tokenizer: z.string().min(1).optional().describe('of a checkpoint as base: its tokenizer, where it is not beside it'),
+  textEncoder: z.string().min(1).optional().describe('of a checkpoint as base: the text encoder it was trained with'),
+  patchNums: z
+    .array(z.int().min(1).max(512))
+    .min(1)
+    .max(100)
+    .optional()
+    .describe('of a checkpoint as base: sides of its token maps, where it does not say them'),
+  rank: z.int().min(1).max(1024).default(8).describe('rank of the updates: more hold more, and take more memory'),
+  alpha: z
+    .number()
+    .positive()
+    .optional()
+    .describe('the updates count alpha/rank; default: the rank, so that they count once'),
+  targets: z
+    .array(z.enum(loraTargetNames))
+    .min(1)
+    .default([...loraTargetNames])
+    .describe('matrices of each block that are updated'),
+  recompute: z
+    .boolean()
+    .default(false)
+    .describe('keep the input of each block alone and compute it again during backward: less memory, more time'),
+  textDropout,
+  scaleWeights: scaleWeightsSchema,
+  prior: priorSchema.optional(),
+})
+
+export type LoraRunConfig = z.output<typeof loraRunSchema>
+
+/** The model that is fine-tuned. */
+export const sourceOf = ({ base, tokenizer, patchNums, textEncoder }: LoraRunConfig): SourceReference => ({
+  name: base,
+  options: { tokenizer, patchNums, textEncoder },
+})
