@@ -57,8 +57,11 @@ export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' |
   maxQueue?: number
   /** Called as parts of a Hugging Face model arrive. */
   onDownload?: HubOptions['onProgress']
-  /** Told in one line what the caller may want to know, such as why `auto` takes no GPU. Nothing is printed. */
-  onNotice?: (message: string) => void
+  /**
+   * Told in one line what the caller may want to know: why `auto` takes no GPU, or that a LoRA was trained on other weights. Nothing
+   * is printed.
+   */
+  onNotice?: (message: string, about: 'device' | 'lora') => void
   /** Aborting ends the loading; a download resumes the next time. */
   signal?: AbortSignal
 }

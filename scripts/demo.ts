@@ -1,7 +1,7 @@
 /** `npm run demo`: eight prompts, one picture, on the shipped model. */
 import { join, relative } from 'node:path'
 import { report } from '../lib/cli/main.js'
-import { tellOfGpu } from '../lib/cli/notices.js'
+import { tellNotice } from '../lib/cli/notices.js'
 import { Progress } from '../lib/cli/progress.js'
 import { imageGrid, Star } from '../lib/index.js'
 import { packageRoot } from '../lib/native/index.js'
@@ -21,7 +21,7 @@ const file = join(packageRoot, 'out', 'demo.png')
 
 async function demo(): Promise<void> {
   const begun = performance.now()
-  await using star = await Star.load(model, { onNotice: tellOfGpu })
+  await using star = await Star.load(model, { onNotice: tellNotice })
   const { imageSize, scales, tokens, transformer, textEncoder, device } = star.info()
   console.log(
     `Model ${model} on ${device}: ${((transformer?.parameters ?? 0) / 1e6).toFixed(1)} M parameters, text encoder ${textEncoder}.`,

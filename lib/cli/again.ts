@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import { StarError } from '../native/error.js'
 import { interruptible } from './interrupt.js'
-import { tellOfGpu } from './notices.js'
+import { tellNotice } from './notices.js'
 import { checkWritable, picturePaths } from './output.js'
 import { addSourceOptions, downloading, type SourceFlags, sourceOptions } from './source-options.js'
 
@@ -60,7 +60,7 @@ async function again(picture: string, options: AgainOptions): Promise<void> {
         loraMode,
         offline,
         onDownload: onProgress,
-        onNotice: tellOfGpu,
+        onNotice: tellNotice,
         signal,
       }),
     )

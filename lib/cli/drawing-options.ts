@@ -2,13 +2,14 @@
 import { type Command, Option } from 'commander'
 import type { StarGenerateOptions } from '../generate-options.js'
 import type { LoadOptions, Star } from '../star.js'
-import { tellOfGpu } from './notices.js'
+import { addLoraOptions, type LoraFlags, loraOptions } from './lora-options.js'
+import { tellNotice } from './notices.js'
 import { wholeNumber } from './options.js'
 import type { Progress } from './progress.js'
 import { addSamplingOptions, type SamplingFlags } from './sampling-options.js'
 import { addSourceOptions, downloading, type SourceFlags, sourceOptions } from './source-options.js'
 
-export interface DrawingFlags extends SourceFlags, SamplingFlags {
+export interface DrawingFlags extends SourceFlags, SamplingFlags, LoraFlags {
   model: string
   force?: boolean
   seed: number
@@ -45,7 +46,7 @@ export function addDrawingOptions(command: Command, own: (command: Command) => C
         'in which tokens become pixels (default: f32 on the CPU, f16 on a GPU)',
       ).choices(['f32', 'f16', 'bf16']),
     )
-  return addSourceOptions(command)
+  return addLoraOptions(addSourceOptions(command))
 }
 
 /** How pictures are drawn, of the options of the command line. */
@@ -70,9 +71,10 @@ export async function loadStar(options: DrawingFlags, signal: AbortSignal): Prom
       dtype,
       decoderDtype,
       ...sourceOptions(options),
+      ...loraOptions(options),
       offline,
       onDownload: onProgress,
-      onNotice: tellOfGpu,
+      onNotice: tellNotice,
       signal,
     }),
   )

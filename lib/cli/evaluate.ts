@@ -8,7 +8,8 @@ import type { Clip } from '../models/metrics/index.js'
 import { StarError } from '../native/error.js'
 import { makeFolder, writeFileAtomic } from '../native/files.js'
 import { Interrupted, interruptible } from './interrupt.js'
-import { tellOfGpu } from './notices.js'
+import { addLoraOptions, type LoraFlags, loraOptions } from './lora-options.js'
+import { tellNotice } from './notices.js'
 import { wholeNumber } from './options.js'
 import { checkWritable } from './output.js'
 import { Progress } from './progress.js'
@@ -19,7 +20,7 @@ import { columns, table } from './text.js'
 const protocols = ['mjhq', 'geneval', 'dpg'] as const
 type Protocol = (typeof protocols)[number]
 
-interface EvaluateOptions extends SourceFlags, SamplingFlags {
+interface EvaluateOptions extends SourceFlags, SamplingFlags, LoraFlags {
   data?: string
   protocol?: Protocol
   prompts?: string
@@ -68,7 +69,7 @@ export function addEvaluateCommand(star: Command): void {
   addSamplingOptions(command)
     .option('--batch <n>', 'pictures drawn together', wholeNumber('--batch', 1, 1024), 16)
     .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
-  addSourceOptions(command)
+  addLoraOptions(addSourceOptions(command))
     .addHelpText(
       'after',
       `
@@ -135,9 +136,10 @@ async function evaluate(name: string, options: EvaluateOptions): Promise<void> {
       engine.LoadedModel.load(name, {
         device,
         ...sourceOptions(options),
+        ...loraOptions(options),
         offline,
         onDownload: onProgress,
-        onNotice: tellOfGpu,
+        onNotice: tellNotice,
         signal,
       }),
     )

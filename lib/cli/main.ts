@@ -14,6 +14,7 @@ import { addInfoCommand } from './info.js'
 import { addInitCommand } from './init.js'
 import { exitOnInterrupt, Interrupted } from './interrupt.js'
 import { addLaunchCommand } from './launch.js'
+import { addLoraCommands } from './lora.js'
 import { addMorphCommand } from './morph.js'
 import { addPackCommand } from './pack.js'
 import { addPlanCommand } from './plan.js'
@@ -69,6 +70,7 @@ Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error co
   addDataCommand(star)
   addPackCommand(star)
   addConvertCommand(star)
+  addLoraCommands(star)
   for (const command of [star, ...star.commands, ...star.commands.flatMap((child) => child.commands)])
     command.exitOverride().configureOutput({ writeErr: () => {} })
   return star

@@ -40,6 +40,7 @@ Examples:
   $ star sample "a red apple" "a green apple" --count 4 --grid --out apples.png
   $ star sample - --out pictures/ < prompts.txt
   $ star sample "a red apple" --out - | display
+  $ star sample "a red apple" --lora runs/my-style/model:0.8 --out apple.png
   $ star sample "a sleeping cat" --model runs/mine/model --seed 7 --cfg 3 --top-k 300 --top-p 0.9 --out cats/`,
     )
     .action(sample)

@@ -4,11 +4,12 @@ import { StarError } from '../native/error.js'
 import type { LoadOptions } from '../star.js'
 import { interruptible } from './interrupt.js'
 import { addListenOptions, type ListenFlags, listenOptions } from './listen-options.js'
-import { tellOfGpu } from './notices.js'
+import { addLoraOptions, type LoraFlags, loraOptions } from './lora-options.js'
+import { tellNotice } from './notices.js'
 import { wholeNumber } from './options.js'
 import { addSourceOptions, type SourceFlags, sourceOptions } from './source-options.js'
 
-interface ServeFlags extends ListenFlags, SourceFlags {
+interface ServeFlags extends ListenFlags, SourceFlags, LoraFlags {
   queue: number
   batch: number
   idleUnload: number
@@ -50,7 +51,7 @@ export function addServeCommand(star: Command): void {
     .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
     .addOption(new Option('--dtype <type>', 'of weights and caches').choices(['f32', 'f16', 'bf16']))
     .addOption(new Option('--decoder-dtype <type>', 'in which tokens become pixels').choices(['f32', 'f16', 'bf16']))
-  addSourceOptions(command)
+  addLoraOptions(addSourceOptions(command))
     .addHelpText(
       'after',
       `
@@ -74,7 +75,15 @@ async function serve(models: string[], options: ServeFlags): Promise<void> {
       batch,
       idleUnload,
       ...listenOptions(options),
-      load: { device, dtype, decoderDtype, ...sourceOptions(options), offline, onNotice: tellOfGpu },
+      load: {
+        device,
+        dtype,
+        decoderDtype,
+        ...sourceOptions(options),
+        ...loraOptions(options),
+        offline,
+        onNotice: tellNotice,
+      },
       log: (line) => console.error(`star serve: ${line}`),
     })
     console.log(`${server.address} draws with ${models.join(', ')}; Ctrl-C ends`)

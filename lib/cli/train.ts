@@ -5,7 +5,7 @@ import { StarError } from '../native/error.js'
 import { type RunConfig, type RunKind, runSpecs } from '../train/kinds/index.js'
 import type { Trainer as TrainerType, TrainStep } from '../train/trainer.js'
 import { Interrupted, interruptible } from './interrupt.js'
-import { tellOfGpu } from './notices.js'
+import { tellNotice } from './notices.js'
 import { Progress } from './progress.js'
 import { addRunOptions, commandLine, type RunArguments, readRun, runArguments } from './run-options.js'
 
@@ -96,7 +96,7 @@ async function trainIn(group: ProcessGroup, config: RunConfig, { device, json }:
         device,
         signal,
         group,
-        onNotice: first ? tellOfGpu : undefined,
+        onNotice: first ? tellNotice : undefined,
         onProgress: (what, done, total) => first && preparing.update(done, total, what),
       })
     } catch (error) {

@@ -23,7 +23,7 @@ export interface LoadModelOptions extends SourceOptions, Pick<HubOptions, 'offli
   lora?: readonly LoraOption[]
   loraMode?: LoraMode
   onDownload?: HubOptions['onProgress']
-  onNotice?: (message: string) => void
+  onNotice?: (message: string, about: 'device' | 'lora') => void
   signal?: AbortSignal
 }
 
@@ -61,9 +61,9 @@ export class LoadedModel implements DrawingModel {
     const weights = hashWithLoras(weightsHash(source), loras, loraMode)
     const named = loras.map(({ name, path, strength }) => ({ name, path, strength }))
     const model = new LoadedModel({ ...info, device, dtype, weights, lora: named, loraMode }, networks)
-    for (const line of strangeLoras(loras, source)) onNotice?.(line)
+    for (const line of strangeLoras(loras, source)) onNotice?.(line, 'lora')
     const notice = fallbackNotice(wanted, device)
-    if (notice) onNotice?.(notice)
+    if (notice) onNotice?.(notice, 'device')
     return model
   }
 

@@ -23,7 +23,7 @@ export type Request =
 export type Message =
   | { kind: 'ready'; info: StarInfo }
   | { kind: 'download'; progress: HubProgress }
-  | { kind: 'notice'; message: string }
+  | { kind: 'notice'; message: string; about: 'device' | 'lora' }
   | { kind: 'scale'; scaleIndex: number; scales: number }
   | { kind: 'preview'; pixels: Uint8Array[] }
   | { kind: 'previewFailed'; error: SentError }

@@ -56,7 +56,7 @@ export class ThreadModel implements DrawingModel {
     const { promise, resolve, reject } = settled<StarInfo>()
     const listen = (message: Message): void => {
       if (message.kind === 'download') onDownload?.(message.progress)
-      else if (message.kind === 'notice') onNotice?.(message.message)
+      else if (message.kind === 'notice') onNotice?.(message.message, message.about)
       else if (message.kind === 'ready') resolve(message.info)
       else if (message.kind === 'failed') reject(receivedError(message.error))
     }

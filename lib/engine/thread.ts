@@ -76,7 +76,7 @@ try {
     ...options,
     signal: controller.signal,
     onDownload: (progress) => send({ kind: 'download', progress }),
-    onNotice: (message) => send({ kind: 'notice', message }),
+    onNotice: (message, about) => send({ kind: 'notice', message, about }),
   })
   port.off('message', early)
   port.on('message', (request: Request) => void answer(model, request))

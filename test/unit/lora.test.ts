@@ -171,13 +171,17 @@ t.test('what is no LoRA, or one of another model, is refused in one line', async
   }
   await refuse(
     [{ path: at('style') }],
-    { code: 'ERR_SHAPE', message: /LoRA of another model than wide, of .*model: 14 of another shape/ },
+    {
+      code: 'ERR_SHAPE',
+      message:
+        /LoRA of another model than wide, of .*model: 14 of its 14 matrices do not fit \(blocks\.0\.attn\.mat_qkv is \(96, 32\) there and \(192, 64\) here\)/,
+    },
     at('wide'),
   )
   writeTinyLora(at('of-deep'), at('deep'))
   await refuse([{ path: at('of-deep') }], {
     code: 'ERR_SHAPE',
-    message: /another model than tiny.*7 unexpected: blocks\.2/,
+    message: /another model than tiny.*: 7 of its 21 matrices do not fit \("blocks\.2\.attn\.mat_qkv" is not there\)/,
   })
   await refuse([{ path: at('model') }], { code: 'ERR_FILE', message: /the folder .*model holds no LoRA/ })
   await refuse([{ path: at('model', 'transformer.safetensors') }], {

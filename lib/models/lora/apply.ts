@@ -1,6 +1,5 @@
 /** LoRAs put on a transformer. */
-import { StarError } from '../../native/index.js'
-import { describeDiff } from '../../nn/weight-diff.js'
+import { quoted, StarError } from '../../native/index.js'
 import { scope } from '../../tensor/index.js'
 import type { ModelSource } from '../source.js'
 import type { StarTransformer } from '../star/index.js'
@@ -18,20 +17,19 @@ export interface WeightedLora {
 /** @throws ERR_SHAPE for a LoRA whose matrices are not those of the transformer */
 function expectFit(lora: LoraFile, transformer: StarTransformer, source: ModelSource): void {
   const layers = loraLayers(transformer)
-  const unexpected = [...lora.shapes.keys()].filter((name) => !layers.has(name))
-  const misshapen = Array.from(lora.shapes, ([name, { outputs, inputs }]) => ({
-    name,
-    given: [outputs, inputs],
-  })).flatMap(({ name, given }) => {
-    const weight = layers.get(name)?.weight
-    return weight && given.join() !== weight.shape.join() ? [{ name, given, expected: [...weight.shape] }] : []
+  const wrong = Array.from(lora.shapes).flatMap(([name, { outputs, inputs }]) => {
+    const shape = layers.get(name)?.weight.shape
+    if (!shape) return [`${quoted(name)} is not there`]
+    return shape[0] === outputs && shape[1] === inputs
+      ? []
+      : [`${name} is (${outputs}, ${inputs}) there and (${shape.join(', ')}) here`]
   })
-  const problems = describeDiff({ missing: [], unexpected, misshapen })
-  if (problems)
-    throw new StarError(
-      'ERR_SHAPE',
-      `${lora.path} is a LoRA of another model than ${source.name}${lora.base.name ? `, of ${lora.base.name}` : ''}: ${problems}`,
-    )
+  if (wrong.length === 0) return
+  throw new StarError(
+    'ERR_SHAPE',
+    `${lora.path} is a LoRA of another model than ${source.name}${lora.base.name ? `, of ${lora.base.name}` : ''}: ` +
+      `${wrong.length} of its ${lora.shapes.size} matrices do not fit (${wrong[0]})`,
+  )
 }
 
 /**
