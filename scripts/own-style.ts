@@ -1,106 +1,96 @@
 /**
- * The demonstration of docs/guides/own-style.md: pictures of a style that the model "emoji-64" does not know, with captions that it
- * does, and how much of the style a LoRA of them carries over to things that were not among them.
+ * The demonstration of docs/guides/own-style.md: pictures of a style that the model "emoji-64" does not know, prompts that it does,
+ * and how many captions a model with a LoRA of them draws as it should.
  *
- *     node dist/scripts/own-style.js pictures ICONS EMOJI STYLE FOLDER [--count 40]
- *     node dist/scripts/own-style.js measure ICONS EMOJI STYLE LORA [--count 40] [--tests 100] [--strength 1]
+ *     node dist/scripts/own-style.js pictures ICONS EMOJI FOLDER [--style "flat icon"] [--count 40]
+ *     node dist/scripts/own-style.js measure ICONS EMOJI [LORA] [--style "flat icon"] [--count 40]
  *
- * ICONS and EMOJI are the folders that "star data icons" and "star data emoji" have written, LORA is the "model" folder of a run.
+ * ICONS and EMOJI are the folders that "star data icons" and "star data emoji" have written. "pictures" writes the pictures with a
+ * caption each, and FOLDER-prior.txt; LORA is the "model" folder of a run.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { findPacks, openPack, preprocessImage } from '../lib/data/index.js'
+import { findPacks, type ImageInfo, openPack, preprocessImage } from '../lib/data/index.js'
 import { Star, StarError } from '../lib/index.js'
 import { thumbnail } from '../lib/metrics/retrieval.js'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: {
-    count: { type: 'string', default: '40' },
-    tests: { type: 'string', default: '100' },
-    strength: { type: 'string', default: '1' },
-  },
+  options: { style: { type: 'string', default: 'flat icon' }, count: { type: 'string', default: '40' } },
 })
-const [action, icons, emoji, style, target] = positionals
-if (!target || (action !== 'pictures' && action !== 'measure'))
-  throw new StarError('ERR_ARGUMENT', 'usage: own-style pictures|measure ICONS EMOJI STYLE FOLDER')
-const count = Number(values.count)
+const [action, icons, emoji, target] = positionals
+if (!emoji || !(action === 'measure' || (action === 'pictures' && target)))
+  throw new StarError('ERR_ARGUMENT', 'usage: own-style pictures|measure ICONS EMOJI [FOLDER]')
+const { style } = values
 
-interface Thing {
-  name: string
+interface Picture {
+  id: string
   caption: string
   png: Uint8Array
 }
 
-/** What there is in the style and the model knows, by the model's own caption of it. */
-function known(): Thing[] {
-  const captions = new Map<unknown, string>()
-  for (const path of findPacks([emoji])) {
+function picturesOf(folder: string, captionOf: (info: ImageInfo) => string | null): Picture[] {
+  return findPacks([folder]).flatMap((path) => {
     const pack = openPack(path)
-    for (const { id, prompt, split } of pack.keys.map((key) => pack.info(key)))
-      if (split === 'train' && typeof prompt === 'string') captions.set(id, prompt)
-    pack.close()
-  }
-  return findPacks([icons]).flatMap((path) => {
-    const pack = openPack(path)
-    const things = pack.keys.flatMap((key): Thing[] => {
-      const info = pack.info(key)
-      const caption = captions.get(info.concept)
-      return info.style === style && caption ? [{ name: `${info.concept}`, caption, png: pack.image(key) }] : []
+    const found = pack.keys.flatMap((key): Picture[] => {
+      const caption = captionOf(pack.info(key))
+      return caption === null ? [] : [{ id: key, caption, png: pack.image(key) }]
     })
     pack.close()
-    return things
+    return found
   })
 }
 
-/** `n` of a list, evenly spread. */
-const spread = <T>(list: readonly T[], n: number): T[] =>
-  Array.from({ length: Math.min(n, list.length) }, (_, i) => list[Math.floor((i * list.length) / n)])
+/** `n` of a list, evenly spread, the first at `offset` of the way to the second. */
+const spread = <T>(list: readonly T[], n: number, offset = 0): T[] =>
+  Array.from({ length: n }, (_, i) => list[Math.floor(((i + offset) * list.length) / n)])
 
-const things = known()
-const chosen = spread(things, count)
+const inStyle = spread(
+  picturesOf(icons, (info) =>
+    info.style === style && info.split === 'train' ? `${info.caption_plain}, ${style}` : null,
+  ),
+  Number(values.count),
+)
+const known = picturesOf(emoji, ({ prompt, split }) => (split === 'train' ? String(prompt) : null))
+const prior = spread(known, 400)
+
 if (action === 'pictures') {
   mkdirSync(target, { recursive: true })
-  for (const { name, caption, png } of chosen) {
-    writeFileSync(join(target, `${name}.png`), png)
-    writeFileSync(join(target, `${name}.txt`), `${caption}\n`)
+  for (const { id, caption, png } of inStyle) {
+    writeFileSync(join(target, `${id}.png`), png)
+    writeFileSync(join(target, `${id}.txt`), `${caption}\n`)
   }
+  writeFileSync(`${target}-prior.txt`, prior.map(({ caption }) => `${caption}\n`).join(''))
 } else {
-  const names = new Set(chosen.map(({ name }) => name))
-  const unseen = spread(
-    things.filter(({ name }) => !names.has(name)),
-    Number(values.tests),
+  const chosen = new Set(prior)
+  const others = known.filter((picture) => !chosen.has(picture))
+  await using star = await Star.load('emoji-64', { device: 'cpu', lora: target ? [{ path: target }] : [] })
+  const size = star.imageSize
+  const references = await Promise.all(
+    [...inStyle, ...known].map(async ({ caption, png }) => ({
+      caption,
+      picture: thumbnail(await preprocessImage(png, size), size),
+    })),
   )
-  await using base = await Star.load('emoji-64', { device: 'cpu' })
-  await using tuned = await Star.load('emoji-64', {
-    device: 'cpu',
-    lora: [{ path: target, strength: Number(values.strength) }],
-  })
-  const drawn = async (star: Star, list: readonly Thing[]): Promise<Float32Array[]> =>
-    (
-      await star.generate(
-        list.map(({ caption }) => caption),
-        { seed: 1 },
-      )
-    ).images.map(({ data, width }) => thumbnail(data, width))
   for (const [what, list] of [
-    ['trained on', chosen],
-    ['not trained on', unseen],
+    ['captions in the style', inStyle],
+    ['prompts of the prior', spread(prior, 100, 0.5)],
+    ['other captions of the model', spread(others, 100)],
   ] as const) {
-    const own = await Promise.all(list.map(async ({ png }) => thumbnail(await preprocessImage(png, 64), 64)))
-    const [before, after] = [await drawn(base, list), await drawn(tuned, list)].map((pictures) =>
-      pictures.map((picture, i) => distance(picture, own[i])),
-    )
-    const nearer = after.filter((d, i) => d < before[i]).length
-    const mean = (all: readonly number[]): string => (all.reduce((sum, d) => sum + d, 0) / all.length).toFixed(4)
+    const prompts = list.map(({ caption }) => caption)
+    const { images } = await star.generate(prompts, { seed: 1 })
+    const right = images.filter(({ data }, i) => {
+      const drawn = thumbnail(data, size)
+      const distances = references.map(({ picture }) => distance(drawn, picture))
+      return references[distances.indexOf(Math.min(...distances))].caption === prompts[i]
+    })
     console.log(
-      `${list.length} things it was ${what}: distance to their picture in the style ${mean(before)} by the model, ${mean(after)} with the LoRA; nearer in ${((100 * nearer) / list.length).toFixed(0)} %`,
+      `${what}: ${right.length} of ${list.length} give a picture nearest to their own of ${references.length}`,
     )
   }
 }
 
-/** Root of the mean squared difference, in parts of 255. */
 function distance(a: Float32Array, b: Float32Array): number {
-  return Math.sqrt(a.reduce((sum, v, i) => sum + ((v - b[i]) / 255) ** 2, 0) / a.length)
+  return a.reduce((sum, v, i) => sum + (v - b[i]) ** 2, 0)
 }

@@ -36,11 +36,16 @@ export const workSchema = keys.superRefine(({ logEvery, logsPerEpoch, validateEv
 /** With the prompts of `promptFile` among `prompts`. @throws ERR_FILE where it cannot be read */
 export function withPromptFile({ promptFile, ...work }: WorkConfig): WorkConfig {
   if (promptFile === undefined) return work
+  return { ...work, prompts: [...work.prompts, ...readPrompts(promptFile, 'work.promptFile, instance_prompt')] }
+}
+
+/** The lines of a file of prompts. @param key for the error @throws ERR_FILE where it cannot be read */
+export function readPrompts(file: string, key: string): string[] {
   try {
-    const lines = readFileSync(promptFile, 'utf8').split(/\r?\n/)
-    return { ...work, prompts: [...work.prompts, ...lines.map((line) => line.trim()).filter((line) => line !== '')] }
+    const lines = readFileSync(file, 'utf8').split(/\r?\n/)
+    return lines.map((line) => line.trim()).filter((line) => line !== '')
   } catch (error) {
-    throw fileError('read', `${promptFile}, the file of prompts (work.promptFile, instance_prompt),`, error)
+    throw fileError('read', `${file}, the file of prompts (${key}),`, error)
   }
 }
 

@@ -128,7 +128,10 @@ t.test('configurations that make no sense are refused in words', async (t) => {
   await refuse({ base: at('plain', 'model') }, { code: 'ERR_FILE', message: /is a LoRA, which draws with the model/ })
   await refuse({ targets: ['head'] }, { code: 'ERR_CONFIG', message: /targets/ })
   await refuse({ rank: 0 }, { code: 'ERR_CONFIG', message: /rank/ })
-  await refuse({ prior: { ...prior, prompts: [] } }, { code: 'ERR_CONFIG', message: /prior\.prompts/ })
+  await refuse(
+    { prior: { ...prior, prompts: [] } },
+    { code: 'ERR_CONFIG', message: /there are no prompts: give prompts or promptFile/ },
+  )
   await refuse({ start: { weights: base } }, { code: 'ERR_CONFIG', message: /unknown key "start"/ })
   await t.rejects(
     runSteps({

@@ -9,17 +9,26 @@ const priorSchema = z
   .strictObject({
     prompts: z
       .array(z.string().min(1))
-      .min(1)
+      .default([])
       .describe(
-        'prompts that the model draws well, and should go on drawing so: of the same kind of things, without the style',
+        'prompts that the model draws well and should go on drawing so: of the same kind of things, without the style',
       ),
+    promptFile: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('text file with more of them, a line each, read when a run begins; hundreds keep more than a few'),
     pictures: z
       .int()
       .min(1)
       .max(100_000)
-      .default(100)
-      .describe('pictures that the model draws of them, once, when the run begins'),
+      .optional()
+      .describe('pictures that the model draws of them, once, when the run begins; default: one of each'),
     weight: z.number().min(0).default(1).describe('what their loss counts beside that of the images'),
+  })
+  .superRefine(({ prompts, promptFile }, context) => {
+    if (prompts.length === 0 && promptFile === undefined)
+      context.addIssue({ code: 'custom', message: 'there are no prompts: give prompts or promptFile' })
   })
   .describe(
     'keeps what the model knew (prior preservation): each step also trains on as many pictures of the model’s own, which doubles its time',

@@ -20,6 +20,7 @@ import { StarError } from '../../../native/index.js'
 import { add, concat, mul, Random, slice, type Tensor } from '../../../tensor/index.js'
 import { type ModelFolderContent, shippedModels } from '../../../weights/index.js'
 import type { Resolved } from '../../config/resolve.js'
+import { readPrompts } from '../../config/work.js'
 import type { TaskContext } from '../../data/context.js'
 import { openSource, splitSamples, TokenData, type TokenSamples } from '../../data/token-data.js'
 import type { RecordedSample } from '../../run-folder/recorder.js'
@@ -29,7 +30,7 @@ import type { Exported, RunData } from '../run-spec.js'
 import { drawPrompts } from '../sample-pictures.js'
 import { type Figures, type FrozenParts, type Metrics, scalars, type Task } from '../task.js'
 import { type LoraRunConfig, sourceOf } from './config.js'
-import { openPrior, type Prior } from './prior.js'
+import { openPrior, type Prior, type PriorOptions } from './prior.js'
 
 /** A micro-batch: samples, the pictures of the model's own that go with them, and the branches that each of both leaves out. */
 interface Part {
@@ -255,21 +256,22 @@ export async function openData(config: LoraRunConfig, run: RunFolder, context: T
     base.setTrainable(false)
     loadPart(source, 'transformer', base)
     if (config.precision !== 'f32') for (const single of base.toHalf(config.precision).values()) single.dispose()
-    const { prompts, pictures } = config.prior ?? { prompts: [], pictures: 0 }
-    const options = {
-      prompts,
-      pictures,
-      seed: config.seed,
-      settings: settingsOf(source),
-      hash: transformerHash(source),
-    }
-    const prior = config.prior ? await openPrior(options, base, tokens, run, context) : null
-    return new LoraData(tokens, base, prior)
+    const options = config.prior && priorOptions(config.prior, config.seed, source)
+    return new LoraData(tokens, base, options ? await openPrior(options, base, tokens, run, context) : null)
   } catch (error) {
     base?.dispose()
     tokens.dispose()
     throw error
   }
+}
+
+/** @throws ERR_FILE for a file of prompts that cannot be read, ERR_CONFIG where there are none in it */
+function priorOptions(prior: NonNullable<LoraRunConfig['prior']>, seed: number, source: ModelSource): PriorOptions {
+  const { promptFile } = prior
+  const prompts = [...prior.prompts, ...(promptFile === undefined ? [] : readPrompts(promptFile, 'prior.promptFile'))]
+  if (prompts.length === 0) throw new StarError('ERR_CONFIG', `prior.promptFile: ${promptFile} holds no prompt`)
+  const { pictures = prompts.length } = prior
+  return { prompts, pictures, seed, settings: settingsOf(source), hash: transformerHash(source) }
 }
 
 export const createTask = (config: Resolved<LoraRunConfig>, data: LoraData): Task => new LoraTask(config, data)
