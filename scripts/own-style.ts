@@ -53,7 +53,7 @@ const inStyle = spread(
   Number(values.count),
 )
 const known = picturesOf(emoji, ({ prompt, split }) => (split === 'train' ? String(prompt) : null))
-const prior = spread(known, 400)
+const prior = spread(known, 200)
 
 if (action === 'pictures') {
   mkdirSync(target, { recursive: true })
