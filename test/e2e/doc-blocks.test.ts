@@ -191,8 +191,8 @@ async function checkText(t: Test, { language, text, line }: Block): Promise<void
 const guides = join(packageRoot, 'docs', 'guides')
 const pages = [
   join(packageRoot, 'README.md'),
-  ...['first-picture', 'prompts', 'changing-pictures', 'web-server', 'own-pictures', 'cluster'].map((name) =>
-    join(guides, `${name}.md`),
+  ...['first-picture', 'prompts', 'changing-pictures', 'web-server', 'own-pictures', 'own-style', 'cluster'].map(
+    (name) => join(guides, `${name}.md`),
   ),
 ]
 
