@@ -30,7 +30,7 @@ const directPictures = 400
 
 interface Figures {
   address: string
-  /** Pictures a second of `star.generate`. */
+  /** Pictures a second of `star.generate`, before the load. */
   direct: number
   /** SHA-256 of the file of each seed. */
   hashes: string[]
@@ -42,14 +42,22 @@ interface Report {
 
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
 
-/** The server's process: measures `generate` alone, then serves, and reports on each message. */
+/** Pictures a second of `star.generate` alone. */
+async function measureDirect(star: Star): Promise<number> {
+  const began = performance.now()
+  await star.generate(prompt, { count: directPictures, seed: 0 })
+  return (directPictures * 1000) / (performance.now() - began)
+}
+
+/**
+ * The server's process: measures `generate` alone, serves, reports on each message, and measures `generate` again when it is told to
+ * end: a shared machine may be faster or slower by then.
+ */
 async function serve(): Promise<void> {
   const star = await Star.load(values.model, { device: 'cpu' })
   const { images } = await star.generate(prompt, { count: seeds, seed: 0 })
   const hashes = await Promise.all(images.map(async (image) => sha256(await image.toBuffer())))
-  const began = performance.now()
-  await star.generate(prompt, { count: directPictures, seed: 0 })
-  const direct = (directPictures * 1000) / (performance.now() - began)
+  const direct = await measureDirect(star)
   await star.dispose()
   const server = await serveModels({
     models: [values.model],
@@ -61,15 +69,24 @@ async function serve(): Promise<void> {
   await server.ready
   const delay = monitorEventLoopDelay({ resolution: 1 })
   delay.enable()
-  process.on('message', () => {
+  const ended = new Promise<void>((resolve) => {
+    process.on('message', (message) => {
+      if (message === 'end') resolve()
+    })
+  })
+  process.on('message', (message) => {
+    if (message !== 'report') return
     process.send!({
       rss: process.memoryUsage().rss,
       delay: { p99: delay.percentile(99) / 1e6, max: delay.max / 1e6 },
     } satisfies Report)
   })
   process.send!({ address: server.address, direct, hashes } satisfies Figures)
-  await new Promise((resolve) => process.once('disconnect', resolve))
+  await ended
   await server.close()
+  await using again = await Star.load(values.model, { device: 'cpu' })
+  process.send!(await measureDirect(again))
+  process.disconnect()
 }
 
 async function measure(): Promise<void> {
@@ -113,15 +130,17 @@ async function measure(): Promise<void> {
   })
   clearInterval(timer)
   const { delay } = await report()
-  child.disconnect()
+  const after = message<number>()
+  child.send('end')
+  const alone = [direct, await after]
   const pictures = (statuses.get(200) ?? 0) / result.duration
   const mib = (bytes: number | undefined): string => `${Math.round((bytes ?? 0) / 2 ** 20)} MiB`
-  const share = (pictures / direct) * 100
+  const share = (pictures / ((alone[0] + alone[1]) / 2)) * 100
   console.log(
     [
       `${values.connections} connections for ${Math.round(result.duration)} s, queue ${values.queue}: ${[...statuses].map(([status, count]) => `${count} × ${status}`).join(', ')}, ` +
         `${result.errors} errors, ${result.timeouts} timeouts, ${wrong} pictures of another seed`,
-      `${pictures.toFixed(1)} pictures a second, ${share.toFixed(0)} % of generate's ${direct.toFixed(1)}; latency of answers: median ${result.latency.p50} ms, 99 % under ${result.latency.p99} ms`,
+      `${pictures.toFixed(1)} pictures a second, ${share.toFixed(0)} % of generate's ${alone.map((rate) => rate.toFixed(1)).join(' before and ')} after; latency of answers: median ${result.latency.p50} ms, 99 % under ${result.latency.p99} ms`,
       `the server's event loop: 99 % under ${delay.p99.toFixed(1)} ms, longest ${delay.max.toFixed(1)} ms; memory ${memory.map(mib).join(', ')}`,
     ].join('\n'),
   )

@@ -15,7 +15,7 @@ export interface ServeOptions extends Omit<AppOptions, 'onAnswer'>, Partial<Omit
   queue?: number
   /** Pictures drawn together at most. Default 8. */
   batch?: number
-  /** Milliseconds that a request is held before it is refused because the queue is full. Default 1000. */
+  /** Milliseconds that a request is held before it is refused because the queue is full. Default 2000. */
   hold?: number
 }
 

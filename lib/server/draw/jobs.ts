@@ -48,7 +48,7 @@ export interface JobsOptions {
   batch: number
   /**
    * Milliseconds that a request is held for which there is no room, before it is refused: clients that ask again at once would
-   * otherwise take the processor from the model. Default 1000.
+   * otherwise take the processor from the model. Default 2000.
    */
   hold?: number
   meter?: JobMeter
@@ -133,7 +133,7 @@ export class Jobs {
   /** @throws 429 where there is no room, also after a moment */
   async #admit(request: JobRequest): Promise<Job> {
     if (!this.#stopping && !this.#hasRoom())
-      await setTimeout(this.options.hold ?? 1000, null, { signal: request.signal }).catch(() => {})
+      await setTimeout(this.options.hold ?? 2000, null, { signal: request.signal }).catch(() => {})
     if (this.#stopping) throw stopped()
     if (this.#hasRoom()) {
       const job: Job = {
@@ -153,7 +153,7 @@ export class Jobs {
     this.options.meter?.refused('queue_full')
     throw new HttpError(429, `${this.waiting} requests wait already, and more are not taken: try again soon`, {
       code: 'queue_full',
-      retryAfter: 1,
+      retryAfter: 2,
     })
   }
 
