@@ -244,9 +244,8 @@ const described = ({ id, source, info, star }: PooledModel) => {
 }
 
 /** The part of a job that is done, from 0 to 1. */
-function share({ scale, scales, done, request }: Job): number {
-  const within = scales > 0 && scale < scales ? scale / scales : 0
-  return Math.min(1, (done + within) / (request.options.count ?? 1))
+function share({ done, drawn, request }: Job): number {
+  return Math.min(1, Math.max(done, drawn) / (request.options.count ?? 1))
 }
 
 /** Seconds that are left, as many a picture as so far. */

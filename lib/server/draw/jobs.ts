@@ -30,7 +30,10 @@ export interface Job {
   /** Scales of its first picture that are drawn, of how many. */
   scale: number
   scales: number
+  /** Pictures that were handed out. */
   done: number
+  /** Pictures that are drawn, those at work by the share of their scales. */
+  drawn: number
   readonly controller: AbortController
 }
 
@@ -104,6 +107,7 @@ export class Jobs {
                   (async (event) => {
                     job.scale = event.scaleIndex + 1
                     job.scales = event.scales
+                    job.drawn = event.images[0] + (event.images.length * job.scale) / job.scales
                     await onScale(event)
                   }),
               }
@@ -145,6 +149,7 @@ export class Jobs {
         scale: 0,
         scales: 0,
         done: 0,
+        drawn: 0,
         controller: new AbortController(),
       }
       this.all.add(job)

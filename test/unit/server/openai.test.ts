@@ -126,7 +126,7 @@ t.test('a full queue refuses with 429 and Retry-After; a client that leaves is f
   t.equal(second.status, 200)
   const third = await start(2)
   t.equal(third.status, 429)
-  t.equal(third.headers.get('retry-after'), '1')
+  t.equal(third.headers.get('retry-after'), '2')
   t.match(await third.json(), { error: { type: 'rate_limit_error', code: 'queue_full' } })
   const reader = second.body!.pipeThrough(new TextDecoderStream()).getReader()
   let text = ''
