@@ -61,22 +61,19 @@ export const drawingSettings = ({ seed, negative, cfg, topK, topP, moreSmooth, p
   batchSize: batch,
 })
 
+/** How a model is loaded, of the options of the command line. */
+export const modelOptions = (
+  options: Pick<DrawingFlags, 'device' | 'dtype' | 'decoderDtype'> & SourceFlags & LoraFlags,
+) => {
+  const { device, dtype, decoderDtype } = options
+  return { device, dtype, decoderDtype, ...sourceOptions(options), ...loraOptions(options), onNotice: tellNotice }
+}
+
 /** Loads the model, with a bar where something is downloaded. */
 export async function loadStar(options: DrawingFlags, signal: AbortSignal): Promise<Star> {
   const { Star } = await import('../star.js')
-  const { device, dtype, decoderDtype } = options
   return downloading(options.offline, signal, ({ offline, onProgress }) =>
-    Star.load(options.model, {
-      device,
-      dtype,
-      decoderDtype,
-      ...sourceOptions(options),
-      ...loraOptions(options),
-      offline,
-      onDownload: onProgress,
-      onNotice: tellNotice,
-      signal,
-    }),
+    Star.load(options.model, { ...modelOptions(options), offline, onDownload: onProgress, signal }),
   )
 }
 

@@ -2,12 +2,12 @@
 import { type Command, Option } from 'commander'
 import { StarError } from '../native/error.js'
 import type { LoadOptions } from '../star.js'
+import { modelOptions } from './drawing-options.js'
 import { interruptible } from './interrupt.js'
 import { addListenOptions, type ListenFlags, listenOptions } from './listen-options.js'
-import { addLoraOptions, type LoraFlags, loraOptions } from './lora-options.js'
-import { tellNotice } from './notices.js'
+import { addLoraOptions, type LoraFlags } from './lora-options.js'
 import { wholeNumber } from './options.js'
-import { addSourceOptions, type SourceFlags, sourceOptions } from './source-options.js'
+import { addSourceOptions, type SourceFlags } from './source-options.js'
 
 interface ServeFlags extends ListenFlags, SourceFlags, LoraFlags {
   queue: number
@@ -67,7 +67,7 @@ Examples:
 
 async function serve(models: string[], options: ServeFlags): Promise<void> {
   const { serveModels } = await import('../server/index.js')
-  const { queue, batch, idleUnload, device, dtype, decoderDtype, offline } = options
+  const { queue, batch, idleUnload, offline } = options
   await interruptible(async (signal) => {
     const server = await serveModels({
       models,
@@ -75,15 +75,7 @@ async function serve(models: string[], options: ServeFlags): Promise<void> {
       batch,
       idleUnload,
       ...listenOptions(options),
-      load: {
-        device,
-        dtype,
-        decoderDtype,
-        ...sourceOptions(options),
-        ...loraOptions(options),
-        offline,
-        onNotice: tellNotice,
-      },
+      load: { ...modelOptions(options), offline },
       log: (line) => console.error(`star serve: ${line}`),
     })
     console.log(`${server.address} draws with ${models.join(', ')}; Ctrl-C ends`)

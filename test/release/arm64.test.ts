@@ -10,25 +10,21 @@ import t from 'tap'
 import { packageRoot } from '../../lib/native/index.js'
 import { makeTarballs } from '../../scripts/release-packages.js'
 import { LocalRegistry } from '../support/local-registry.js'
+import { skipUnless } from '../support/skip-unless.js'
 
 const addon = join(packageRoot, 'prebuilds', 'linux-arm64', 'star-t2i.node')
 const own = join(packageRoot, 'prebuilds', 'linux-x64', 'star-t2i.node')
 const libraries = '/usr/aarch64-linux-gnu'
 const emulator = '/usr/bin/qemu-aarch64-static'
-const lacking = [
-  [!existsSync(emulator), 'qemu-user-static: apt-get install qemu-user-static'],
+const skip = skipUnless([
+  [existsSync(emulator), 'qemu-user-static: apt-get install qemu-user-static'],
   [
-    !existsSync(join(libraries, 'lib', 'libstdc++.so.6')),
+    existsSync(join(libraries, 'lib', 'libstdc++.so.6')),
     'g++-aarch64-linux-gnu: apt-get install g++-aarch64-linux-gnu',
   ],
-  [!existsSync(addon), `${addon}: scripts/prebuild arm64 makes it`],
-  [!existsSync(own), `${own}: scripts/prebuild makes it`],
-] as const
-const skip =
-  lacking
-    .filter(([lacks]) => lacks)
-    .map(([, what]) => what)
-    .join('; ') || false
+  [existsSync(addon), `${addon}: scripts/prebuild arm64 makes it`],
+  [existsSync(own), `${own}: scripts/prebuild makes it`],
+])
 
 const program = `import { Star } from 'star-t2i'
 import { writeFileSync } from 'node:fs'

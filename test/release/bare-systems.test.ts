@@ -10,6 +10,7 @@ import t from 'tap'
 import { packageRoot } from '../../lib/native/index.js'
 import { makeTarballs } from '../../scripts/release-packages.js'
 import { LocalRegistry } from '../support/local-registry.js'
+import { skipUnless } from '../support/skip-unless.js'
 
 const addon = join(packageRoot, 'prebuilds', 'linux-x64', 'star-t2i.node')
 const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'star-t2i', 'roots')
@@ -23,16 +24,11 @@ function found(command: string): boolean {
   }
 }
 
-const lacking = [
-  [process.getuid?.() !== 0, 'root: chroot needs it'],
-  [!found('debootstrap'), 'debootstrap: apt-get install debootstrap'],
-  [!existsSync(addon), `${addon}: scripts/prebuild makes it`],
-] as const
-const skip =
-  lacking
-    .filter(([lacks]) => lacks)
-    .map(([, what]) => what)
-    .join('; ') || false
+const skip = skipUnless([
+  [process.getuid?.() === 0, 'root: chroot needs it'],
+  [found('debootstrap'), 'debootstrap: apt-get install debootstrap'],
+  [existsSync(addon), `${addon}: scripts/prebuild makes it`],
+])
 
 /** The archive that this machine's apt is set up with. */
 function archive(): string {

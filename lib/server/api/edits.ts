@@ -6,7 +6,7 @@ import { clientGone } from '../http/app.js'
 import { HttpError } from '../http/errors.js'
 import { checked, type Operations } from '../http/operation.js'
 import { changing, sizeOf } from './given-files.js'
-import { randomSeed, streamed, whole } from './image-answers.js'
+import { settingsIn, streamed, whole } from './image-answers.js'
 import { editsSchema, generationsAnswer } from './image-schemas.js'
 import type { PictureStore } from './picture-store.js'
 import { pictureLimit } from './pictures.js'
@@ -94,14 +94,7 @@ export function addEdits(operations: Operations, pool: ModelPool, jobs: Jobs, st
         model,
         prompt: body.prompt,
         api: 'openai' as const,
-        options: {
-          count: body.n ?? 1,
-          seed: body.seed ?? randomSeed(),
-          cfg: body.cfg ?? undefined,
-          topK: body.top_k ?? undefined,
-          topP: body.top_p ?? undefined,
-          negativePrompt: body.negative_prompt || undefined,
-        },
+        options: settingsIn(body),
         draw: changing(body.prompt, {
           ...{ by: 'edit', image, mask },
           feather: feather ?? undefined,

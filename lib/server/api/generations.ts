@@ -4,7 +4,7 @@ import type { ModelPool, PooledModel } from '../draw/pool.js'
 import { clientGone } from '../http/app.js'
 import { HttpError } from '../http/errors.js'
 import type { Operations } from '../http/operation.js'
-import { randomSeed, streamed, whole } from './image-answers.js'
+import { settingsIn, streamed, whole } from './image-answers.js'
 import { generationsAnswer, generationsSchema } from './image-schemas.js'
 import type { PictureStore } from './picture-store.js'
 
@@ -40,14 +40,7 @@ export function addGenerations(operations: Operations, pool: ModelPool, jobs: Jo
         model,
         prompt: body.prompt,
         api: 'openai',
-        options: {
-          count: body.n ?? 1,
-          seed: body.seed ?? randomSeed(),
-          cfg: body.cfg ?? undefined,
-          topK: body.top_k ?? undefined,
-          topP: body.top_p ?? undefined,
-          negativePrompt: body.negative_prompt || undefined,
-        },
+        options: settingsIn(body),
         signal: clientGone(reply),
       }
       return body.stream

@@ -11,6 +11,17 @@ import type { PictureStore } from './picture-store.js'
 
 /** Seeds that are not given come from here. */
 export const randomSeed = (): number => randomInt(2 ** 32)
+
+/** How the pictures of a request are drawn. */
+export const settingsIn = (body: Generations): JobRequest['options'] => ({
+  count: body.n ?? 1,
+  seed: body.seed ?? randomSeed(),
+  cfg: body.cfg ?? undefined,
+  topK: body.top_k ?? undefined,
+  topP: body.top_p ?? undefined,
+  negativePrompt: body.negative_prompt || undefined,
+})
+
 const now = (): number => Math.floor(Date.now() / 1000)
 
 /**

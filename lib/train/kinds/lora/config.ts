@@ -1,8 +1,8 @@
 /** Configuration of the training of a LoRA. */
 import { z } from 'zod'
 import { loraTargetNames } from '../../../models/lora/targets.js'
+import { baseKeys } from '../../config/base.js'
 import { commonKeys, textDropout } from '../../config/common.js'
-import type { SourceReference } from '../../data/token-data.js'
 import { scaleWeightsSchema } from '../transformer/tokens.js'
 
 const priorSchema = z
@@ -42,14 +42,7 @@ export const loraRunSchema = z.strictObject({
     .string()
     .min(1)
     .describe('the trained model that is fine-tuned: name, folder or checkpoint; its weights stay as they are'),
-  tokenizer: z.string().min(1).optional().describe('of a checkpoint as base: its tokenizer, where it is not beside it'),
-  textEncoder: z.string().min(1).optional().describe('of a checkpoint as base: the text encoder it was trained with'),
-  patchNums: z
-    .array(z.int().min(1).max(512))
-    .min(1)
-    .max(100)
-    .optional()
-    .describe('of a checkpoint as base: sides of its token maps, where it does not say them'),
+  ...baseKeys,
   rank: z.int().min(1).max(1024).default(8).describe('rank of the updates: more hold more, and take more memory'),
   alpha: z
     .number()
@@ -71,9 +64,3 @@ export const loraRunSchema = z.strictObject({
 })
 
 export type LoraRunConfig = z.output<typeof loraRunSchema>
-
-/** The model that is fine-tuned. */
-export const sourceOf = ({ base, tokenizer, patchNums, textEncoder }: LoraRunConfig): SourceReference => ({
-  name: base,
-  options: { tokenizer, patchNums, textEncoder },
-})

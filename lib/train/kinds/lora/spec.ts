@@ -1,6 +1,7 @@
 /** The training of a LoRA on a frozen model. */
+import { baseSource } from '../../config/base.js'
 import type { RunSpec } from '../run-spec.js'
-import { type LoraRunConfig, loraRunSchema, sourceOf } from './config.js'
+import { type LoraRunConfig, loraRunSchema } from './config.js'
 import type { LoraData } from './task.js'
 
 export const loraSpec: RunSpec<LoraRunConfig, LoraData> = {
@@ -13,7 +14,7 @@ export const loraSpec: RunSpec<LoraRunConfig, LoraData> = {
   schema: loraRunSchema,
   part: null,
   frozen: [],
-  source: sourceOf,
+  source: baseSource,
   deciding: { metric: 'Lm', more: false },
   load: () => import('./task.js'),
 }

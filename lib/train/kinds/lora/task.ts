@@ -19,6 +19,7 @@ import { transformerHash } from '../../../models/weights-hash.js'
 import { StarError } from '../../../native/index.js'
 import { add, concat, mul, Random, slice, type Tensor } from '../../../tensor/index.js'
 import { type ModelFolderContent, shippedModels } from '../../../weights/index.js'
+import { baseSource } from '../../config/base.js'
 import type { Resolved } from '../../config/resolve.js'
 import { readPrompts } from '../../config/work.js'
 import type { TaskContext } from '../../data/context.js'
@@ -29,7 +30,7 @@ import { flatMetrics } from '../flat-metrics.js'
 import type { Exported, RunData } from '../run-spec.js'
 import { drawPrompts } from '../sample-pictures.js'
 import { type Figures, type FrozenParts, type Metrics, scalars, type Task } from '../task.js'
-import { type LoraRunConfig, sourceOf } from './config.js'
+import type { LoraRunConfig } from './config.js'
 import { openPrior, type Prior, type PriorOptions } from './prior.js'
 
 /** A micro-batch: samples, the pictures of the model's own that go with them, and the branches that each of both leaves out. */
@@ -247,7 +248,7 @@ function baseOf({ transformer, textEncoder, path }: ModelSource) {
 }
 
 export async function openData(config: LoraRunConfig, run: RunFolder, context: TaskContext): Promise<LoraData> {
-  const source = await openSource(sourceOf(config), context)
+  const source = await openSource(baseSource(config), context)
   const { transformer, textEncoder } = baseOf(source)
   const tokens = await TokenData.open({ data: config.data, source, textEncoder, seed: config.seed }, run, context)
   let base: StarTransformer | null = null

@@ -1,7 +1,8 @@
 /** The training of a sampler head on a frozen model. */
+import { baseSource } from '../../config/base.js'
 import type { TokenData } from '../../data/token-data.js'
 import type { RunSpec } from '../run-spec.js'
-import { type SamplerRunConfig, samplerRunSchema, sourceOf } from './config.js'
+import { type SamplerRunConfig, samplerRunSchema } from './config.js'
 
 export const samplerSpec: RunSpec<SamplerRunConfig, TokenData> = {
   title: 'sampler head',
@@ -13,7 +14,7 @@ export const samplerSpec: RunSpec<SamplerRunConfig, TokenData> = {
   schema: samplerRunSchema,
   part: 'sampler-head',
   frozen: ['tokenizer', 'transformer'],
-  source: sourceOf,
+  source: baseSource,
   deciding: { metric: 'Lopen', more: false },
   load: () => import('./task.js'),
 }

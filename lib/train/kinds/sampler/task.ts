@@ -14,6 +14,7 @@ import { textEncoderReference } from '../../../models/text/load.js'
 import { StarError } from '../../../native/index.js'
 import { concat, mul, noGrad, Random, type Share, slice, Tensor } from '../../../tensor/index.js'
 import type { ModelFolderContent } from '../../../weights/index.js'
+import { baseSource } from '../../config/base.js'
 import type { Resolved } from '../../config/resolve.js'
 import type { TaskContext } from '../../data/context.js'
 import { openSource, splitSamples, type TokenBatch, TokenData, type TokenSamples } from '../../data/token-data.js'
@@ -21,7 +22,7 @@ import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
 import { drawPrompts } from '../sample-pictures.js'
 import { type Figures, type FrozenParts, type Metrics, scalars, type Task } from '../task.js'
-import { type SamplerRunConfig, sourceOf } from './config.js'
+import type { SamplerRunConfig } from './config.js'
 
 /** A micro-batch: samples, 1 for each of their tokens that is known, (B·n), and the branches of the base that they leave out. */
 interface Part {
@@ -209,7 +210,7 @@ function baseOf({ transformer, textEncoder, path }: ModelSource): { transformer:
 }
 
 export async function openData(config: SamplerRunConfig, run: RunFolder, context: TaskContext): Promise<TokenData> {
-  const source = await openSource(sourceOf(config), context)
+  const source = await openSource(baseSource(config), context)
   const { transformer, textEncoder } = baseOf(source)
   if (config.stableFrom >= transformer.patchNums.length)
     throw new StarError(
