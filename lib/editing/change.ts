@@ -72,7 +72,7 @@ export async function changePart(source: PictureSource, region: EditRegion, mode
  * @throws ERR_ARGUMENT for something that is no picture, ERR_FILE for a file that cannot be read
  */
 export async function changeWhole(source: PictureSource, strength: number, model: ModelSizes): Promise<Change> {
-  const picture = flattened(await openRaster(source, 'the picture'))
+  const picture = await flattened(await openRaster(source, 'the picture'))
   const { width, height } = picture
   const side = Math.min(width, height)
   const window = { left: (width - side) >> 1, top: (height - side) >> 1, side }
@@ -93,7 +93,7 @@ async function canvasOf(given: Raster, { mask: source, extend }: EditRegion): Pr
   const nothing = { ...given, drawn: new Float32Array(given.width * given.height) }
   const inside =
     source !== undefined ? await openMask(source, given) : given.transparent ? await transparentPart(given) : nothing
-  const picture = source !== undefined ? flattened(given) : given
+  const picture = source !== undefined ? await flattened(given) : given
   if (extend === undefined) return { picture, mask: inside }
   const { left = 0, right = 0, top = 0, bottom = 0 } = extend
   const added = { left, right, top, bottom }
@@ -117,14 +117,17 @@ async function canvasOf(given: Raster, { mask: source, extend }: EditRegion): Pr
 }
 
 /** On white. */
-function flattened(picture: Raster): Raster {
+async function flattened(picture: Raster): Promise<Raster> {
   if (!picture.transparent) return picture
+  const { width, height } = picture
   const rgba = picture.rgba.slice()
-  for (let i = 0; i < rgba.length; i += 4) {
-    const alpha = rgba[i + 3] / 255
-    for (let c = 0; c < 3; c++) rgba[i + c] = Math.round(alpha * rgba[i + c] + (1 - alpha) * 255)
-    rgba[i + 3] = 255
-  }
+  await byRows(height, width, (y) => {
+    for (let i = 4 * y * width; i < 4 * (y + 1) * width; i += 4) {
+      const alpha = rgba[i + 3] / 255
+      for (let c = 0; c < 3; c++) rgba[i + c] = Math.round(alpha * rgba[i + c] + (1 - alpha) * 255)
+      rgba[i + 3] = 255
+    }
+  })
   return { ...picture, rgba, transparent: false }
 }
 

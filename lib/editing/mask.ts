@@ -45,12 +45,19 @@ export async function openMask(source: MaskSource, picture: { width: number; hei
       'ERR_ARGUMENT',
       `the mask is ${size(given)}, the picture ${size(picture)} pixels: give a mask of the picture’s size`,
     )
-  const drawn = new Float32Array(picture.width * picture.height)
-  const value = raster ? shareOf(raster) : (i: number) => (source as PixelData).data[i] / 255
-  await byRows(picture.height, picture.width, (y) => {
-    for (let i = y * picture.width; i < (y + 1) * picture.width; i++) drawn[i] = value(i)
+  return maskOf(picture, raster ? shareOf(raster) : (i) => (source as PixelData).data[i] / 255)
+}
+
+/** A mask of so many pixels by the drawn share of each. */
+async function maskOf(
+  { width, height }: { width: number; height: number },
+  value: (i: number) => number,
+): Promise<Mask> {
+  const drawn = new Float32Array(width * height)
+  await byRows(height, width, (y) => {
+    for (let i = y * width; i < (y + 1) * width; i++) drawn[i] = value(i)
   })
-  return { ...picture, drawn }
+  return { width, height, drawn }
 }
 
 /** Drawn share of a pixel: by transparency where there is some, else by brightness (weights of Rec. 601). */
@@ -60,15 +67,7 @@ const shareOf = ({ rgba, transparent }: Raster): ((i: number) => number) =>
     : (i) => Math.round(0.299 * rgba[4 * i] + 0.587 * rgba[4 * i + 1] + 0.114 * rgba[4 * i + 2]) / 255
 
 /** The transparent part of a picture. */
-export async function transparentPart(picture: Raster): Promise<Mask> {
-  const { width, height } = picture
-  const value = shareOf(picture)
-  const drawn = new Float32Array(width * height)
-  await byRows(height, width, (y) => {
-    for (let i = y * width; i < (y + 1) * width; i++) drawn[i] = value(i)
-  })
-  return { width, height, drawn }
-}
+export const transparentPart = (picture: Raster): Promise<Mask> => maskOf(picture, shareOf(picture))
 
 function boxMask(box: Box, picture: { width: number; height: number }): Mask {
   const { x, y, width, height } = box
