@@ -52,7 +52,7 @@ export class LowRank extends Module {
 const active = (updates: readonly LowRank[]): LowRank[] => updates.filter(({ strength }) => strength !== 0)
 
 /** Whether a layer with these updates is its weight alone. */
-export const withoutUpdates = (updates: readonly LowRank[]): boolean => active(updates).length === 0
+export const withoutUpdates = (updates: readonly LowRank[]): boolean => updates.every(({ strength }) => strength === 0)
 
 /** y + Δy of each update that is at work. */
 export const withUpdates = (y: Tensor, x: Tensor, updates: readonly LowRank[]): Tensor =>
