@@ -4,7 +4,7 @@
  * by some versions of their library, set) of keys, four more such entries hold None, and every image lies under its pickled
  * key as pickled bytes (PNG).
  */
-import { read, readFileSync } from 'node:fs'
+import { closeSync, openSync, read, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { fileError, replaceFile, writeFileAtomic } from '../native/files.js'
@@ -62,6 +62,8 @@ export class Pack {
   /** Keys of the images, in the order they were packed. */
   readonly keys: readonly string[]
   readonly #reader: LmdbReader
+  /** Of the same file, for reads beside its map. */
+  readonly #descriptor: number
   #infos: Map<string, ImageInfo> | null
   /** Reads under way, which need the file to stay open. */
   #reads = 0
@@ -71,6 +73,12 @@ export class Pack {
   constructor(path: string) {
     this.path = path
     this.#reader = new native.LmdbReader(path)
+    try {
+      this.#descriptor = openSync(path, 'r')
+    } catch (error) {
+      this.#reader.close()
+      throw fileError('read', path, error)
+    }
     try {
       for (const name of special) {
         const value = this.#reader.get(Buffer.from(name))
@@ -92,9 +100,14 @@ export class Pack {
       this.keys = keys as string[]
       this.#infos = readInfo(infoFile(path))
     } catch (error) {
-      this.#reader.close()
+      this.#release()
       throw error
     }
+  }
+
+  #release(): void {
+    closeSync(this.#descriptor)
+    this.#reader.close()
   }
 
   #decode(key: string, value: Uint8Array): ReturnType<typeof unpickle> {
@@ -150,7 +163,7 @@ export class Pack {
     try {
       const value = Buffer.allocUnsafeSlow(size)
       for (let done = 0; done < size; ) {
-        const { bytesRead } = await readAt(this.#reader.descriptor(), value, done, size - done, offset + done)
+        const { bytesRead } = await readAt(this.#descriptor, value, done, size - done, offset + done)
         if (bytesRead === 0) throw new StarError('ERR_FILE', `${this.path} was cut off: copy or pack it again`)
         done += bytesRead
       }
@@ -159,7 +172,7 @@ export class Pack {
       throw fileError('read', this.path, error)
     } finally {
       this.#reads--
-      if (this.#closed && this.#reads === 0) this.#reader.close()
+      if (this.#closed && this.#reads === 0) this.#release()
     }
   }
 
@@ -181,8 +194,9 @@ export class Pack {
   }
 
   close(): void {
+    if (this.#closed) return
     this.#closed = true
-    if (this.#reads === 0) this.#reader.close()
+    if (this.#reads === 0) this.#release()
   }
 
   [Symbol.dispose](): void {

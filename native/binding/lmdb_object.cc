@@ -28,7 +28,6 @@ void LmdbReaderObject::define(Napi::Env env, Napi::Object exports) {
       "LmdbReader",
       DefineClass(env, "LmdbReader",
                   {InstanceMethod("get", &LmdbReaderObject::get), InstanceMethod("locate", &LmdbReaderObject::locate),
-                   InstanceMethod("descriptor", &LmdbReaderObject::descriptor), InstanceMethod("keys", &LmdbReaderObject::keys),
                    InstanceMethod("count", &LmdbReaderObject::count), InstanceMethod("close", &LmdbReaderObject::close)}));
 }
 
@@ -61,11 +60,6 @@ Napi::Value LmdbReaderObject::locate(const Napi::CallbackInfo& info) {
     place.Set(1u, static_cast<double>(size));
     return place;
   });
-}
-
-Napi::Value LmdbReaderObject::descriptor(const Napi::CallbackInfo& info) {
-  return guarded("LmdbReader.descriptor", info,
-                 [&](const Call&) -> Napi::Value { return Napi::Number::New(info.Env(), reader().descriptor()); });
 }
 
 Napi::Value LmdbReaderObject::keys(const Napi::CallbackInfo& info) {

@@ -17,7 +17,6 @@ class LmdbReaderObject : public Napi::ObjectWrap<LmdbReaderObject> {
  private:
   Napi::Value get(const Napi::CallbackInfo& info);
   Napi::Value locate(const Napi::CallbackInfo& info);
-  Napi::Value descriptor(const Napi::CallbackInfo& info);
   Napi::Value keys(const Napi::CallbackInfo& info);
   Napi::Value count(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);

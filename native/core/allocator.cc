@@ -1,15 +1,12 @@
 #include "core/allocator.h"
 
-#include <malloc.h>
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <cstdlib>
 
-#include "core/available_memory.h"
 #include "core/error.h"
+#include "system/available_memory.h"
+#include "system/pages.h"
 
 namespace star {
 
@@ -37,16 +34,14 @@ void* from_system(size_t size) {
     if (available_memory() < size + kUnasked) return nullptr;
     taken_unasked = 0;
   }
-  if (size < kMapped) return std::aligned_alloc(64, size);
-  void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return data == MAP_FAILED ? nullptr : data;
+  return size < kMapped ? aligned_block(size) : map_pages(size);
 }
 
 void to_system(void* data, size_t size) {
   if (size < kMapped)
-    std::free(data);
+    free_aligned_block(data);
   else
-    munmap(data, size);
+    unmap_pages(data, size);
 }
 
 }  // namespace
@@ -96,9 +91,7 @@ void CachingAllocator::release(void* data, size_t bytes) {
 void CachingAllocator::trim() {
   std::lock_guard lock(mutex_);
   clear();
-#ifdef __GLIBC__
-  malloc_trim(0);  // small blocks and what libraries freed: malloc keeps it otherwise
-#endif
+  trim_heap();  // small blocks and what libraries freed: malloc keeps it otherwise
 }
 
 void CachingAllocator::clear() {

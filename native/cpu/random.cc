@@ -1,5 +1,6 @@
 // Random tensors. Numbers are made in double and rounded once, so that a seed gives the same values on every machine.
 #include <cmath>
+#include <numbers>
 
 #include "core/philox.h"
 #include "cpu/cpu_backend.h"
@@ -62,7 +63,7 @@ void values_of(RandomKind kind, double a, double b, const std::array<uint32_t, 4
     case RandomKind::Normal:  // words 0 and 1 make values 0 and 1, words 2 and 3 the others
       for (int k = 0; k < 4; k += 2) {
         const double radius = std::sqrt(-2.0 * std::log(open_uniform(words[static_cast<size_t>(k)])));
-        const double angle = 2.0 * M_PI * open_uniform(words[static_cast<size_t>(k + 1)]);
+        const double angle = 2.0 * std::numbers::pi * open_uniform(words[static_cast<size_t>(k + 1)]);
         values[k] = static_cast<float>(a + b * radius * std::cos(angle));
         values[k + 1] = static_cast<float>(a + b * radius * std::sin(angle));
       }

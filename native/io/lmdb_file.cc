@@ -16,7 +16,10 @@ constexpr unsigned kFlags = MDB_NOSUBDIR | MDB_NOLOCK;
 void check(int code, const std::string& path, const char* action) {
   if (code == MDB_SUCCESS) return;
   // liblmdb reports a write that was cut short as EIO.
-  const bool full = code == ENOSPC || code == EDQUOT || code == EFBIG || code == EIO;
+  bool full = code == ENOSPC || code == EFBIG || code == EIO;
+#ifdef EDQUOT
+  full |= code == EDQUOT;
+#endif
   fail(ErrorCode::File, "%s cannot be %s: %s%s", path.c_str(), action, mdb_strerror(code),
        full ? " (the disk may be full: free space or use another)" : "");
 }
@@ -83,12 +86,6 @@ bool LmdbReader::locate(const std::string& key, size_t* offset, size_t* size) {
   if (!get(key, &data, size)) return false;
   *offset = static_cast<size_t>(static_cast<const char*>(data) - base_);
   return true;
-}
-
-int LmdbReader::descriptor() const {
-  int descriptor = -1;
-  check(mdb_env_get_fd(env_, &descriptor), path_, "read");
-  return descriptor;
 }
 
 std::vector<std::string> LmdbReader::keys() {

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "io/map_guard.h"
+#include "system/map_guard.h"
 
 namespace star {
 
@@ -24,7 +24,6 @@ class LmdbReader {
   bool get(const std::string& key, const void** data, size_t* size);
   // Where in the file the value of a key lies, so that it can be read without touching the map; false as above.
   bool locate(const std::string& key, size_t* offset, size_t* size);
-  int descriptor() const;           // of the open file, valid while the reader lives
   std::vector<std::string> keys();  // all, in the file's order
   size_t count() const;
   // Throws ERR_FILE when the file was shortened meanwhile: what was read of it may be zeros. After a value of `get` was used.

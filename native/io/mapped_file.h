@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "core/tensor.h"
-#include "io/map_guard.h"
+#include "system/map_guard.h"
 
 namespace star {
 

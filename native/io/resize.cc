@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numbers>
 #include <vector>
 
 #ifndef STAR_IO_RESIZE_WEIGHTS
@@ -100,7 +101,7 @@ constexpr int kLobes = 3;
 double lanczos(double x) {
   if (x == 0) return 1;
   if (x < -kLobes || x >= kLobes) return 0;
-  const double a = x * M_PI;
+  const double a = x * std::numbers::pi;
   return (std::sin(a) / a) * (std::sin(a / kLobes) / (a / kLobes));
 }
 

@@ -1,12 +1,5 @@
 #include "threads/team.h"
 
-#include <linux/futex.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -18,6 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "system/thread.h"
 
 namespace star {
 
@@ -42,12 +36,6 @@ void pause_processor() {
 #endif
 }
 
-int processors() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
-
 int count_from_environment() {
   if (const char* text = std::getenv("STAR_THREADS"); text && *text) {
     char* end = nullptr;
@@ -63,7 +51,7 @@ int count_from_environment() {
     while (*end == ' ') ++end;
     if (end != text && (*end == '\0' || *end == ',') && threads >= 1) return static_cast<int>(std::min(threads, 1024L));
   }
-  return processors();
+  return processor_count();
 }
 
 // Where the calling thread last began to work: since then it has run, or wanted to.
@@ -73,18 +61,12 @@ struct WorkBegin {
 };
 thread_local WorkBegin work_begin;
 
-std::chrono::nanoseconds processor_time() {
-  timespec time;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-}
-
-void begin_work() { work_begin = {Clock::now(), processor_time()}; }
+void begin_work() { work_begin = {Clock::now(), thread_processor_time()}; }
 
 // Whether threads of this process had to wait for a processor lately.
 bool crowded(Clock::time_point now) {
   static std::atomic<Clock::rep> until{0};
-  const auto processor = processor_time();
+  const auto processor = thread_processor_time();
   if ((now - work_begin.wall) - (processor - work_begin.processor) > kLost)
     until.store((now + kCrowded).time_since_epoch().count(), std::memory_order_relaxed);
   work_begin = {now, processor};
@@ -94,7 +76,7 @@ bool crowded(Clock::time_point now) {
 // Looks for ready() for a while. With more threads than processors that takes a processor from those who are waited for.
 template <typename Ready>
 bool spin_until(Ready&& ready) {
-  static const bool spins = thread_count() <= processors();
+  static const bool spins = thread_count() <= processor_count();
   if (ready()) return true;
   if (!spins) return false;
   const auto now = Clock::now();
@@ -108,8 +90,7 @@ bool spin_until(Ready&& ready) {
   return false;
 }
 
-// A number that threads wait for. std::atomic has the same functions, but its wait yields before it sleeps, which on a busy
-// machine hands over the rest of the time slice.
+// A number that threads wait for.
 class Signal {
  public:
   int load() const { return value_.load(); }
@@ -118,14 +99,14 @@ class Signal {
   // Adds 1 and wakes up to `count` of those who sleep; costs no system call where nobody does.
   void raise(int count = INT_MAX) {
     value_.fetch_add(1);
-    if (sleepers_.load() > 0) syscall(SYS_futex, &value_, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
+    if (sleepers_.load() > 0) wake_sleepers(value_, count);
   }
 
   // Returns when the number is not `old`.
   void await_change(int old) {
     if (spin_until([&] { return value_.load(std::memory_order_acquire) != old; })) return;
     sleepers_.fetch_add(1);
-    while (value_.load() == old) syscall(SYS_futex, &value_, FUTEX_WAIT_PRIVATE, old, nullptr, nullptr, 0);
+    while (value_.load() == old) sleep_while(value_, old);
     sleepers_.fetch_sub(1);
     begin_work();
   }
@@ -133,7 +114,6 @@ class Signal {
  private:
   alignas(64) std::atomic<int> value_{0};
   std::atomic<int> sleepers_{0};
-  static_assert(sizeof(value_) == sizeof(int) && std::atomic<int>::is_always_lock_free);
 };
 
 class Team;
@@ -175,23 +155,16 @@ class Team {
     barriers_.raise();
   }
 
-  // Starts helpers up to `count`. They take no signals, which are for the threads of the host.
+  // Starts helpers up to `count`.
   void start(int count) {
     if (static_cast<int>(helpers_.size()) >= count) return;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const SignalsBlocked signals;  // which are for the threads of the host
     try {
-      while (static_cast<int>(helpers_.size()) < count) {
-        helpers_.emplace_back([this] { help(); });
-        pthread_setname_np(helpers_.back().native_handle(), "star-helper");
-      }
+      while (static_cast<int>(helpers_.size()) < count) helpers_.emplace_back([this] { help(); });
     } catch (const std::system_error&) {
-      pthread_sigmask(SIG_SETMASK, &before, nullptr);
       fail(ErrorCode::Memory, "the system starts no more than %zu of %d threads: raise the limit (ulimit -u) or set STAR_THREADS",
            helpers_.size() + 1, count + 1);
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
  private:
@@ -220,6 +193,7 @@ class Team {
   }
 
   void help() {
+    name_thread("star-helper");
     begin_work();
     while (!ending_.load(std::memory_order_acquire)) {
       const int epoch = epoch_.load();

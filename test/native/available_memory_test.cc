@@ -1,5 +1,5 @@
 // The memory that a machine or a cgroup has left, read from folders that look like /proc and /sys of either kind.
-#include "core/available_memory.h"
+#include "system/available_memory.h"
 
 #include <gtest/gtest.h>
 

@@ -60,15 +60,16 @@ export const trainLayers: LayerTable = {
 }
 
 export const nativeLayers: LayerTable = {
-  core: [],
-  threads: ['core'],
+  system: [],
+  core: ['system'],
+  threads: ['core', 'system'],
   compat: [],
   dnnl: [],
   cpu: ['core', 'threads', 'dnnl'],
   cuda: ['core'],
   simt: ['core', 'cuda', 'threads', 'dnnl'],
   comm: ['core'],
-  io: ['core'],
+  io: ['core', 'system'],
   // cuda and simt are plugins, which the addon loads and never includes.
   binding: ['core', 'cpu', 'comm', 'io'],
 }

@@ -7,8 +7,6 @@ export interface LmdbReader {
   get(key: Uint8Array): Uint8Array | null
   /** Where in the file the value lies, [offset, bytes], so that it can be read apart; null when the key is not there. */
   locate(key: Uint8Array): [number, number] | null
-  /** The descriptor of the open file, until `close`. */
-  descriptor(): number
   /** All keys in the file's order. */
   keys(): Uint8Array[]
   count(): number

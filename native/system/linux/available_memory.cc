@@ -1,4 +1,4 @@
-#include "core/available_memory.h"
+#include "system/available_memory.h"
 
 #include <algorithm>
 #include <fstream>

@@ -1,4 +1,4 @@
-#include "io/map_guard.h"
+#include "system/map_guard.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -52,7 +52,7 @@ void GuardedRanges::handle(int signal, siginfo_t* info, void* context) {
   else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN)
     previous.sa_handler(signal);
   else
-    ::signal(SIGBUS, SIG_DFL);
+    std::signal(SIGBUS, SIG_DFL);
 }
 
 void GuardedRanges::install() {
@@ -61,7 +61,7 @@ void GuardedRanges::install() {
     struct sigaction action = {};
     action.sa_sigaction = handle;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    ::sigemptyset(&action.sa_mask);
+    sigemptyset(&action.sa_mask);  // a macro on macOS
     return ::sigaction(SIGBUS, &action, &previous) == 0;
   }();
   static_cast<void>(installed);
