@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Random } from '../../lib/tensor/index.js'
 import { ClusterChaos, clusterFaults } from './cluster.js'
-import { faults, TrainingChaos } from './training.js'
+import { faults, missingFaults, TrainingChaos } from './training.js'
 
 const { values } = parseArgs({
   options: {
@@ -18,7 +18,10 @@ const { values } = parseArgs({
     cluster: { type: 'boolean', default: false },
   },
 })
-const names = values.fault ? [values.fault] : Object.keys(values.cluster ? clusterFaults : faults)
+const missing = values.cluster ? new Map<string, string>() : missingFaults()
+const all = Object.keys(values.cluster ? clusterFaults : faults)
+const names = values.fault ? [values.fault] : all.filter((name) => !missing.has(name))
+for (const [name, why] of missing) console.log(`${name}: left out, ${why}`)
 const folder = mkdtempSync(join(tmpdir(), 'star-chaos-'))
 const random = new Random(Number(values.seed))
 console.log(`seed ${values.seed}, folder ${folder}`)

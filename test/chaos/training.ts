@@ -25,6 +25,7 @@ import { listCheckpoints } from '../../lib/train/checkpoint/checkpointer.js'
 import { type Outcome, ResumedRun } from '../support/resume.js'
 import { runSteps, tinyTokenizerRun, tinyTransformerRun, writeTinyPack } from '../support/tiny-run.js'
 import { buildDisturb, Disturbance, errors } from './disturbance.js'
+import { MemoryGroup } from './memory-group.js'
 
 const worker = fileURLToPath(new URL('../support/resume-worker.js', import.meta.url))
 const steps = 40
@@ -179,6 +180,20 @@ export const faults: Readonly<Record<string, Fault>> = {
     return met
   },
 
+  async 'memory limit'({ start, random }) {
+    const group = MemoryGroup.create(`star-chaos-${process.pid}`, 2 ** (20 + random.integer(6)))
+    if (typeof group === 'string') throw new Error(group)
+    const first = start()
+    await first.someMoment()
+    if (first.child.exitCode === null) group.add(first.child.pid!)
+    const outcome = await first.ended
+    group.remove()
+    // The system ends the process where it does not see the limit coming.
+    if (outcome.code !== 0 && outcome.code !== null) expectError(outcome, /memory/)
+    expectEnd(await start().ended)
+    return outcome.code !== 0
+  },
+
   async 'killed while it writes'({ start, run }) {
     const first = start()
     const checkpoints = join(run.runFolder, 'checkpoints')
@@ -190,6 +205,14 @@ export const faults: Readonly<Record<string, Fault>> = {
     expectEnd(await start().ended)
     return met
   },
+}
+
+/** Faults that this machine cannot make, and why. */
+export function missingFaults(): ReadonlyMap<string, string> {
+  const group = MemoryGroup.create(`star-chaos-${process.pid}`, 2 ** 20)
+  if (typeof group === 'string') return new Map([['memory limit', group]])
+  group.remove()
+  return new Map()
 }
 
 export class TrainingChaos {
