@@ -9,15 +9,15 @@ import { add, affine, keep, mul, reshape, Tensor } from '../tensor/index.js'
 
 /** Tensors are the caller's, and must live until the generation is over. */
 export interface ScaleConditions {
-  /** Known tokens, i32 (B, p²); any where `known` is 0. */
+  /** Known tokens, i32 (B, h·w); any where `known` is 0. */
   tokens: Tensor
-  /** Share m of the known token in the code vector m·e(known) + (1 − m)·e(drawn), from 0 to 1: f32 (B, p²). */
+  /** Share m of the known token in the code vector m·e(known) + (1 − m)·e(drawn), from 0 to 1: f32 (B, h·w). */
   known: Tensor
 }
 
-/** The code vectors of a scale with the given ones put in: codes (B, p², Z) → (B, p², Z). */
+/** The code vectors of a scale with the given ones put in: codes (B, h·w, Z) → (B, h·w, Z). */
 export function putGiven(quantizer: MultiScaleQuantizer, codes: Tensor, { tokens, known }: ScaleConditions): Tensor {
-  const share = reshape(known, [...known.shape, 1]) // (B, p², 1)
+  const share = reshape(known, [...known.shape, 1]) // (B, h·w, 1)
   return add(mul(quantizer.embedIndices(tokens), share), mul(codes, affine(share, null, -1, 0, 1)))
 }
 

@@ -1,5 +1,6 @@
 /** The generation loop: from encoded prompts to f̂, scale by scale. */
 import { setImmediate } from 'node:timers/promises'
+import type { Grid } from '../models/grid.js'
 import {
   type DecoderOptions,
   type SamplerHead,
@@ -26,7 +27,7 @@ export interface ScaleEvent {
   scales: number
   /** f̂ so far: (B, h, w, Z). */
   fHat: Tensor
-  /** The tokens drawn at the scale, i32 (B, p²), given ones not put in; null with moreSmooth, which draws none. */
+  /** The tokens drawn at the scale, i32 (B, h·w), given ones not put in; null with moreSmooth, which draws none. */
   tokens: Tensor | null
 }
 
@@ -49,6 +50,8 @@ export interface GenerateOptions {
   /** What is given of each scale before it is drawn; null or missing: nothing. */
   conditions?: readonly (ScaleConditions | null)[]
   settings?: SamplingOptions
+  /** The last scale's token map, from which those of all scales follow (`gridsOf`). Default: the square that the models are made for. */
+  grid?: Grid
   /** Random numbers; default: made from settings.seed. */
   noise?: NoiseSource
   /** Recorded scales of earlier generations of the same shape, used and added to on devices that can record. */
@@ -65,14 +68,17 @@ export interface GenerateOptions {
  * @throws ERR_ABORTED when `signal` fires, ERR_SHAPE or ERR_ARGUMENT for texts that do not fit, ERR_CONFIG for wrong settings
  */
 export async function generate(options: GenerateOptions): Promise<Tensor> {
-  const { transformer, quantizer, samplerHead = null, onScale, onStep, signal } = options
+  const { transformer, quantizer, samplerHead = null, grid, onScale, onStep, signal } = options
   const settings = samplingSettings(options.settings)
   checkModels(transformer, quantizer)
-  const scales = transformer.levels.length
+  const ranges = transformer.levelsOf(grid)
+  // Both have the tables of this shape from here on, and keep them beside recordings.
+  samplerHead?.levelsOf(grid)
+  const scales = ranges.length
   const noise = options.noise ?? seededNoise(settings.seed, transformer.device)
-  const models = { transformer, quantizer, samplerHead, settings, onStep }
+  const models = { transformer, quantizer, samplerHead, settings, grid, onStep }
   const { texts, images, parts, shares } = samplesOf(options, settings.cfg > 0)
-  const conditions = checkConditions(options.conditions, images, transformer.levels)
+  const conditions = checkConditions(options.conditions, images, ranges)
   const runner = openRunner(options, { texts, settings, parts })
   using weights = parts > 1 ? Tensor.from(shares, [shares.length, 1, 1], { device: transformer.device }) : null
   const mix = weights && { parts, weights }
@@ -122,7 +128,7 @@ interface Samples {
  * The texts of the batch [images…] or, under guidance, [images…, ""…]; where images have several texts, [first texts…, second texts…,
  * …] in place of each of these.
  */
-function samplesOf({ text, prompts, empty, independent }: GenerateOptions, guided: boolean): Samples {
+function samplesOf({ text, prompts, empty, independent, grid }: GenerateOptions, guided: boolean): Samples {
   const count = text.pooled.dim(0)
   const all = Array.from({ length: count }, (_, i) => i)
   const given = prompts ?? all.filter((i) => i !== empty && !(Array.isArray(empty) && empty.includes(i)))
@@ -130,7 +136,7 @@ function samplesOf({ text, prompts, empty, independent }: GenerateOptions, guide
   checkRows('prompts', rows, count)
   const images = given.length
   const attending = independent ? rows.length : 1
-  if (!guided) return { texts: { text, rows, attending }, images, parts, shares }
+  if (!guided) return { texts: { text, rows, attending, grid }, images, parts, shares }
   const empties = typeof empty === 'number' ? given.map(() => empty) : (empty ?? [])
   if (empties.length !== images)
     throw new StarError(
@@ -140,7 +146,7 @@ function samplesOf({ text, prompts, empty, independent }: GenerateOptions, guide
     )
   checkRows('empty', empties, count)
   const away = Array.from({ length: parts }, () => empties).flat()
-  return { texts: { text, rows: [...rows, ...away], attending }, images, parts, shares }
+  return { texts: { text, rows: [...rows, ...away], attending, grid }, images, parts, shares }
 }
 
 function checkRows(name: string, rows: readonly number[], count: number): void {

@@ -2,16 +2,17 @@
  * Pictures that are changed, not drawn anew: a given picture becomes tokens of all scales, and each scale keeps some of them
  * (zero-shot in-painting, Tian et al. 2024, "VAR", section 5.3; variations keep whole scales).
  */
-import { imageSide, type Tokenizer } from '../models/tokenizer/index.js'
+import { type Grid, gridsOf, positionsIn, squareGrid } from '../models/grid.js'
+import { downsampling, latentSide, type Tokenizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
 import { concat, noGrad, scope, Tensor } from '../tensor/index.js'
 import { disposeConditions, type ScaleConditions } from './conditions.js'
 
-/** A picture of the model's size, and what is kept of it. */
+/** A picture of the size that is drawn, and what is kept of it. */
 export interface GivenPicture {
   /** R, G, B bytes, row by row from the top. Where nothing is kept they should hold what fits the rest: they are encoded too. */
   pixels: Uint8Array
-  /** How far each pixel is kept: from 0 (drawn) to 1 (kept), of a square that may have another size. Null: no pixel is. */
+  /** How far each pixel is kept: from 0 (drawn) to 1 (kept), of a square that may have another size, for square pictures. Null: no pixel is. */
   keep: Float32Array | null
   /** So many of the coarsest scales are kept whole. */
   keptScales: number
@@ -69,20 +70,26 @@ const overlaps = (side: number, p: number): [number, number][][] =>
 /**
  * What each scale is given of the pictures, one of them for each image of a batch; one object may stand for several. Null for a
  * scale that keeps nothing. The tensors are the caller's (`disposeGiven`).
+ * @param last the last scale's map; default: the square
  * @throws ERR_SHAPE for pixels or shares of another size
  */
-export function conditionsOf(tokenizer: Tokenizer, pictures: readonly GivenPicture[]): (ScaleConditions | null)[] {
-  const { patchNums } = tokenizer.config
+export function conditionsOf(
+  tokenizer: Tokenizer,
+  pictures: readonly GivenPicture[],
+  last: Grid = squareGrid(latentSide(tokenizer.config)),
+): (ScaleConditions | null)[] {
+  const grids = gridsOf(tokenizer.config.patchNums, last)
   const device = tokenizer.quantizer.embedding.weight.device
   return noGrad(() =>
     scope(() => {
-      const tokens = tokensOfEach(tokenizer, pictures)
-      const thresholds = new Map(pictures.map((own) => [own, own.keep ? drawnFrom(own.keep, patchNums.at(-1)!) : 0]))
-      return patchNums.map((p, k) => {
+      const tokens = tokensOfEach(tokenizer, pictures, last)
+      const thresholds = new Map(pictures.map((own) => [own, own.keep ? drawnFrom(own.keep, last.rows) : 0]))
+      return grids.map((grid, k) => {
+        const count = positionsIn(grid)
         const shares = pictures.map((own) => {
-          if (k < own.keptScales) return new Float32Array(p * p).fill(1)
-          if (!own.keep) return new Float32Array(p * p)
-          return keptPositions(own.keep, p, { softEdge: own.softEdge, threshold: thresholds.get(own) })
+          if (k < own.keptScales) return new Float32Array(count).fill(1)
+          if (!own.keep) return new Float32Array(count)
+          return keptPositions(own.keep, grid.rows, { softEdge: own.softEdge, threshold: thresholds.get(own) })
         })
         if (shares.every((share) => share.every((x) => x === 0))) return null
         const known = Float32Array.from(shares.flatMap((share) => [...share]))
@@ -91,7 +98,7 @@ export function conditionsOf(tokenizer: Tokenizer, pictures: readonly GivenPictu
             pictures.map((own) => tokens.get(own)![k]),
             0,
           ),
-          known: Tensor.from(known, [pictures.length, p * p], { device }),
+          known: Tensor.from(known, [pictures.length, count], { device }),
         }
       })
     }),
@@ -103,20 +110,28 @@ export function disposeGiven(conditions: readonly (ScaleConditions | null)[]): v
   for (const scale of conditions) if (scale) disposeConditions(scale)
 }
 
-/** Token maps (1, p²) of each picture, encoded by itself, so that they do not depend on what else is in the batch. */
-function tokensOfEach(tokenizer: Tokenizer, pictures: readonly GivenPicture[]): Map<GivenPicture, Tensor[]> {
-  const side = imageSide(tokenizer.config)
+/** Token maps (1, h·w) of each picture, encoded by itself, so that they do not depend on what else is in the batch. */
+function tokensOfEach(
+  tokenizer: Tokenizer,
+  pictures: readonly GivenPicture[],
+  { rows, cols }: Grid,
+): Map<GivenPicture, Tensor[]> {
+  const patch = downsampling(tokenizer.config)
+  const [width, height] = [cols * patch, rows * patch]
   const device = tokenizer.quantizer.embedding.weight.device
   return new Map(
     [...new Set(pictures)].map((picture) => {
       const { pixels, keep } = picture
-      if (pixels.length !== side * side * 3 || (keep && !Number.isInteger(Math.sqrt(keep.length))))
+      if (
+        pixels.length !== width * height * 3 ||
+        (keep && (rows !== cols || !Number.isInteger(Math.sqrt(keep.length))))
+      )
         throw new StarError(
           'ERR_SHAPE',
-          `a given picture has ${pixels.length} bytes${keep ? ` and ${keep.length} shares` : ''}, expected ${side}×${side} pixels of 3 bytes${keep ? ' and the shares of a square' : ''}`,
+          `a given picture has ${pixels.length} bytes${keep ? ` and ${keep.length} shares` : ''}, expected ${width}×${height} pixels of 3 bytes${keep ? ', a square, and the shares of one' : ''}`,
         )
       const values = Float32Array.from(pixels, (byte) => byte / 127.5 - 1)
-      return [picture, tokenizer.tokenize(Tensor.from(values, [1, side, side, 3], { device }))]
+      return [picture, tokenizer.tokenize(Tensor.from(values, [1, height, width, 3], { device }))]
     }),
   )
 }

@@ -69,12 +69,14 @@ export class GraphPool {
 
   #open(transformer: StarTransformer, texts: DecoderOptions): GraphSession {
     const samples = texts.rows?.length ?? texts.text.pooled.dim(0)
-    if (!this.#arena || this.#arena.samples < samples) {
+    const length = Math.max(transformer.length, transformer.levelsOf(texts.grid).at(-1)!.end)
+    const { samples: widest = 0, length: longest = 0 } = this.#arena ?? {}
+    if (widest < samples || longest < length) {
       // Recordings know the addresses of the smaller one.
       this.dispose()
-      this.#arena = new KeysValuesArena(transformer, samples)
+      this.#arena = new KeysValuesArena(transformer, Math.max(widest, samples), Math.max(longest, length))
     }
-    return new GraphSession(this, new ScaleDecoder(transformer, texts, this.#arena.first(samples)))
+    return new GraphSession(this, new ScaleDecoder(transformer, texts, this.#arena!.first(samples)))
   }
 
   #prune(): void {
@@ -147,10 +149,11 @@ function padded(texts: DecoderOptions): DecoderOptions {
 function keyOf({ texts, settings, stable = false, conditions = [], parts = 1 }: Recordable): string {
   const { seed: _, topK, topP, stableFrom, version, ...kept } = settings
   const drawn = settings.moreSmooth ? [] : version === 'old' ? ['old', topK] : [topK, topP]
-  const { rows, attending, text } = texts
+  const { rows, attending, text, grid } = texts
   return JSON.stringify([
     rows?.length,
     attending,
+    grid ?? null,
     text.states.shape,
     text.mask !== null,
     kept,

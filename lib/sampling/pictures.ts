@@ -1,8 +1,9 @@
 /**
  * Pictures of encoded prompts: the one way from texts and seeds to pixels, for `Star` and for the sample pictures of a training.
  */
+import type { Grid } from '../models/grid.js'
 import type { SamplerHead, StarTransformer, TextInput } from '../models/star/index.js'
-import { imageSide, type PixelRule, pixelsOf, type Tokenizer } from '../models/tokenizer/index.js'
+import { downsampling, type PixelRule, pixelsOf, type Tokenizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
 import { noGrad, scope, slice, type Tensor } from '../tensor/index.js'
 import type { ScaleConditions } from './conditions.js'
@@ -19,6 +20,14 @@ export interface PictureModels {
   transformer: StarTransformer
   samplerHead?: SamplerHead | null
   graphs?: GraphPool
+}
+
+/** In pixels. */
+export interface PictureSize {
+  /** Pixels from left to right. */
+  width: number
+  /** Pixels from top to bottom. */
+  height: number
 }
 
 export interface PictureRequest {
@@ -50,6 +59,8 @@ export interface DrawPicturesOptions extends PictureModels {
   pictures: readonly PictureRequest[]
   /** Their seed is not used: each picture has its own. */
   settings: SamplingOptions
+  /** Of all pictures, in pixels, multiples of the tokenizer's downsampling. Default: the square that the models are made for. */
+  size?: PictureSize
   onScale?: (event: PicturesEvent) => void | Promise<void>
   signal?: AbortSignal
 }
@@ -60,23 +71,25 @@ export interface DrawPicturesOptions extends PictureModels {
  * @throws as `generate`
  */
 export async function drawPictures(options: DrawPicturesOptions): Promise<Uint8Array[]> {
-  const { tokenizer, pictures } = options
+  const { tokenizer, pictures, size } = options
+  const patch = downsampling(tokenizer.config)
+  const grid = size && { rows: size.height / patch, cols: size.width / patch }
   const given = pictures.flatMap((picture) => picture.given ?? [])
   if (given.length > 0 && given.length < pictures.length)
     throw new StarError(
       'ERR_ARGUMENT',
       `drawPictures: ${given.length} of ${pictures.length} pictures change a given one, expected all or none`,
     )
-  const conditions = given.length > 0 ? conditionsOf(tokenizer, given) : []
+  const conditions = given.length > 0 ? conditionsOf(tokenizer, given, grid) : []
   try {
-    return await drawWith(conditions, options)
+    return await drawWith({ conditions, grid }, options)
   } finally {
     disposeGiven(conditions)
   }
 }
 
 async function drawWith(
-  conditions: readonly (ScaleConditions | null)[],
+  { conditions, grid }: { conditions: readonly (ScaleConditions | null)[]; grid: Grid | undefined },
   options: DrawPicturesOptions,
 ): Promise<Uint8Array[]> {
   const { tokenizer, transformer, samplerHead, graphs, text, pictures, settings, onScale, signal } = options
@@ -93,6 +106,7 @@ async function drawWith(
     prompts: pictures.map(({ prompt }) => prompt),
     independent: true,
     conditions,
+    grid,
     settings,
     noise: imageNoise(seeds, transformer.device),
     signal,
@@ -114,9 +128,9 @@ async function drawWith(
 
 /** Pixels of f̂ (B, h, w, Z), some at a time so that the decoder's maps of large pictures stay small. */
 function decodePictures(tokenizer: Tokenizer, fHat: Tensor, pixelRule?: PixelRule): Uint8Array[] {
-  const side = imageSide(tokenizer.config)
-  const together = Math.max(1, Math.floor((8 * 256 * 256) / (side * side)))
-  const batch = fHat.dim(0)
+  const [batch, rows, cols] = fHat.shape
+  const pixels = rows * cols * downsampling(tokenizer.config) ** 2
+  const together = Math.max(1, Math.floor((8 * 256 * 256) / pixels))
   const pictures: Uint8Array[] = []
   for (let begin = 0; begin < batch; begin += together)
     noGrad(() =>

@@ -1,4 +1,5 @@
 /** One scale of a generation: from the transformer's features to f̂. */
+import type { Grid } from '../models/grid.js'
 import type { SamplerHead, ScaleDecoder, StarTransformer } from '../models/star/index.js'
 import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
 import { draw, gumbelMix, noGrad, reshape, scope, slice, type Tensor } from '../tensor/index.js'
@@ -21,6 +22,8 @@ export interface ScaleModels {
   quantizer: MultiScaleQuantizer
   samplerHead: SamplerHead | null
   settings: SamplingSettings
+  /** The last scale's map, where pictures are no squares of the model's side. */
+  grid?: Grid
   onStep?: (event: StableStepEvent) => void
 }
 
@@ -31,7 +34,7 @@ export interface ScaleInput extends ScaleSources {
   decoder: ScaleDecoder
   /** f̂ before this scale, null at the first. */
   fHat: Tensor | null
-  /** (B, p², Z): f̂ at the size of this scale, null at the first. */
+  /** (B, h·w, Z): f̂ at the size of this scale, null at the first. */
   input: Tensor | null
 }
 
@@ -40,13 +43,14 @@ export function sampleScale(
   models: ScaleModels,
   { k, decoder, noise, given, mix, fHat, input }: ScaleInput,
 ): ScaleStep {
-  const { transformer, quantizer, samplerHead, settings, onStep } = models
+  const { transformer, quantizer, samplerHead, settings, grid, onStep } = models
   return noGrad(() =>
     scope(() => {
       const scales = transformer.levels.length
       const guided = settings.cfg > 0
       const features = decoder.step(k, input && repeated(input, { guided, mix }))
-      const next = (codes: Tensor) => quantizer.nextInput(k, fHat, given ? putGiven(quantizer, codes, given) : codes)
+      const next = (codes: Tensor) =>
+        quantizer.nextInput(k, fHat, given ? putGiven(quantizer, codes, given) : codes, grid)
       const transformerLogits = () =>
         mixed(guidedLogits(transformer, features, guided ? guidanceStrength(settings.cfg, k, scales) : null), mix)
       if (samplerHead && k >= settings.stableFrom) {
@@ -60,6 +64,7 @@ export function sampleScale(
           settings,
           noise,
           k,
+          grid,
           mix,
           transformerLogits,
           onStep,

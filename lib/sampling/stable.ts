@@ -2,7 +2,8 @@
  * Causal-driven stable sampling (STAR, section of that name): the tokens of a scale are fixed in steps, each step knowing
  * those fixed before.
  */
-import { levels, type SamplerHead } from '../models/star/index.js'
+import type { Grid } from '../models/grid.js'
+import type { SamplerHead } from '../models/star/index.js'
 import { cast, draw, embedding, mul, reshape, scope, type Tensor, unmask, zeros } from '../tensor/index.js'
 import { guide, type Mix, mixed, repeated } from './guidance.js'
 import type { NoiseSource } from './noise.js'
@@ -44,6 +45,8 @@ export interface StableOptions {
   noise: NoiseSource
   /** Scale index. */
   k: number
+  /** The last scale's map, where pictures are no squares of the model's side. */
+  grid?: Grid
   /** Several texts of each image; default: one. */
   mix?: Mix | null
   /** The transformer's own guided logits (B, n, V). */
@@ -57,11 +60,10 @@ export interface StableOptions {
  * ones in random order, so that a scale may be complete early.
  */
 export function stableTokens(options: StableOptions): Tensor {
-  const { head, codebook, features, pooled, settings, noise, k, mix = null, onStep } = options
+  const { head, codebook, features, pooled, settings, noise, k, grid, mix = null, onStep } = options
   const guided = settings.cfg > 0
   const batch = features.dim(0) / (guided ? 2 : 1) / (mix?.parts ?? 1)
-  const { begin, end } = levels(head.config.patchNums)[k]
-  const length = end - begin
+  const length = features.dim(1)
   const early1024 = settings.version === '1024' && k < firstLargest
   const steps = settings.version === '1024' && k >= firstLargest ? stepCountOfLargest : stepCount
   const filter = tokenFilter(settings, k)
@@ -91,7 +93,7 @@ export function stableTokens(options: StableOptions): Tensor {
       reshape(cast(known, 'f32'), [batch, length, 1]),
     ) // (B, n, Z)
     const rows = repeated(fixed, { guided, mix })
-    const logits = head.forward({ rows, features, pooled, begin: k, end: k + 1 })
+    const logits = head.forward({ rows, features, pooled, begin: k, end: k + 1, grid })
     return mixed(guided ? guide(logits, settings.cfg) : logits, mix)
   }
 }

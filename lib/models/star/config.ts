@@ -1,6 +1,7 @@
 /** Sizes and options of the transformer, and the geometry that follows from its scales. */
 import { z } from 'zod'
 import { parseConfig } from '../../config/parse-config.js'
+import { type Grid, gridsOf, positionsIn } from '../grid.js'
 
 /** Whose text a sample attends to. `first-sample` reproduces the released program, which adds sample 0's output to the whole batch. */
 export const crossAttentionModes = ['per-sample', 'first-sample'] as const
@@ -81,27 +82,24 @@ export type InitScales = z.output<typeof initScalesSchema>
 /** Scale index from which on tokens are sampled in steps where there is a sampler head. */
 export const firstStableScale = 9
 
-/** Where a scale's tokens lie in the sequence. */
-export interface Level {
-  side: number
+/** A scale's token map, row by row, and where its tokens lie in the sequence. */
+export interface Level extends Grid {
   begin: number
   end: number
 }
 
-/** Token ranges of all scales in order. */
-export function levels(patchNums: readonly number[]): Level[] {
+/** Token ranges of all scales in order. @param last the last scale's map; default: the square of the last of patchNums */
+export function levels(patchNums: readonly number[], last?: Grid): Level[] {
   let begin = 0
-  return patchNums.map((side) => {
-    const level = { side, begin, end: begin + side * side }
+  return gridsOf(patchNums, last).map((grid) => {
+    const level = { ...grid, begin, end: begin + positionsIn(grid) }
     begin = level.end
     return level
   })
 }
 
-/** L, the number of tokens over all scales. */
-export function tokenCount(patchNums: readonly number[]): number {
-  return patchNums.reduce((n, p) => n + p * p, 0)
-}
+/** L, the number of tokens over all scales. @param last as of `levels` */
+export const tokenCount = (patchNums: readonly number[], last?: Grid): number => levels(patchNums, last).at(-1)!.end
 
 /** The stochastic depth rate of each block: 0 in the first, rising evenly to the last. */
 export function dropPathRates({

@@ -1,6 +1,7 @@
 /** Sampling state of the transformer: text keys and values of the prompts, and the cache of all tokens' keys and values. */
 import { StarError } from '../../native/index.js'
 import { cast, embedding, keep, noGrad, reshape, scope, slice, Tensor } from '../../tensor/index.js'
+import type { Grid } from '../grid.js'
 import type { KeysValues, KeyValueCache, TextKeysValues } from './attention.js'
 import { type StarTransformer, type TextInput, textKeysValues } from './transformer.js'
 
@@ -15,6 +16,8 @@ export interface DecoderOptions {
    * [images…, ""…] makes each image what it is in a batch of its own.
    */
   attending?: number
+  /** The last scale's map, where pictures are no squares of the model's side. */
+  grid?: Grid
 }
 
 interface PreparedText {
@@ -23,16 +26,17 @@ interface PreparedText {
   texts: (TextKeysValues | null)[]
 }
 
-/** Room for the keys and values of all tokens of each block, for a number of samples. */
+/** Room for the keys and values of all tokens of each block, for a number of samples of a number of tokens. */
 export class KeysValuesArena {
   readonly #blocks: KeysValues[]
 
   constructor(
     model: StarTransformer,
     readonly samples: number,
+    readonly length: number = model.length,
   ) {
     const { heads, width } = model.config
-    const shape = [samples, model.length, heads, width / heads]
+    const shape = [samples, length, heads, width / heads]
     const make = (): Tensor => keep(Tensor.empty(shape, { dtype: model.dtype, device: model.device }))
     this.#blocks = []
     try {
@@ -72,10 +76,15 @@ export class ScaleDecoder {
   readonly #start: Tensor
   readonly #attending: number
   readonly #own: KeysValuesArena | null
+  readonly #grid: Grid | undefined
   #next = 0
 
   /** @param caches keys and values of each block for as many samples, handles that become the decoder's; default: memory of its own */
-  constructor(model: StarTransformer, { text, rows, attending = 1 }: DecoderOptions, caches?: readonly KeysValues[]) {
+  constructor(
+    model: StarTransformer,
+    { text, rows, attending = 1, grid }: DecoderOptions,
+    caches?: readonly KeysValues[],
+  ) {
     const prompts = text.pooled.dim(0)
     const samples = rows ?? Array.from({ length: prompts }, (_, i) => i)
     const outside = samples.find((r) => !Number.isInteger(r) || r < 0 || r >= prompts)
@@ -92,7 +101,8 @@ export class ScaleDecoder {
     this.batch = samples.length
     this.#attending = attending
     this.#model = model
-    this.#own = caches ? null : new KeysValuesArena(model, samples.length)
+    this.#grid = grid
+    this.#own = caches ? null : new KeysValuesArena(model, samples.length, model.levelsOf(grid).at(-1)!.end)
     this.#caches = (caches ?? this.#own!.first(samples.length)).map(({ k, v }) => ({ k, v, length: 0 }))
     try {
       const made = this.#prepare(text, samples)
@@ -162,14 +172,14 @@ export class ScaleDecoder {
 
   /** Makes `scale` the next one. The caches must hold the keys and values of those before it. */
   seek(scale: number): void {
-    for (const cache of this.#caches) cache.length = this.#model.levels[scale].begin
+    for (const cache of this.#caches) cache.length = this.#model.levelsOf(this.#grid)[scale].begin
     this.#next = scale
   }
 
   /**
-   * The next scale's features (B, p², C), from which `StarTransformer.logits` makes logits.
+   * The next scale's features (B, h·w, C), from which `StarTransformer.logits` makes logits.
    * @param scale its index: scales come in order
-   * @param input (B, p², Z), the running f̂ at this scale's size; null for the first scale
+   * @param input (B, h·w, Z), the running f̂ at this scale's size; null for the first scale
    * @throws ERR_ARGUMENT when scales come out of order or the input is missing
    */
   step(scale: number, input: Tensor | null): Tensor {
@@ -185,6 +195,7 @@ export class ScaleDecoder {
           scale,
           tokens,
           this.#caches.map((cache, i) => ({ cache, text: this.#texts[i] })),
+          this.#grid,
         )
       }),
     )

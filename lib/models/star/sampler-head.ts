@@ -5,10 +5,12 @@
 import { StarError } from '../../native/index.js'
 import { buildIn, Embedding, Linear, Module } from '../../nn/index.js'
 import { add, cast, concat, type DType, keep, layerNorm, reshape, scope, slice, Tensor } from '../../tensor/index.js'
+import type { Grid } from '../grid.js'
 import { Block } from './block.js'
 import { type Level, levels, type StarConfig, type StarConfigInput, starConfig } from './config.js'
 import { baseStd, headStd, type ModelInit, normalParameter } from './init.js'
 import { ropeTable } from './rope.js'
+import { ShapeTables } from './shape-tables.js'
 
 const blockCount = 3
 
@@ -22,6 +24,8 @@ export interface SamplerHeadInput {
   /** Index of the first scale whose tokens are given, and the index after the last one. */
   begin: number
   end: number
+  /** The last scale's map, where pictures are no squares of the model's side. */
+  grid?: Grid
 }
 
 /**
@@ -31,6 +35,7 @@ export interface SamplerHeadInput {
  */
 export class SamplerHead extends Module {
   readonly config: StarConfig
+  /** Scales of a square picture. */
   readonly levels: readonly Level[]
   readonly device: string | undefined
   readonly posStart: Tensor
@@ -40,17 +45,14 @@ export class SamplerHead extends Module {
   readonly encoderProj: Linear
   readonly blocks: readonly Block[]
   readonly headLogits: Linear
-  /** Rotations of the text token, which is not turned, and of all L tokens: (1 + L, D/2, 2). */
-  readonly #rope: Tensor | null
-  /** Scale of each token: i32 (L). */
-  readonly #levelIds: Tensor
+  readonly #tables: ShapeTables<HeadTables>
 
   /** @param input the configuration of the transformer it stands on */
   constructor(input: StarConfigInput, options: Partial<ModelInit> = {}) {
     super()
     const config = starConfig({ ...input, enableCross: false, sharedAdaLN: false })
     const init: ModelInit = { ...options, init: options.init ?? null }
-    const { width, patchNums, vocabSize, latentChannels, textWidth, heads } = config
+    const { width, patchNums, vocabSize, latentChannels, textWidth } = config
     const std = baseStd(width, init)
     const layer = { ...init, std }
     this.config = config
@@ -67,9 +69,7 @@ export class SamplerHead extends Module {
     this.encoderProj = this.child('encoder_proj2', new Linear(textWidth, width, layer))
     this.headProj = this.child('head_proj', new Linear(2 * width, width, layer))
     this.levelEmbed = this.child('lvl_embed_2', new Embedding(patchNums.length, width, layer))
-    this.#rope = config.rope ? keep(scope(() => frontedRope(config, width / heads, options.device))) : null
-    const ids = this.levels.flatMap(({ begin, end }, i) => new Array<number>(end - begin).fill(i))
-    this.#levelIds = keep(Tensor.from(Int32Array.from(ids), [ids.length], { device: options.device }))
+    this.#tables = new ShapeTables(patchNums, (grid) => new HeadTables(config, grid, options.device))
   }
 
   override parametersByUse(): Tensor[] {
@@ -82,22 +82,28 @@ export class SamplerHead extends Module {
     return this.wordEmbed.weight.dtype
   }
 
+  /** Ranges of a shape's tokens, the square's by default. */
+  levelsOf(last?: Grid): readonly Level[] {
+    return this.#tables.of(last).levels
+  }
+
   /** Logits (B, n, V) of the tokens of scales [begin, end). @throws ERR_SHAPE */
-  forward({ begin, end, ...inputs }: SamplerHeadInput): Tensor {
+  forward({ begin, end, grid, ...inputs }: SamplerHeadInput): Tensor {
     const { dtype } = this
+    const { levels: ranges, levelIds, rope: rotations } = this.#tables.of(grid)
     const [rows, features, pooled] = [inputs.rows, inputs.features, inputs.pooled].map((x) => cast(x, dtype))
-    const first = this.levels[begin].begin
-    const last = this.levels[end - 1].end
+    const first = ranges[begin].begin
+    const last = ranges[end - 1].end
     this.#check(rows, features, pooled, last - first)
     const { width, logitNorm } = this.config
-    const levelOfToken = this.levelEmbed.forward(slice(this.#levelIds, 0, first, last))
+    const levelOfToken = this.levelEmbed.forward(slice(levelIds, 0, first, last))
     const known = add(this.wordEmbed.forward(rows), levelOfToken) // (B, n, C)
     const front = add(
       reshape(this.encoderProj.forward(pooled), [pooled.dim(0), 1, width]),
       reshape(this.posStart, [1, width]),
     ) // (B, 1, C), in the place of both the known token and the feature
-    const rope = this.#rope && concat([slice(this.#rope, 0, 0, 1), slice(this.#rope, 0, 1 + first, 1 + last)], 0) // (1 + n, D/2, 2)
-    const groups = this.levels
+    const rope = rotations && concat([slice(rotations, 0, 0, 1), slice(rotations, 0, 1 + first, 1 + last)], 0) // (1 + n, D/2, 2)
+    const groups = ranges
       .slice(begin, end)
       .map((level) => ({ begin: 1 + level.begin - first, end: 1 + level.end - first }))
     const pairs = concat([concat([front, known], 1), concat([front, features], 1)], 2)
@@ -112,8 +118,7 @@ export class SamplerHead extends Module {
 
   override dispose(): void {
     super.dispose()
-    this.#rope?.dispose()
-    this.#levelIds.dispose()
+    this.#tables.dispose()
   }
 
   #check(rows: Tensor, features: Tensor, pooled: Tensor, length: number): void {
@@ -133,11 +138,36 @@ export class SamplerHead extends Module {
   }
 }
 
-function frontedRope(config: StarConfig, headSize: number, device: string | undefined): Tensor {
+/** Constants that follow from the scales of a shape. */
+class HeadTables {
+  readonly levels: readonly Level[]
+  /** Rotations of the text token, which is not turned, and of all L tokens: (1 + L, D/2, 2). */
+  readonly rope: Tensor | null
+  /** Scale of each token: i32 (L). */
+  readonly levelIds: Tensor
+
+  constructor(config: StarConfig, last: Grid, device?: string) {
+    this.levels = levels(config.patchNums, last)
+    this.rope = config.rope ? keep(scope(() => frontedRope(config, last, device))) : null
+    const ids = this.levels.flatMap(({ begin, end }, i) => new Array<number>(end - begin).fill(i))
+    this.levelIds = keep(Tensor.from(Int32Array.from(ids), [ids.length], { device }))
+  }
+
+  dispose(): void {
+    this.rope?.dispose()
+    this.levelIds.dispose()
+  }
+}
+
+function frontedRope(config: StarConfig, last: Grid, device: string | undefined): Tensor {
   const { patchNums, ropeTheta: theta, ropeNorm: norm } = config
+  const headSize = config.width / config.heads
   const still = Float32Array.from({ length: headSize }, (_, i) => (i % 2 === 0 ? 1 : 0)) // cos 0, sin 0
   return concat(
-    [Tensor.from(still, [1, headSize / 2, 2], { device }), ropeTable(patchNums, { headSize, theta, norm }, device)],
+    [
+      Tensor.from(still, [1, headSize / 2, 2], { device }),
+      ropeTable(patchNums, { headSize, theta, norm }, device, last),
+    ],
     0,
   )
 }

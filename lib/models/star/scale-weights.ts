@@ -1,20 +1,21 @@
 /** How much each scale counts in the training loss. */
 import { StarError } from '../../native/index.js'
+import { positionsIn } from '../grid.js'
 import type { Level } from './config.js'
 
 /**
- * Part of each scale in the loss: `tokens` by its number of tokens p², as the reference implementation has it; `side` by its
- * side p; `equal`; or a weight for each scale.
+ * Part of each scale in the loss: `tokens` by its number of tokens h·w, as the reference implementation has it; `side` by their
+ * root √(h·w), the side of a square; `equal`; or a weight for each scale.
  */
 export type ScaleWeights = 'tokens' | 'side' | 'equal' | readonly number[]
 
 /**
- * Shares of the scales in the loss, which sum to 1: share_k = w_k / Σ w, with w = p², p, 1 or as given.
+ * Shares of the scales in the loss, which sum to 1: share_k = w_k / Σ w, with w = h·w, √(h·w), 1 or as given.
  * @param levels all scales of the model
  * @throws ERR_CONFIG where the list has another length than there are scales, or no weight above 0
  */
 export function scaleShares(weights: ScaleWeights, levels: readonly Level[]): number[] {
-  const list = typeof weights === 'string' ? levels.map(({ side }) => byRule(weights, side)) : weights
+  const list = typeof weights === 'string' ? levels.map((grid) => byRule(weights, positionsIn(grid))) : weights
   if (list.length !== levels.length)
     throw new StarError(
       'ERR_CONFIG',
@@ -25,12 +26,12 @@ export function scaleShares(weights: ScaleWeights, levels: readonly Level[]): nu
   return list.map((w) => w / sum)
 }
 
-function byRule(rule: 'tokens' | 'side' | 'equal', side: number): number {
+function byRule(rule: 'tokens' | 'side' | 'equal', tokens: number): number {
   switch (rule) {
     case 'tokens':
-      return side * side
+      return tokens
     case 'side':
-      return side
+      return Math.sqrt(tokens)
     case 'equal':
       return 1
   }

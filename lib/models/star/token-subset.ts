@@ -31,10 +31,10 @@ export class TokenSubset {
           `${length} that begin with the ${first} of the first scale`,
       )
     let at = 0
-    this.levels = all.map(({ side, end }) => {
+    this.levels = all.map(({ rows, cols, end }) => {
       const begin = at
       while (at < positions.length && positions[at] < end) at++
-      return { side, begin, end: at }
+      return { rows, cols, begin, end: at }
     })
     this.scaleIds = new Int32Array(positions.length)
     this.levels.forEach(({ begin, end }, k) => {

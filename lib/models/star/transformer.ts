@@ -3,6 +3,7 @@ import { StarError } from '../../native/index.js'
 import { buildIn, Embedding, Linear, Module } from '../../nn/index.js'
 import {
   add,
+  bicubic,
   cast,
   concat,
   type DType,
@@ -16,12 +17,14 @@ import {
   slice,
   Tensor,
 } from '../../tensor/index.js'
+import { type Grid, isSame, positionsIn } from '../grid.js'
 import type { TextKeysValues } from './attention.js'
 import { Block, type BlockContext } from './block.js'
 import { type Level, levels, type StarConfig, type StarConfigInput, starConfig } from './config.js'
 import type { DropPath } from './drop-path.js'
 import { baseStd, headStd, type ModelInit, normalParameter } from './init.js'
 import { ropeTable } from './rope.js'
+import { ShapeTables } from './shape-tables.js'
 import type { TokenSubset } from './token-subset.js'
 
 /** Encoded prompts. The prompt "" is a text like any other; guidance needs it. */
@@ -38,6 +41,8 @@ export interface ForwardInput {
   /** Teacher-forcing input: the running f̂ at the size of each scale but the first, (B, L − p₁², Z). */
   input: Tensor
   text: TextInput
+  /** The last scale's map, where pictures are no squares of the model's side; L is then that shape's. */
+  grid?: Grid
   /** Computes these tokens alone: `input` holds theirs, and L is their number. Default: all tokens. */
   subset?: TokenSubset | null
   /** Stochastic depth while training; without it every branch runs. */
@@ -62,8 +67,9 @@ class LevelModulation extends Module {
 
 export class StarTransformer extends Module {
   readonly config: StarConfig
+  /** Scales of a square picture. */
   readonly levels: readonly Level[]
-  /** L, tokens over all scales. */
+  /** L, tokens over all scales of a square picture. */
   readonly length: number
   readonly device: string | undefined
   readonly posStart: Tensor
@@ -75,7 +81,7 @@ export class StarTransformer extends Module {
   readonly blocks: readonly Block[]
   readonly headLogits: Linear
   readonly encoderProj: Linear
-  readonly #tables: Tables
+  readonly #tables: ShapeTables<Tables>
 
   /** @throws ERR_CONFIG for a configuration that makes no model */
   constructor(input: StarConfigInput, options: Partial<ModelInit> = {}) {
@@ -101,7 +107,7 @@ export class StarTransformer extends Module {
     const head = buildIn('f32', () => new Linear(width, vocabSize, { ...init, std: headStd(width, init) }))
     this.headLogits = this.child('head_logits', head)
     this.encoderProj = this.child('encoder_proj', new Linear(textWidth, width, layer))
-    this.#tables = new Tables(config, this.levels, options.device)
+    this.#tables = new ShapeTables(config.patchNums, (grid) => new Tables(config, grid, options.device))
   }
 
   override parametersByUse(): Tensor[] {
@@ -122,13 +128,14 @@ export class StarTransformer extends Module {
   features({
     input,
     text,
+    grid,
     subset = null,
     dropPath = null,
     recompute: again = false,
     independent,
   }: ForwardInput): Tensor {
-    this.#check(input, text, subset?.length ?? this.length)
-    const { rope, keyLimit, levelIds, positions } = subset ? this.#tablesOf(subset) : this.#allTables()
+    this.#check(input, text, subset?.length ?? this.#tables.of(grid).length)
+    const { rope, keyLimit, levelIds, positions } = subset ? this.#tablesOf(subset, grid) : this.#allTables(grid)
     const start = this.startTokens(text.pooled)
     const tokens = input.dim(1) > 0 ? concat([start, this.wordEmbed.forward(cast(input, this.dtype))], 1) : start
     const table = this.levelConditions()
@@ -166,14 +173,23 @@ export class StarTransformer extends Module {
     return add(repeated, reshape(this.posStart, [first, width]))
   }
 
-  /** One scale's tokens through all blocks while sampling: (B, p², C) → features (B, p², C). */
-  runScale(scale: number, tokens: Tensor, contexts: readonly Pick<BlockContext, 'cache' | 'text'>[]): Tensor {
-    const { begin, end } = this.levels[scale]
-    const ids = slice(this.#tables.levelIds, 0, begin, end)
+  /**
+   * One scale's tokens through all blocks while sampling: (B, h·w, C) → features (B, h·w, C).
+   * @param last the last scale's map; default: the square
+   */
+  runScale(
+    scale: number,
+    tokens: Tensor,
+    contexts: readonly Pick<BlockContext, 'cache' | 'text'>[],
+    last?: Grid,
+  ): Tensor {
+    const tables = this.#tables.of(last)
+    const { begin, end } = tables.levels[scale]
+    const ids = slice(tables.levelIds, 0, begin, end)
     const table = this.levelConditions()
     const condition = table && { table: slice(table, 0, scale, scale + 1), ids: null }
-    const rope = this.#tables.rope && slice(this.#tables.rope, 0, begin, end)
-    let x = this.#addPositions(tokens, ids, this.positions && slice(this.positions, 1, begin, end))
+    const rope = tables.rope && slice(tables.rope, 0, begin, end)
+    let x = this.#addPositions(tokens, ids, this.#positionsAt(scale, tables.levels[scale]))
     this.blocks.forEach((block, i) => {
       const from = x
       x = scope(() => block.forward(from, { ...contexts[i], rope, condition, dropPath: null }))
@@ -206,7 +222,7 @@ export class StarTransformer extends Module {
   /** Shared AdaLN: c(level) = adaln(proj(concat(level, last level))) of all scales, (K, 6C). */
   levelConditions(): Tensor | null {
     if (!this.levelProjection || !this.levelModulation || !this.levelEmbed) return null
-    const { levelPairs } = this.#tables
+    const { levelPairs } = this.#tables.of()
     const pairs = reshape(this.levelEmbed.forward(levelPairs), [levelPairs.dim(0), 2 * this.config.width])
     return this.levelModulation.forward(this.levelProjection.forward(pairs))
   }
@@ -216,17 +232,42 @@ export class StarTransformer extends Module {
     this.#tables.dispose()
   }
 
-  #allTables(): TokenTables {
-    const { rope, keyLimit, levelIds } = this.#tables
-    return { rope, keyLimit, levelIds, positions: this.positions }
+  /** Ranges of a shape's tokens, the square's by default. */
+  levelsOf(last?: Grid): readonly Level[] {
+    return this.#tables.of(last).levels
+  }
+
+  /** Learnt positions of a scale's tokens, (1, h·w, C): those of the square, interpolated to h × w. */
+  #positionsAt(scale: number, grid: Grid): Tensor | null {
+    if (!this.positions) return null
+    const { begin, end, ...square } = this.levels[scale]
+    const own = slice(this.positions, 1, begin, end)
+    if (isSame(grid, square)) return own
+    const map = bicubic(reshape(own, [1, square.rows, square.cols, -1]), grid.rows, grid.cols) // (1, h, w, C)
+    return reshape(map, [1, positionsIn(grid), -1])
+  }
+
+  /** Learnt positions of all tokens of a shape, (1, L, C). */
+  #positionsOf(last?: Grid): Tensor | null {
+    if (!this.positions || !last || isSame(last, this.levels[this.levels.length - 1])) return this.positions
+    return concat(
+      this.levelsOf(last).map((grid, k) => this.#positionsAt(k, grid)!),
+      1,
+    )
+  }
+
+  #allTables(last?: Grid): TokenTables {
+    const { rope, keyLimit, levelIds } = this.#tables.of(last)
+    return { rope, keyLimit, levelIds, positions: this.#positionsOf(last) }
   }
 
   /** The rows of the chosen tokens, whose keys end where those of their scale do. */
-  #tablesOf({ positions, levels: chosen, scaleIds }: TokenSubset): TokenTables {
-    const { device, length } = this
+  #tablesOf({ positions, levels: chosen, scaleIds }: TokenSubset, last?: Grid): TokenTables {
+    const { device } = this
+    const { rope, length } = this.#tables.of(last)
     const ids = Tensor.from(positions, [positions.length], { device })
     const rows = (table: Tensor): Tensor => embedding(reshape(table, [length, -1]), ids)
-    const { rope } = this.#tables
+    const learnt = this.#positionsOf(last)
     return {
       rope: rope && reshape(rows(rope), [positions.length, rope.dim(1), 2]),
       keyLimit: Tensor.from(
@@ -235,7 +276,7 @@ export class StarTransformer extends Module {
         { device },
       ),
       levelIds: Tensor.from(scaleIds, [positions.length], { device }),
-      positions: this.positions && rows(this.positions),
+      positions: learnt && rows(learnt),
     }
   }
 
@@ -281,21 +322,25 @@ interface TokenTables {
   positions: Tensor | null
 }
 
-/** Constants that follow from the scales: rotation, key limits, the scale of each token. */
+/** Constants that follow from the scales of a shape: rotation, key limits, the scale of each token. */
 class Tables {
+  readonly levels: readonly Level[]
+  readonly length: number
   readonly rope: Tensor | null
   readonly keyLimit: Tensor
   readonly levelIds: Tensor
   readonly levelPairs: Tensor
 
-  constructor(config: StarConfig, all: readonly Level[], device?: string) {
+  constructor(config: StarConfig, last: Grid, device?: string) {
+    const all = levels(config.patchNums, last)
     const perToken = (f: (level: Level, index: number) => number): Int32Array =>
       Int32Array.from(all.flatMap((level, i) => new Array<number>(level.end - level.begin).fill(f(level, i))))
     const length = all[all.length - 1].end
-    const headSize = config.width / config.heads
-    this.rope = config.rope
-      ? keep(ropeTable(config.patchNums, { headSize, theta: config.ropeTheta, norm: config.ropeNorm }, device))
-      : null
+    const { patchNums, ropeTheta: theta, ropeNorm: norm } = config
+    const rotation = { headSize: config.width / config.heads, theta, norm }
+    this.levels = all
+    this.length = length
+    this.rope = config.rope ? keep(ropeTable(patchNums, rotation, device, last)) : null
     this.keyLimit = keep(
       Tensor.from(
         perToken((level) => level.end),

@@ -3,7 +3,7 @@ import { parseConfig } from '../../config/parse-config.js'
 import { StarError } from '../../native/index.js'
 import { Conv2d, type HalfType, type LayerOptions, Module } from '../../nn/index.js'
 import { cast, clamp, type DType, noGrad, type Random, scope, type Tensor } from '../../tensor/index.js'
-import { imageSide, type TokenizerConfig, type TokenizerOptions, tokenizerSchema } from './config.js'
+import { downsampling, type TokenizerConfig, type TokenizerOptions, tokenizerSchema } from './config.js'
 import { Decoder } from './decoder.js'
 import { Encoder } from './encoder.js'
 import { MultiScaleQuantizer } from './quantizer.js'
@@ -42,13 +42,14 @@ export class Tokenizer extends Module {
     return this.quantConv.weight.dtype
   }
 
-  /** The latent before quantization: images (B, H, W, 3) → (B, h, w, Z). */
+  /** The latent before quantization: images (B, H, W, 3), sides multiples of the downsampling → (B, h, w, Z). */
   encode(images: Tensor): Tensor {
-    const side = imageSide(this.config)
-    if (images.rank !== 4 || images.shape[1] !== side || images.shape[2] !== side || images.shape[3] !== 3)
+    const patch = downsampling(this.config)
+    const [, height, width, channels] = images.shape
+    if (images.rank !== 4 || channels !== 3 || [height, width].some((side) => side === 0 || side % patch !== 0))
       throw new StarError(
         'ERR_SHAPE',
-        `encode: the images have shape (${images.shape.join(', ')}), expected (batch, ${side}, ${side}, 3)`,
+        `encode: the images have shape (${images.shape.join(', ')}), expected (batch, height, width, 3) with sides that are multiples of ${patch}`,
       )
     return scope(() => cast(this.quantConv.forward(this.encoder.forward(cast(images, this.dtype))), 'f32'))
   }
@@ -73,7 +74,7 @@ export class Tokenizer extends Module {
     return scope(() => clamp(this.decodeRaw(fHat), -1, 1))
   }
 
-  /** Token maps of images, i32 (B, p_k²) for each scale. */
+  /** Token maps of images, i32 (B, h_k·w_k) for each scale. */
   tokenize(images: Tensor): Tensor[] {
     return noGrad(() => scope(() => this.quantizer.quantize(this.encode(images)).indices))
   }

@@ -15,9 +15,9 @@ t.test('tokens of a scale share its part, whatever their number', async (t) => {
   const all = tokenWeights([0.5, 0.25, 0.25], scales)
   t.strictSame([...all], [0.5, ...Array(4).fill(1 / 16), ...Array(16).fill(1 / 64)])
   const cut = [
-    { side: 1, begin: 0, end: 1 },
-    { side: 2, begin: 1, end: 5 },
-    { side: 4, begin: 5, end: 7 },
+    { rows: 1, cols: 1, begin: 0, end: 1 },
+    { rows: 2, cols: 2, begin: 1, end: 5 },
+    { rows: 4, cols: 4, begin: 5, end: 7 },
   ]
   t.strictSame([...tokenWeights([0.5, 0.25, 0.25], cut)], [0.5, ...Array(4).fill(1 / 16), 1 / 8, 1 / 8])
   const coarse = cut.map((range, k) => (k === 2 ? { ...range, end: 5 } : range))

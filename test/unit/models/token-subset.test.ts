@@ -62,7 +62,7 @@ t.test('token drop keeps what it should, the same with the same seed', async (t)
 
   const both = chooseTokens(all, { scales: 2, drop: { fromScale: 1, keep: 3 } }, random)
   t.equal(both?.length, 3)
-  t.strictSame(both?.levels[2], { side: 3, begin: 3, end: 3 })
+  t.strictSame(both?.levels[2], { rows: 3, cols: 3, begin: 3, end: 3 })
 })
 
 t.test('subsets that make no sense are refused', async (t) => {
@@ -137,7 +137,7 @@ for (const option of options) {
 function denseForward(model: StarTransformer, input: Tensor, text: TextInput, seen: Uint8Array): Tensor {
   const { config } = model
   const batch = input.dim(0)
-  const ids = Int32Array.from(all.flatMap(({ side }, k) => new Array<number>(side * side).fill(k)))
+  const ids = Int32Array.from(all.flatMap(({ rows, cols }, k) => new Array<number>(rows * cols).fill(k)))
   const keyLimit = Tensor.from(
     ids.map((k) => all[k].end),
     [tinyLength],
@@ -226,7 +226,7 @@ t.test('weights of tokens scale their losses', async (t) => {
       code: 'ERR_SHAPE',
       message: /13 weights/,
     })
-    const { perScale: some } = tokenMetrics(logits, targets, [all[0], all[1], { side: 3, begin: 5, end: 5 }])
+    const { perScale: some } = tokenMetrics(logits, targets, [all[0], all[1], { rows: 3, cols: 3, begin: 5, end: 5 }])
     t.equal(some[2], null, 'no figures of a scale without tokens')
   })
 })
