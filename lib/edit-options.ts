@@ -21,10 +21,11 @@ import {
   type StarGenerateOptions,
 } from './generate-options.js'
 import type { ImageSettings } from './image.js'
+import { checkedSize } from './picture-size.js'
 import { type Prompt, readPrompt } from './prompts.js'
 
 /** Which part of a picture is drawn, of what, and how. Give `mask`, `extend` or both; a picture with a transparent part needs neither. */
-export interface StarEditOptions extends StarGenerateOptions {
+export interface StarEditOptions extends Omit<StarGenerateOptions, 'size'> {
   /** What the changed picture shows. */
   prompt: Prompt
   /**
@@ -61,7 +62,7 @@ export interface StarVaryOptions extends StarGenerateOptions {
 
 const share = z.number().min(0).max(1)
 const whole = z.int().min(0).optional()
-const editSchema = generateSchema.extend({
+const editSchema = generateSchema.omit({ size: true }).extend({
   prompt: z.unknown().optional(),
   mask: z.custom<MaskSource>().optional(),
   extend: z.strictObject({ left: whole, right: whole, top: whole, bottom: whole }).optional(),
@@ -74,11 +75,14 @@ const varySchema = generateSchema.extend({ prompt: z.unknown().optional(), stren
 const { prompt: _, ...hints } = generateHints
 const editHints = {
   ...hints,
+  size: 'the result has the size of the picture, and what "extend" adds',
   image: 'the picture is the first argument',
   blur: 'did you mean "feather"?',
   box: 'give the box as "mask": { x, y, width, height }',
   denoising_strength: 'did you mean "strength"?',
 }
+
+const { size: _size, ...varyHints } = editHints
 
 /** A call that changes a picture, checked and prepared. */
 export interface ChangeCall extends GenerateCall {
@@ -104,9 +108,10 @@ export async function editCall(image: PictureSource, options: StarEditOptions, i
 export async function varyCall(image: PictureSource, options: StarVaryOptions, info: StarInfo): Promise<ChangeCall> {
   checkOptions('vary', options)
   const given = { ...info.sampling, ...named(options) }
-  const { prompt, strength, ...call } = parseConfig(varySchema, given, 'the options of vary', { hints: editHints })
+  const { prompt, strength, ...call } = parseConfig(varySchema, given, 'the options of vary', { hints: varyHints })
   const prompts = [readPrompt(prompt)]
   checkNegative(call)
-  const change = await changeWhole(image, strength, sizesOf(info))
+  const { size } = checkedSize(call.size, info)
+  const change = await changeWhole(image, { strength, size }, sizesOf(info))
   return { ...call, prompts, change, edited: { by: 'vary', strength } }
 }

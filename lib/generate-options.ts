@@ -4,8 +4,9 @@ import { parseConfig, shown } from './config/parse-config.js'
 import type { StarInfo } from './engine/drawing-model.js'
 import type { StarImage } from './image.js'
 import { StarError } from './native/index.js'
+import { pictureSizeSchema } from './picture-size.js'
 import { between, maxPromptLength, type Prompt, type ReadPrompt, readPrompt, readPrompts } from './prompts.js'
-import { type SamplingOptions, samplingSchema } from './sampling/index.js'
+import { type PictureSize, type SamplingOptions, samplingSchema } from './sampling/index.js'
 
 /** One scale of some pictures of a call is drawn. */
 export interface StarScaleEvent {
@@ -25,6 +26,11 @@ export interface StarScaleEvent {
 export interface StarGenerateOptions extends SamplingOptions {
   /** Pictures of each prompt; picture j of a prompt is drawn with seed + j. Default 1. */
   count?: number
+  /**
+   * Of the pictures, in pixels: sides are multiples of the model's patch, and from 2/3 to 3/2 of a size that it was trained on
+   * (`star.info().shapes`). Default: the square of `star.imageSize`.
+   */
+  size?: PictureSize
   /** What pictures are guided away from, in place of the empty prompt. Needs guidance (`cfg` above 0). */
   negativePrompt?: string
   /**
@@ -54,6 +60,7 @@ export const negativeSchema = z.string().trim().min(1).max(maxPromptLength).opti
 export const generateSchema = samplingSchema.extend({
   negativePrompt: negativeSchema,
   count: z.int().min(1).max(100_000).default(1),
+  size: pictureSizeSchema.optional(),
   batchSize: z.int().min(1).max(1024).default(8),
   priority: z.number().default(0),
   onStart: functionSchema<StarGenerateOptions['onStart']>(),
@@ -124,10 +131,7 @@ export const generateHints: Readonly<Record<string, string>> = {
   ),
   ...Object.fromEntries(['negative_prompt', 'negative'].map((name) => [name, 'did you mean "negativePrompt"?'])),
   ...Object.fromEntries(
-    ['width', 'height', 'size', 'resolution'].map((name) => [
-      name,
-      'a model draws pictures of one size (star.imageSize): remove it',
-    ]),
+    ['width', 'height', 'resolution'].map((name) => [name, 'give the size as "size": { width, height }']),
   ),
   ...Object.fromEntries(
     ['guidance', 'guidanceScale', 'guidance_scale', 'cfgScale', 'cfg_scale', 'scale'].map((name) => [

@@ -9,6 +9,7 @@ import { readPngText, withPngText } from './data/index.js'
 import { loraModes } from './engine/loras.js'
 import { fileError, replaceFile } from './native/files.js'
 import { StarError } from './native/index.js'
+import { pictureSizeSchema } from './picture-size.js'
 import { samplingSchema } from './sampling/index.js'
 
 /** A LoRA and its strength. */
@@ -32,6 +33,8 @@ const settingsSchema = samplingSchema.extend({
   dtype: z.enum(['f32', 'f16', 'bf16']),
   /** Device it was drawn on. */
   device: z.string(),
+  /** Width and height that it was drawn with, where these are not the model's own. */
+  size: pictureSizeSchema.optional(),
   /** How it was made of another picture, which the file does not hold. */
   edited: z
     .strictObject({

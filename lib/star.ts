@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { StarAnimation } from './animation.js'
 import { parseConfig, shown } from './config/parse-config.js'
 import { type ChangeCall, editCall, type StarEditOptions, type StarVaryOptions, varyCall } from './edit-options.js'
-import type { PictureSource } from './editing/index.js'
+import type { Change, PictureSource } from './editing/index.js'
 import type { DrawingModel, StarInfo } from './engine/drawing-model.js'
 import { LoadedModel } from './engine/loaded-model.js'
 import { type LoraMode, type LoraOption, loraModes } from './engine/loras.js'
@@ -26,6 +26,7 @@ import type { SourceOptions } from './models/source.js'
 import { crossAttentionModes } from './models/star/index.js'
 import { StarError } from './native/index.js'
 import { type WeightType, weightTypes } from './nn/index.js'
+import { checkedSize } from './picture-size.js'
 import type { Prompt } from './prompts.js'
 import { sampleVersions } from './sampling/index.js'
 
@@ -58,10 +59,10 @@ export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' |
   /** Called as parts of a Hugging Face model arrive. */
   onDownload?: HubOptions['onProgress']
   /**
-   * Told in one line what the caller may want to know: why `auto` takes no GPU, or that a LoRA was trained on other weights. Nothing
-   * is printed.
+   * Told in one line what the caller may want to know: why `auto` takes no GPU, that a LoRA was trained on other weights, or, once
+   * for each size, that pictures are drawn at one that the model was not trained on. Nothing is printed.
    */
-  onNotice?: (message: string, about: 'device' | 'lora') => void
+  onNotice?: (message: string, about: 'device' | 'lora' | 'size') => void
   /** Aborting ends the loading; a download resumes the next time. */
   signal?: AbortSignal
 }
@@ -98,11 +99,15 @@ const loadSchema = z.strictObject({
 export class Star {
   readonly #model: DrawingModel
   readonly #queue: DrawQueue
+  readonly #onNotice: LoadOptions['onNotice']
+  /** Notices about sizes, each of which is told once. */
+  readonly #told = new Set<string>()
   #disposed: Promise<void> | null = null
 
-  private constructor(model: DrawingModel, maxQueue: number) {
+  private constructor(model: DrawingModel, maxQueue: number, onNotice: LoadOptions['onNotice']) {
     this.#model = model
     this.#queue = new DrawQueue(model, maxQueue)
+    this.#onNotice = onNotice
   }
 
   /**
@@ -123,7 +128,7 @@ export class Star {
     if (given.signal?.aborted)
       throw new StarError('ERR_ABORTED', 'the loading was aborted', { cause: given.signal.reason })
     const model = await (thread === 'main' ? LoadedModel : ThreadModel).load(nameOrPath, given)
-    return new Star(model, maxQueue)
+    return new Star(model, maxQueue, given.onNotice)
   }
 
   /**
@@ -143,7 +148,7 @@ export class Star {
     return this.#model.info.device
   }
 
-  /** Width and height of the pictures in pixels. */
+  /** Width and height of the pictures in pixels, where a call names no size. */
   get imageSize(): number {
     return this.#model.info.imageSize
   }
@@ -155,7 +160,7 @@ export class Star {
 
   /**
    * Makes pictures of one or more prompts. The same prompt, seed and settings give the same picture. Calls wait in a queue.
-   * @throws ERR_ARGUMENT for an empty or over-long prompt, ERR_CONFIG for settings out of range, ERR_BUSY where `maxQueue` calls
+   * @throws ERR_ARGUMENT for an empty or over-long prompt, or a size that the model does not draw, ERR_CONFIG for settings out of range, ERR_BUSY where `maxQueue` calls
    * wait, ERR_ABORTED when the signal fires or the model is disposed
    */
   async generate(prompts: Prompt | readonly Prompt[], options: StarGenerateOptions = {}): Promise<StarResult> {
@@ -183,8 +188,8 @@ export class Star {
   }
 
   /**
-   * Makes pictures that are like a given one: its coarse scales are kept, the others are drawn. The model sees the picture's middle
-   * square, and the result has the model's size.
+   * Makes pictures that are like a given one: its coarse scales are kept, the others are drawn. The model sees the picture's middle,
+   * and the result has the size that is asked for, the model's square by default.
    * @param image path of a file, bytes of one (PNG, JPEG, WebP, AVIF), or pixels, such as a `StarImage`
    * @throws as `generate`; ERR_FILE for a file that cannot be read
    */
@@ -214,6 +219,17 @@ export class Star {
     return { images }
   }
 
+  /** The size that a call draws, undefined for the model's square. @throws ERR_ARGUMENT for one that the model does not draw */
+  #sizeOf(wanted: GenerateCall['size'], change?: Change): GenerateCall['size'] {
+    const { size, notice } = checkedSize(wanted, this.#model.info)
+    // A part of a picture is drawn as a square around it, whatever the picture's shape.
+    if (notice && !change?.square && !this.#told.has(notice)) {
+      this.#told.add(notice)
+      this.#onNotice?.(notice, 'size')
+    }
+    return size
+  }
+
   async *#draw(call: GenerateCall & Partial<ChangeCall>): AsyncGenerator<StarImage> {
     const {
       prompts,
@@ -226,8 +242,10 @@ export class Star {
       onScale,
       signal,
       negativePrompt,
+      size: wanted,
       ...settings
     } = call
+    const size = this.#sizeOf(wanted, change)
     const shared = { negative: negativePrompt, given: change?.given }
     const drawings = prompts.flatMap(({ text, parts }) =>
       Array.from({ length: count }, (_, j) => ({ prompt: text, parts, seed: settings.seed + j, ...shared })),
@@ -241,11 +259,12 @@ export class Star {
       device,
       ...(active.length > 0 && { lora: active, loraMode }),
       ...settings,
-      ...named({ negativePrompt, edited }),
+      ...named({ negativePrompt, edited, size }),
     }
     const image = async (data: Uint8Array, i: number): Promise<StarImage> => {
       const { prompt, seed } = drawings[i]
-      const whole = change ? await change.finish(data) : { width: imageSize, height: imageSize, data }
+      const square = { width: imageSize, height: imageSize }
+      const whole = change ? await change.finish(data) : { ...(size ?? square), data }
       return new StarImage(whole.width, whole.height, whole.data, { ...made, prompt, seed })
     }
     const tell =
@@ -257,7 +276,7 @@ export class Star {
           preview: async () => Promise.all((await preview()).map((data, i) => image(data, event.images[i]))),
         }))
     let i = 0
-    const queued = { settings, batchSize, priority, signal, onStart, onScale: tell }
+    const queued = { settings, size, batchSize, priority, signal, onStart, onScale: tell }
     for await (const data of this.#queue.draw(drawings, queued)) yield image(data, i++)
   }
 

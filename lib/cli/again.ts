@@ -75,7 +75,7 @@ async function again(picture: string, options: AgainOptions): Promise<void> {
     )
     const images = (await Promise.all(drawn)).flatMap((result) => result.images)
     // As many in a row as in the file.
-    const columns = Math.max(1, Math.round((width - gridGap) / (star.imageSize + gridGap)))
+    const columns = Math.max(1, Math.round((width - gridGap) / (images[0].width + gridGap)))
     await (images.length === 1 ? images[0] : imageGrid(images, { columns })).save(out)
     console.log(out)
   })

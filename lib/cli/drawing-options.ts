@@ -1,10 +1,11 @@
 /** Options that all commands have that draw pictures with a model, and the loading of that model. */
 import { type Command, Option } from 'commander'
 import type { StarGenerateOptions } from '../generate-options.js'
+import type { PictureSize } from '../sampling/index.js'
 import type { LoadOptions, Star } from '../star.js'
 import { addLoraOptions, type LoraFlags, loraOptions } from './lora-options.js'
 import { tellNotice } from './notices.js'
-import { wholeNumber } from './options.js'
+import { sizeOption, wholeNumber } from './options.js'
 import type { Progress } from './progress.js'
 import { addSamplingOptions, type SamplingFlags } from './sampling-options.js'
 import { addSourceOptions, downloading, type SourceFlags, sourceOptions } from './source-options.js'
@@ -14,6 +15,8 @@ export interface DrawingFlags extends SourceFlags, SamplingFlags, LoraFlags {
   force?: boolean
   seed: number
   negative?: string
+  /** Of commands that have it. */
+  size?: PictureSize
   batch: number
   device: string
   dtype?: LoadOptions['dtype']
@@ -49,10 +52,29 @@ export function addDrawingOptions(command: Command, own: (command: Command) => C
   return addLoraOptions(addSourceOptions(command))
 }
 
+/** The option of commands whose pictures have a size of their own. */
+export const addSizeOption = (command: Command): Command =>
+  command.option(
+    '--size <WxH>',
+    'width and height in pixels: multiples of the model’s patch, near a size that it was trained on (default: its square)',
+    sizeOption('--size'),
+  )
+
 /** How pictures are drawn, of the options of the command line. */
-export const drawingSettings = ({ seed, negative, cfg, topK, topP, moreSmooth, pixels, batch }: DrawingFlags) => ({
+export const drawingSettings = ({
+  seed,
+  negative,
+  size,
+  cfg,
+  topK,
+  topP,
+  moreSmooth,
+  pixels,
+  batch,
+}: DrawingFlags) => ({
   seed,
   negativePrompt: negative,
+  ...(size && { size }),
   cfg,
   topK,
   topP,

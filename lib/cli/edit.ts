@@ -5,7 +5,14 @@ import type { StarGenerateOptions } from '../generate-options.js'
 import type { StarImage } from '../image.js'
 import { StarError } from '../native/error.js'
 import type { Star, StarResult } from '../star.js'
-import { addDrawingOptions, type DrawingFlags, drawingSettings, loadStar, progressOf } from './drawing-options.js'
+import {
+  addDrawingOptions,
+  addSizeOption,
+  type DrawingFlags,
+  drawingSettings,
+  loadStar,
+  progressOf,
+} from './drawing-options.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { number, wholeNumber } from './options.js'
 import { checkWritable, picturePaths } from './output.js'
@@ -98,7 +105,7 @@ Examples:
 
   const vary = star.command('vary').description('draw pictures that are like a given one')
   addChangeOptions(vary, (command) =>
-    command.option(
+    addSizeOption(command).option(
       '--strength <x>',
       'from 0, the picture as the tokenizer sees it, to 1, a new one: the coarsest (1 − x) of the scales are kept',
       number('--strength', 0, 1),
@@ -108,10 +115,11 @@ Examples:
     .addHelpText(
       'after',
       `
-The model sees the middle square of the picture.
+The model sees the middle of the picture: a square, or with --size a part of that shape.
 
 Examples:
   $ star vary apple.png "a red apple" --count 4 --out apples/
+  $ star vary photo.jpg "a sleeping cat" --size 80x56 --out wide.png
   $ star vary sketch.png "a sleeping cat" --strength 0.7 --out cat.png`,
     )
     .action((picture: string, prompt: string, flags: ChangeFlags) =>

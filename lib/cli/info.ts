@@ -45,6 +45,12 @@ async function described(model: string, flags: InfoFlags): Promise<ModelInfo> {
   )
 }
 
+/** Nothing where that is the square alone. */
+const trainedShapes = ({ imageSize, shapes }: ModelInfo): [string, string][] =>
+  shapes.every(({ width, height }) => width === imageSize && height === imageSize)
+    ? []
+    : [['trained on', shapes.map(({ width, height }) => `${width} × ${height}`).join(', ')]]
+
 /** A model as lines of names and values. */
 export function describeModel(info: ModelInfo): string {
   const { tokenizer, transformer } = info
@@ -52,6 +58,7 @@ export function describeModel(info: ModelInfo): string {
     ['model', info.name],
     ['path', info.path],
     ['pictures', `${info.imageSize} × ${info.imageSize}`],
+    ...trainedShapes(info),
     ['scales', `${info.scales.join(' ')} (${info.tokens} tokens)`],
     [
       'tokenizer',

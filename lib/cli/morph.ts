@@ -1,7 +1,14 @@
 /** `star morph`: an animation from one prompt to another. */
 import type { Command } from 'commander'
 import { StarError } from '../native/error.js'
-import { addDrawingOptions, type DrawingFlags, drawingSettings, loadStar, progressOf } from './drawing-options.js'
+import {
+  addDrawingOptions,
+  addSizeOption,
+  type DrawingFlags,
+  drawingSettings,
+  loadStar,
+  progressOf,
+} from './drawing-options.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { wholeNumber } from './options.js'
 import { checkWritable, freeNames } from './output.js'
@@ -21,7 +28,7 @@ export function addMorphCommand(star: Command): void {
     .argument('<to>', 'the last prompt')
     .option('-o, --out <path>', 'a .gif or .webp file', 'morph.webp')
   addDrawingOptions(command, (drawing) =>
-    drawing
+    addSizeOption(drawing)
       .option('--frames <n>', 'pictures, the first and the last included', wholeNumber('--frames', 2, 1000), 16)
       .option('--delay <ms>', 'milliseconds that each picture is shown', wholeNumber('--delay', 1, 60_000), 100),
   )

@@ -1,5 +1,7 @@
 /** Parsers of option values; each names the option, what was given and what is expected. */
+
 import { StarError } from '../native/error.js'
+import type { PictureSize } from '../sampling/index.js'
 
 type Parser = (text: string) => number
 
@@ -22,4 +24,15 @@ export function wholeNumber(option: string, low: number, high = Number.MAX_SAFE_
 export function number(option: string, low: number, high = Number.POSITIVE_INFINITY): Parser {
   const expected = high === Number.POSITIVE_INFINITY ? `a number of at least ${low}` : `a number from ${low} to ${high}`
   return (text) => parse(option, text, expected, (value) => value >= low && value <= high)
+}
+
+/** Width and height in pixels, as WIDTHxHEIGHT. */
+export function sizeOption(option: string): (text: string) => PictureSize {
+  return (text) => {
+    const parts = /^(\d{1,5})[x×](\d{1,5})$/i.exec(text.trim())
+    const [width, height] = parts ? [Number(parts[1]), Number(parts[2])] : [0, 0]
+    if (width === 0 || height === 0)
+      throw new StarError('ERR_ARGUMENT', `${option} is "${text}", expected WIDTHxHEIGHT in pixels such as 96x64`)
+    return { width, height }
+  }
 }

@@ -2,7 +2,14 @@
 import type { Command } from 'commander'
 import type { ImageGrid, StarImage } from '../image.js'
 import { StarError } from '../native/error.js'
-import { addDrawingOptions, type DrawingFlags, drawingSettings, loadStar, progressOf } from './drawing-options.js'
+import {
+  addDrawingOptions,
+  addSizeOption,
+  type DrawingFlags,
+  drawingSettings,
+  loadStar,
+  progressOf,
+} from './drawing-options.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { wholeNumber } from './options.js'
 import { checkWritable, namesFile, picturePaths } from './output.js'
@@ -28,7 +35,9 @@ export function addSampleCommand(star: Command): void {
       'star.png',
     )
     .option('-n, --count <n>', 'pictures of each prompt', wholeNumber('--count', 1, 100_000), 1)
-  addDrawingOptions(command, (drawing) => drawing.option('--grid', 'one picture with all of them side by side'))
+  addDrawingOptions(command, (drawing) =>
+    addSizeOption(drawing).option('--grid', 'one picture with all of them side by side'),
+  )
     .addHelpText(
       'after',
       `
@@ -40,6 +49,7 @@ Examples:
   $ star sample "a red apple" "a green apple" --count 4 --grid --out apples.png
   $ star sample - --out pictures/ < prompts.txt
   $ star sample "a red apple" --out - | display
+  $ star sample "a red apple" --size 80x56 --out wide.png
   $ star sample "a red apple" --lora runs/my-style/model:0.8 --out apple.png
   $ star sample "a sleeping cat" --model runs/mine/model --seed 7 --cfg 3 --top-k 300 --top-p 0.9 --out cats/`,
     )

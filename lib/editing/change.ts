@@ -2,7 +2,7 @@
 import sharp from 'sharp'
 import { shown } from '../config/parse-config.js'
 import { StarError } from '../native/index.js'
-import type { GivenPicture } from '../sampling/index.js'
+import type { GivenPicture, PictureSize } from '../sampling/index.js'
 import { fill } from './fill.js'
 import { checkMask, feathered, type Mask, type MaskSource, openMask, transparentPart } from './mask.js'
 import { byRows, openRaster, type PictureSource, type PixelData, pixelLimit, type Raster } from './raster.js'
@@ -38,6 +38,8 @@ export interface ModelSizes {
 /** A change that a model can draw. */
 export interface Change {
   given: GivenPicture
+  /** Whether the model draws a square, whatever the shape of the picture. */
+  square: boolean
   /** The changed picture, of what the model drew (R, G, B bytes of its size). */
   finish(drawn: Uint8Array): Promise<PixelData>
 }
@@ -63,25 +65,42 @@ export async function changePart(source: PictureSource, region: EditRegion, mode
   const base = await rgbOf(picture)
   return {
     given: { pixels, keep, keptScales: kept, softEdge },
+    square: true,
     finish: async (drawn) => blend(base, await resized(drawn, model.imageSize, window.side), blended, window),
   }
 }
 
 /**
- * A variation: a picture's middle square, of which the coarsest (1 − strength)·K scales are kept.
+ * A variation: the largest part in a picture's middle that has the shape drawn, of which the coarsest (1 − strength)·K scales are kept.
+ * @param size that is drawn; default: the model's square
  * @throws ERR_ARGUMENT for something that is no picture, ERR_FILE for a file that cannot be read
  */
-export async function changeWhole(source: PictureSource, strength: number, model: ModelSizes): Promise<Change> {
+export async function changeWhole(
+  source: PictureSource,
+  { strength, size }: { strength: number; size?: PictureSize },
+  model: ModelSizes,
+): Promise<Change> {
   const picture = await flattened(await openRaster(source, 'the picture'))
-  const { width, height } = picture
-  const side = Math.min(width, height)
-  const window = { left: (width - side) >> 1, top: (height - side) >> 1, side }
-  const pixels = await seenPixels(picture, null, window, model.imageSize)
+  const { width, height } = size ?? { width: model.imageSize, height: model.imageSize }
+  const pixels = await middlePart(picture, { width, height })
   return {
     given: { pixels, keep: null, keptScales: keptScales(strength, model.scales.length), softEdge: false },
-    finish: async (data) => ({ width: model.imageSize, height: model.imageSize, data }),
+    square: width === height,
+    finish: async (data) => ({ width, height, data }),
   }
 }
+
+/** The largest part of an opaque picture that has the ratio of a size, at that size: R, G, B. */
+async function middlePart(picture: Raster, size: PictureSize): Promise<Uint8Array> {
+  const scale = Math.min(picture.width / size.width, picture.height / size.height)
+  const [width, height] = [size.width, size.height].map((side) => Math.max(1, Math.round(side * scale)))
+  const [left, top] = [(picture.width - width) >> 1, (picture.height - height) >> 1]
+  const raw = { width: picture.width, height: picture.height, channels: 4 as const }
+  const part = sharp(picture.rgba, { raw }).extract({ left, top, width, height })
+  return part.removeAlpha().resize(size.width, size.height, resampling).raw().toBuffer()
+}
+
+const resampling = { kernel: 'lanczos3', fit: 'fill' } as const
 
 /** The picture with the room it grows by, and what is drawn of it. Pixels that it has not are transparent. */
 async function canvasOf(given: Raster, { mask: source, extend }: EditRegion): Promise<{ picture: Raster; mask: Mask }> {
@@ -166,7 +185,7 @@ const resized = (rgb: Uint8Array, from: number, to: number): Promise<Uint8Array>
 async function resize(data: Uint8Array, channels: 3 | 4, from: number, to: number): Promise<Uint8Array> {
   if (from === to) return data
   return sharp(data, { raw: { width: from, height: from, channels } })
-    .resize(to, to, { kernel: 'lanczos3', fit: 'fill' })
+    .resize(to, to, resampling)
     .raw()
     .toBuffer()
 }

@@ -1,5 +1,5 @@
 /** What draws pictures: a loaded model in this thread, or one in a thread of its own. */
-import type { GivenPicture, SamplingSettings } from '../sampling/index.js'
+import type { GivenPicture, PictureSize, SamplingSettings } from '../sampling/index.js'
 import type { DType } from '../tensor/index.js'
 import type { LoraInfo, LoraMode } from './loras.js'
 import type { ModelInfo } from './model-info.js'
@@ -39,6 +39,8 @@ export interface DrawnScale {
 
 export interface DrawOptions {
   settings: SamplingSettings
+  /** Of all pictures; default: the model's square. */
+  size?: PictureSize
   /** Called after each scale and waited for. */
   onScale?: (event: DrawnScale) => Promise<void>
   /** Aborting ends the drawing with ERR_ABORTED after the current scale. */

@@ -67,7 +67,7 @@ export class LoadedModel implements DrawingModel {
     return model
   }
 
-  async draw(drawings: readonly Drawing[], { settings, onScale, signal }: DrawOptions): Promise<Uint8Array[]> {
+  async draw(drawings: readonly Drawing[], { settings, size, onScale, signal }: DrawOptions): Promise<Uint8Array[]> {
     const { tokenizer, transformer, samplerHead, textEncoder } = this.networks
     const texts = drawings.flatMap(({ prompt, parts, negative }) => [
       ...(parts?.map((part) => part.prompt) ?? [prompt]),
@@ -101,6 +101,7 @@ export class LoadedModel implements DrawingModel {
           negative: negative === undefined ? undefined : row(negative),
         })),
         settings,
+        size,
         signal,
         onScale: onScale && (({ preview, ...event }) => onScale({ ...event, preview: async () => preview() })),
       })

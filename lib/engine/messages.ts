@@ -1,7 +1,7 @@
 /** What a model's thread and its owner say to each other. */
 import type { HubProgress } from '../models/local.js'
 import { type ErrorCode, StarError } from '../native/error.js'
-import type { SamplingSettings } from '../sampling/index.js'
+import type { PictureSize, SamplingSettings } from '../sampling/index.js'
 import type { Drawing, StarInfo } from './drawing-model.js'
 import type { LoadModelOptions } from './loaded-model.js'
 
@@ -13,7 +13,13 @@ export interface ThreadInput {
 
 /** To the thread. After each scale of a drawing that is watched it waits for `continue`, and makes previews until then. */
 export type Request =
-  | { kind: 'draw'; drawings: readonly Drawing[]; settings: SamplingSettings; watched: boolean }
+  | {
+      kind: 'draw'
+      drawings: readonly Drawing[]
+      settings: SamplingSettings
+      size: PictureSize | undefined
+      watched: boolean
+    }
   | { kind: 'preview' }
   | { kind: 'continue' }
   | { kind: 'abort' }

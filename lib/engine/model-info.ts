@@ -5,7 +5,7 @@ import { isLora, openLora } from '../models/lora/index.js'
 import { findModel, type ModelSource, partEntries, type SourceOptions } from '../models/source.js'
 import type { StarConfig } from '../models/star/index.js'
 import { imageSide, type TokenizerConfig, tokenCount } from '../models/tokenizer/index.js'
-import { type SamplingOptions, samplingSchema } from '../sampling/index.js'
+import { type PictureSize, type SamplingOptions, samplingSchema } from '../sampling/index.js'
 import type { ModelPart } from '../weights/index.js'
 
 /** Sizes of one part of a model. */
@@ -28,8 +28,10 @@ export interface ModelInfo {
   name: string
   /** Model folder or checkpoint file. */
   path: string
-  /** Width and height of the pictures in pixels. */
+  /** Width and height of the pictures in pixels, where a caller names no size. */
   imageSize: number
+  /** Sizes of the pictures that it was trained on. */
+  shapes: readonly PictureSize[]
   /** Sides of the token maps, coarse to fine. */
   scales: readonly number[]
   /** Number of tokens of a picture, over all scales. */
@@ -62,11 +64,13 @@ function partInfo(source: ModelSource, part: ModelPart): PartInfo {
 /** Describes a model that was found. @throws ERR_CONFIG for sampling settings that do not fit, ERR_FILE for damaged weights */
 export function describeSource(source: ModelSource): ModelInfo {
   const { name, path, tokenizer, transformer, textEncoder } = source
+  const side = imageSide(tokenizer)
   parseConfig(samplingSchema, source.sampling, `"sampling" of ${path}`)
   return {
     name,
     path,
-    imageSize: imageSide(tokenizer),
+    imageSize: side,
+    shapes: (source.shapes ?? [[side, side]]).map(([width, height]) => ({ width, height })),
     scales: tokenizer.patchNums,
     tokens: tokenCount(tokenizer),
     textEncoder,

@@ -3,12 +3,14 @@
  * same settings are drawn together.
  */
 import { StarError } from '../native/error.js'
-import type { SamplingSettings } from '../sampling/index.js'
+import type { PictureSize, SamplingSettings } from '../sampling/index.js'
 import type { Drawing, DrawingModel, DrawnScale } from './drawing-model.js'
 
 export interface CallOptions {
   /** Seeds are in the drawings. */
   settings: SamplingSettings
+  /** Of its pictures; default: the model's square. */
+  size?: PictureSize
   /** Drawn together at most. */
   batchSize: number
   /** The highest is drawn first. */
@@ -61,6 +63,7 @@ class Call {
     // A batch has a picture to change for each of its drawings or for none. Drawings of several prompts take more room than others.
     this.key = JSON.stringify([
       settings,
+      options.size ?? null,
       drawings.some(({ given }) => given),
       Math.max(1, ...drawings.map(({ parts }) => parts?.length ?? 1)),
     ])
@@ -218,6 +221,7 @@ export class DrawQueue {
     try {
       pixels = await this.model.draw(drawings, {
         settings: shares[0].call.options.settings,
+        size: shares[0].call.options.size,
         onScale: watched ? (event) => this.#tell(shares, event) : undefined,
         signal,
       })

@@ -30,12 +30,15 @@ function leave(): void {
   shown = null
 }
 
-async function draw(model: LoadedModel, { drawings, settings, watched }: Request & { kind: 'draw' }): Promise<void> {
+async function draw(
+  model: LoadedModel,
+  { drawings, settings, size, watched }: Request & { kind: 'draw' },
+): Promise<void> {
   controller = new AbortController()
   const { signal } = controller
   lastPreview = null
   try {
-    const pixels = await model.draw(drawings, { settings, signal, onScale: watched ? show : undefined })
+    const pixels = await model.draw(drawings, { settings, size, signal, onScale: watched ? show : undefined })
     if (pixels === lastPreview) send({ kind: 'drawn', pixels: null })
     else send({ kind: 'drawn', pixels }, pixels)
   } catch (error) {

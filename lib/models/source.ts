@@ -60,6 +60,8 @@ export interface ModelSource {
   sampling: Readonly<Record<string, unknown>>
   /** Weights that its training began with; null where nothing says so. */
   startedFrom: string | null
+  /** Width and height of the pictures that it was trained on; null: squares of the tokenizer's side. */
+  shapes: readonly (readonly [number, number])[] | null
   /** The weights of a part by the names of its module. The caller disposes them. */
   open(part: ModelPart): Weights
 }
@@ -132,6 +134,7 @@ function folderSource(folder: string): ModelSource {
     textEncoder: config.textEncoder ?? null,
     sampling: config.sampling ?? {},
     startedFrom: config.startedFrom ?? null,
+    shapes: config.shapes ?? null,
     open: (part) => openWeights(join(folder, `${part}.safetensors`)),
   }
 }
@@ -224,6 +227,7 @@ function tokenizerSource(path: string, weights: Weights, options: SourceOptions)
     textEncoder: null,
     sampling: {},
     startedFrom: null,
+    shapes: null,
     open: () => openBelow(file.path, file.key),
   }
 }
@@ -246,6 +250,7 @@ function checkpointSource(path: string, options: SourceOptions): ModelSource {
     textEncoder: options.textEncoder ?? null,
     sampling: options.version ? { version: options.version } : {},
     startedFrom: null,
+    shapes: null,
     open: (part) => (part === 'tokenizer' ? openBelow(file.path, file.key) : openBelow(path, key)),
   }
 }

@@ -34,6 +34,11 @@ export const modelConfigSchema = z.strictObject({
   sampling: jsonObject.optional(),
   /** Weights that its training began with; absent where they were drawn at random. */
   startedFrom: z.string().min(1).optional(),
+  /** Width and height of the pictures that it was trained on; absent where that is the square of the tokenizer's scales. */
+  shapes: z
+    .array(z.tuple([z.int().min(1), z.int().min(1)]))
+    .min(1)
+    .optional(),
 })
 export type ModelConfig = z.output<typeof modelConfigSchema>
 export type ModelPart = 'tokenizer' | 'transformer' | 'sampler-head'

@@ -58,6 +58,7 @@ export function writeMergedModel(
         textEncoder: source.textEncoder ?? undefined,
         sampling: { ...source.sampling },
         startedFrom: source.startedFrom ?? undefined,
+        shapes: source.shapes?.map(([width, height]): [number, number] => [width, height]),
       },
       tokenizer,
       transformer,

@@ -23,7 +23,14 @@ export const txt2imgSchema = z.looseObject({
   cfg_scale: number(0, 1000).nullish().describe('strength of guidance; default: the model’s'),
   top_k: z.int().min(0).max(1e9).nullish(),
   top_p: number(0, 1).nullish(),
-  width: z.int().min(1).max(100_000).nullish().describe('without effect: a model draws one size'),
+  width: z
+    .int()
+    .min(1)
+    .max(100_000)
+    .nullish()
+    .describe(
+      'taken together with height where the model draws that size; else named in info.ignored, with pictures of its own size',
+    ),
   height: z.int().min(1).max(100_000).nullish(),
   send_images: z.boolean().nullish(),
   override_settings: z.looseObject({ sd_model_checkpoint: z.string().max(200).nullish() }).nullish(),

@@ -1,6 +1,7 @@
 /** The API of AUTOMATIC1111's web UI, for the programs that speak it: pictures, options, models, progress, interrupt, PNG texts. */
 import { z } from 'zod'
-import type { ImageSettings, StarImage } from '../../index.js'
+import type { ImageSettings, PictureSize, StarImage } from '../../index.js'
+import { refusal } from '../../picture-size.js'
 import type { Job, JobRequest, Jobs } from '../draw/jobs.js'
 import type { ModelPool, PooledModel } from '../draw/pool.js'
 import { clientGone } from '../http/app.js'
@@ -76,7 +77,7 @@ export class A1111 {
         answer: txt2imgAnswer,
         statuses: [400, 401, 404, 413, 429, 503],
       },
-      ({ body }, _, reply) => this.#draw(body, clientGone(reply)),
+      ({ body }, _, reply) => this.#draw(body, clientGone(reply), { sized: true }),
     )
     operations.add(
       {
@@ -86,7 +87,7 @@ export class A1111 {
         summary: 'Changes a picture, or with a mask a part of it',
         description:
           'Without a mask the coarser scales of the picture are kept, the more the lower denoising_strength is, and the answer has the ' +
-          'size of the model. With one, the answer is the picture with that part drawn anew.',
+          'size that txt2img would draw. With one, the answer is the picture with that part drawn anew.',
         body: img2imgSchema,
         answer: txt2imgAnswer,
         statuses: [400, 401, 404, 413, 429, 503],
@@ -95,7 +96,7 @@ export class A1111 {
       async ({ body }, _, reply) => {
         const draw = changing(body.prompt, await changeOf(body))
         const { init_images: _images, mask: _mask, ...rest } = body
-        return this.#draw(body.include_init_images ? body : rest, clientGone(reply), draw)
+        return this.#draw(body.include_init_images ? body : rest, clientGone(reply), { sized: !body.mask, draw })
       },
     )
     operations.add(
@@ -161,7 +162,8 @@ export class A1111 {
     )
   }
 
-  async #draw(body: Txt2Img, gone: AbortSignal, draw?: JobRequest['draw']) {
+  /** @param sized whether the request has a say in the size of its pictures */
+  async #draw(body: Txt2Img, gone: AbortSignal, { sized, draw }: { sized: boolean; draw?: JobRequest['draw'] }) {
     const count = (body.batch_size ?? 1) * (body.n_iter ?? 1)
     if (count > maxPictures)
       throw new HttpError(400, `batch_size · n_iter is ${count}, expected at most ${maxPictures}`, {
@@ -169,14 +171,17 @@ export class A1111 {
         code: 'invalid_value',
       })
     const chosen = modelName(body.override_settings?.sd_model_checkpoint)
+    const model = chosen ? this.pool.find(chosen) : this.#chosen
+    const size = sized ? sizeIn(body, model) : undefined
     const request: JobRequest = {
-      model: chosen ? this.pool.find(chosen) : this.#chosen,
+      model,
       prompt: body.prompt,
       api: 'a1111',
       draw,
       options: {
         count,
         seed: body.seed === undefined || body.seed === null || body.seed < 0 ? randomSeed() : body.seed,
+        size,
         cfg: body.cfg_scale ?? undefined,
         topK: body.top_k ?? undefined,
         topP: body.top_p ?? undefined,
@@ -202,7 +207,7 @@ export class A1111 {
     return {
       images: files.map((bytes) => bytes.toString('base64')),
       parameters: body,
-      info: JSON.stringify(infoOf(body, images)),
+      info: JSON.stringify(infoOf(body, images, size !== undefined)),
     }
   }
 
@@ -255,7 +260,7 @@ function remaining(job: Job): number {
   return ((performance.now() - job.started) / 1000) * (1 / part - 1)
 }
 
-function infoOf(body: Txt2Img, images: readonly StarImage[]) {
+function infoOf(body: Txt2Img, images: readonly StarImage[], sized: boolean) {
   const first = images.at(0)
   return {
     prompt: body.prompt,
@@ -271,8 +276,17 @@ function infoOf(body: Txt2Img, images: readonly StarImage[]) {
     sd_model_name: first?.settings.model ?? '',
     sd_model_hash: first?.settings.weights.slice(0, 10) ?? '',
     infotexts: images.map((image) => infoText(image.settings, image)),
-    ignored: Object.keys(body).filter((name) => !used.has(name)),
+    ignored: Object.keys(body).filter((name) => !used.has(name) || (!sized && (name === 'width' || name === 'height'))),
   }
+}
+
+/**
+ * The size that a request asks for. Its clients send 512×512 where their users have said nothing, so one that the model does not draw
+ * is no error.
+ */
+function sizeIn({ width, height }: Txt2Img, { info }: PooledModel): PictureSize | undefined {
+  if (!width || !height || !info) return undefined
+  return refusal({ width, height }, info) === null ? { width, height } : undefined
 }
 
 /** A file in base64, with or without the head of a data: URL. */

@@ -1,4 +1,6 @@
 /** POST /v1/images/generations as OpenAI documents it, whole or as a stream with the picture after each scale. */
+import type { PictureSize } from '../../index.js'
+import { refusal } from '../../picture-size.js'
 import type { JobRequest, Jobs } from '../draw/jobs.js'
 import type { ModelPool, PooledModel } from '../draw/pool.js'
 import { clientGone } from '../http/app.js'
@@ -9,13 +11,16 @@ import { generationsAnswer, generationsSchema } from './image-schemas.js'
 import type { PictureStore } from './picture-store.js'
 
 /** @throws 400 where a size is asked for that the model does not draw */
-function checkSize(model: PooledModel, size: string | null | undefined): void {
-  const side = model.info?.imageSize
-  if (!size || size === 'auto' || side === undefined || size === `${side}x${side}`) return
-  throw new HttpError(400, `"size" is "${size}", but ${model.id} draws ${side}x${side}: send "auto", or leave it out`, {
-    param: 'size',
-    code: 'invalid_value',
-  })
+function sizeIn({ info }: PooledModel, asked: string | null | undefined): PictureSize | undefined {
+  if (!asked || asked === 'auto') return undefined
+  const [width, height] = asked.split('x').map(Number)
+  const refused = (reason: string): never => {
+    throw new HttpError(400, `"size" is "${asked}": ${reason}`, { param: 'size', code: 'invalid_value' })
+  }
+  if (width === 0 || height === 0) refused('sides are counted in pixels from 1')
+  const reason = info && refusal({ width, height }, info)
+  if (reason) refused(reason)
+  return { width, height }
 }
 
 export function addGenerations(operations: Operations, pool: ModelPool, jobs: Jobs, store: PictureStore): void {
@@ -35,12 +40,12 @@ export function addGenerations(operations: Operations, pool: ModelPool, jobs: Jo
     },
     ({ body }, request, reply) => {
       const model = pool.find(body.model)
-      checkSize(model, body.size)
+      const size = sizeIn(model, body.size)
       const job: JobRequest = {
         model,
         prompt: body.prompt,
         api: 'openai',
-        options: settingsIn(body),
+        options: { ...settingsIn(body), size },
         signal: clientGone(reply),
       }
       return body.stream

@@ -2,8 +2,8 @@
 import { randomInt } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { StarImage, StarScaleEvent } from '../../index.js'
+import { tokensOf } from '../../picture-size.js'
 import type { JobRequest, Jobs } from '../draw/jobs.js'
-import type { PooledModel } from '../draw/pool.js'
 import { asHttpError } from '../http/errors.js'
 import { EventStream } from '../http/events.js'
 import type { Generations, OutputFormat } from './image-schemas.js'
@@ -134,7 +134,7 @@ export async function streamed(
         b64_json: bytes.toString('base64'),
         image_index: index++,
         ...shared(image),
-        usage: usage(job.model),
+        usage: usage(job),
       })
     }
     open().end()
@@ -149,8 +149,8 @@ export async function streamed(
 }
 
 /** Tokens that were drawn; those of prompts are not counted. */
-function usage({ info }: PooledModel) {
-  const tokens = info?.tokens ?? 0
+function usage({ model: { info }, options: { size } }: JobRequest) {
+  const tokens = info ? tokensOf(info, size) : 0
   return {
     input_tokens: 0,
     input_tokens_details: { text_tokens: 0, image_tokens: 0 },

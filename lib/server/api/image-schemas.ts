@@ -20,7 +20,9 @@ export const generationsSchema = z.strictObject({
     .string()
     .regex(/^(auto|\d{1,5}x\d{1,5})$/, { error: 'expected "auto" or WIDTHxHEIGHT' })
     .nullish()
-    .describe('"auto" (default), or the size of the model’s pictures'),
+    .describe(
+      '"auto" (default: the model’s square), or a size near one that the model was trained on, see sizes of /v1/models',
+    ),
   response_format: z
     .enum(['b64_json', 'url'])
     .nullish()
@@ -105,7 +107,8 @@ export const modelSchema = z.object({
   owned_by: z.string(),
   state: z.enum(['unloaded', 'loading', 'ready']),
   source: z.string().describe('what the command line calls it'),
-  image_size: z.int().nullable().describe('width and height in pixels'),
+  image_size: z.int().nullable().describe('width and height in pixels where a request names no size'),
+  sizes: z.array(z.string()).describe('WIDTHxHEIGHT to choose from: those of its training first'),
   scales: z.int().nullable().describe('passes of a picture, each finer than the one before'),
   defaults: z.object({ cfg: z.number(), top_k: z.int(), top_p: z.number() }).nullable(),
   about: z.string().describe('what it draws, from its card'),

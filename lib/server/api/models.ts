@@ -1,4 +1,5 @@
 /** GET /v1/models: OpenAI's list, with what people need to know to draw with a model. */
+import { offeredSizes } from '../../picture-size.js'
 import { samplingSettings } from '../../sampling/index.js'
 import type { ModelPool, PooledModel } from '../draw/pool.js'
 import type { Operations } from '../http/operation.js'
@@ -14,6 +15,7 @@ function described({ id, source, info, card, state, added }: PooledModel) {
     state,
     source,
     image_size: info?.imageSize ?? null,
+    sizes: info ? offeredSizes(info).map(({ width, height }) => `${width}x${height}`) : [],
     scales: info?.scales.length ?? null,
     defaults: defaults && { cfg: defaults.cfg, top_k: defaults.topK, top_p: defaults.topP },
     ...card,

@@ -48,6 +48,13 @@ t.test('pictures, models, options and texts of pictures', async (t) => {
   t.match(info.infotexts[1], /^a red apple\nNegative prompt: blurry\nSampler: STAR, CFG scale: 3, Seed: 8, Size: 8x8, /)
   t.ok(info.ignored.includes('sampler_name'), 'what has no effect is named')
   t.notOk(info.ignored.includes('cfg_scale'))
+  t.ok(info.ignored.includes('width'), 'a size that the model does not draw')
+  const wide = (await (
+    await post(address, '/sdapi/v1/txt2img', { ...body, batch_size: 1, width: 12, height: 6 })
+  ).json()) as Answer
+  t.match(await sharp(Buffer.from(wide.images[0], 'base64')).metadata(), { width: 12, height: 6 })
+  t.match(JSON.parse(wide.info), { width: 12, height: 6 })
+  t.notOk(JSON.parse(wide.info).ignored.includes('height'))
 
   const text = await (
     await post(address, '/sdapi/v1/png-info', { image: `data:image/png;base64,${drawn.images[1]}` })

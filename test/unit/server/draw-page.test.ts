@@ -148,6 +148,36 @@ t.test('the page in a browser', { skip: noBrowser }, async (t) => {
     await page.context().close()
   })
 
+  await t.test('another size, and back from its file', async (t) => {
+    const page = await open()
+    const sizes = (await page.evaluate(
+      `[...document.querySelectorAll('#size option')].map(({ value }) => value)`,
+    )) as string[]
+    t.equal(sizes[0], '')
+    const wide = sizes.find((text) => Number(text.split('x')[0]) > Number(text.split('x')[1]))!
+    const [width, height] = wide.split('x').map(Number)
+    await page.selectOption('#size', wide)
+    await page.fill('#count', '1')
+    await page.fill('#prompt', 'a red heart')
+    await page.press('#prompt', 'Enter')
+    await drawn(page, 1)
+    const natural = '({ naturalWidth, naturalHeight }) => [naturalWidth, naturalHeight]'
+    const shown = await page.evaluate(`(${natural})(document.querySelector('.tile img'))`)
+    t.same(shown, [width, height])
+    await page.click('.tile button')
+    t.match(await page.locator('dialog dd').allTextContents(), [/heart/, /./, /./, `${width} × ${height}`])
+    const downloading = page.waitForEvent('download')
+    await page.selectOption('dialog select[aria-label="Download as"]', 'png')
+    const file = await (await downloading).path()
+    t.match(await Star.settingsOf(file), { size: { width, height } })
+    await page.keyboard.press('Escape')
+    await page.selectOption('#size', '')
+    await page.setInputFiles('#picture-file', file)
+    await until('the size', async () => (await page.inputValue('#size')) === wide)
+    t.same(await serious(page), [])
+    await page.context().close()
+  })
+
   await t.test('a grid, two pictures compared, deletion and its undoing', async (t) => {
     const page = await open()
     await page.click('#more summary')

@@ -41,6 +41,11 @@ t.test('OpenAI’s client draws, whole and as a stream', async (t) => {
     [7, 8].map((seed) => ({ prompt: 'a red apple', model: 'tiny', seed, cfg: 3, topK: 5, topP: 0.5 })),
   )
 
+  const wide = await client.images.generate(draw({ prompt: 'a red apple', seed: 8, size: '12x6' as 'auto' }))
+  t.equal(wide.size as string, '12x6')
+  t.match(await Star.settingsOf(bytesOf(wide.data![0].b64_json)), { size: { width: 12, height: 6 } })
+  const { sizes } = (await client.models.retrieve('tiny')) as unknown as { sizes: string[] }
+  t.same(sizes, ['8x8', '10x6', '6x10'])
   const one = await client.images.generate(
     draw({ prompt: 'a red apple', seed: 8, cfg: 3, top_k: 5, top_p: 0.5, size: 'auto' }),
   )
@@ -81,7 +86,9 @@ t.test('refusals have OpenAI’s form, and name the field', async (t) => {
     [{ prompt: '' }, 400, 'prompt', /"prompt"/],
     [{}, 400, 'prompt', /"prompt" is missing/],
     [{ prompt: 'a'.repeat(4097) }, 400, 'prompt', /4096/],
-    [{ prompt: 'a', size: '512x512' }, 400, 'size', /draws 8x8/],
+    [{ prompt: 'a', size: '512x512' }, 400, 'size', /too far from what tiny was trained on \(8×8\)/],
+    [{ prompt: 'a', size: '9x8' }, 400, 'size', /multiples of 2 pixels: ask for 10×8/],
+    [{ prompt: 'a', size: '0x8' }, 400, 'size', /from 1/],
     [{ prompt: 'a', size: 'big' }, 400, 'size', /WIDTHxHEIGHT/],
     [{ prompt: 'a', background: 'transparent' }, 400, 'background', /opaque/],
     [{ prompt: 'a', seeds: 1 }, 400, 'seeds', /did you mean "seed"/],

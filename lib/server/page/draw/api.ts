@@ -5,6 +5,8 @@ export interface Model {
   source: string
   state: 'unloaded' | 'loading' | 'ready'
   image_size: number | null
+  /** WIDTHxHEIGHT to choose from. */
+  sizes: string[]
   scales: number | null
   defaults: { cfg: number; top_k: number; top_p: number } | null
   about: string
@@ -12,12 +14,22 @@ export interface Model {
   styles: string[]
 }
 
+/** In pixels. */
+export interface Size {
+  width: number
+  height: number
+}
+
+export const sizeText = ({ width, height }: Size): string => `${width}x${height}`
+
 /** What one request asks for. */
 export interface Drawing {
   model: string
   prompt: string
   count: number
   seed: number
+  /** Where it is not the model's own. */
+  size?: Size
   cfg: number
   topK: number
   topP: number
@@ -28,6 +40,7 @@ export interface Settings {
   prompt: string
   model: string
   seed: number
+  size?: Size
   cfg: number
   topK: number
   topP: number
@@ -115,11 +128,12 @@ async function* events(response: Response): AsyncGenerator<Record<string, unknow
   }
 }
 
-export const requestBody = ({ model, prompt, count, seed, cfg, topK, topP }: Drawing) => ({
+export const requestBody = ({ model, prompt, count, seed, size, cfg, topK, topP }: Drawing) => ({
   model,
   prompt,
   n: count,
   seed,
+  ...(size && { size: sizeText(size) }),
   cfg,
   top_k: topK,
   top_p: topP,

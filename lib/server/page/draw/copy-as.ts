@@ -1,5 +1,5 @@
 /** The same request in other places: on the command line, in a program, by curl. */
-import { type Drawing, type Model, requestBody } from './api.js'
+import { type Drawing, type Model, requestBody, sizeText } from './api.js'
 
 /** A text as one word of a POSIX shell. */
 const quoted = (text: string): string => (/^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`)
@@ -7,17 +7,19 @@ const quoted = (text: string): string => (/^[\w./:@-]+$/.test(text) ? text : `'$
 const literal = (text: string): string =>
   `'${JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"').replaceAll("'", "\\'")}'`
 
-function commandLine({ prompt, count, seed, cfg, topK, topP }: Drawing, { source }: Model): string {
+function commandLine({ prompt, count, seed, size, cfg, topK, topP }: Drawing, { source }: Model): string {
   const options = [`--model ${quoted(source)}`, `--seed ${seed}`, `--cfg ${cfg}`, `--top-k ${topK}`, `--top-p ${topP}`]
   if (count > 1) options.push(`--count ${count}`)
+  if (size) options.push(`--size ${sizeText(size)}`)
   // A prompt that begins with a dash would be an option.
   return `npx star-t2i sample ${options.join(' ')} -- ${quoted(prompt)}`
 }
 
-function typescript({ prompt, count, seed, cfg, topK, topP }: Drawing, { source }: Model): string {
+function typescript({ prompt, count, seed, size, cfg, topK, topP }: Drawing, { source }: Model): string {
   const options = [
     ...(count > 1 ? [`count: ${count}`] : []),
     `seed: ${seed}`,
+    ...(size ? [`size: { width: ${size.width}, height: ${size.height} }`] : []),
     `cfg: ${cfg}`,
     `topK: ${topK}`,
     `topP: ${topP}`,

@@ -1,5 +1,5 @@
 /** What to draw: the form, what it remembers, and its way back to a model's defaults. */
-import type { Drawing, Model, Settings } from './api.js'
+import { type Drawing, type Model, type Settings, type Size, sizeText } from './api.js'
 import { byId, input, make, on, select } from './dom.js'
 
 const remembered = 'star-t2i.form'
@@ -35,6 +35,33 @@ export function setDefaults(): void {
   setSlider('top-p', defaults?.top_p ?? 0.8)
 }
 
+/** The sizes of the model, its own square first. */
+function setSizes(): void {
+  const { image_size: side, sizes } = currentModel()
+  const own = `${side}x${side}`
+  const options = sizes.filter((text) => text !== own).map((text) => ({ value: text, text: text.replace('x', ' × ') }))
+  select('size').replaceChildren(
+    ...[{ value: '', text: side ? `${side} × ${side}` : 'the model’s' }, ...options].map(({ value, text }) =>
+      make('option', { value, textContent: text }),
+    ),
+  )
+  byId('size-field').hidden = options.length === 0
+}
+
+/** Chooses a size where the model offers it. */
+function setSize(size: Size | undefined): boolean {
+  const wanted = size ? sizeText(size) : ''
+  const known = [...select('size').options].some(({ value }) => value === wanted)
+  select('size').value = known ? wanted : ''
+  return known
+}
+
+function sizeOf(text: string): Size | undefined {
+  if (text === '') return undefined
+  const [width, height] = text.split('x').map(Number)
+  return { width, height }
+}
+
 /** What the form asks for, with a new seed where it is not locked. */
 export function read(): Drawing {
   if (!isLocked()) input('seed').value = String(randomSeed())
@@ -47,13 +74,14 @@ export const peek = (): Drawing => ({
   prompt: prompt.value.trim(),
   count: number('count'),
   seed: number('seed'),
+  size: sizeOf(select('size').value),
   cfg: number('cfg-value'),
   topK: number('top-k-value'),
   topP: number('top-p-value'),
 })
 
 /** Fills the form with what a picture was made with. @returns what cannot be had here */
-export function fill({ prompt: text, model, seed, cfg, topK, topP }: Settings): string | null {
+export function fill({ prompt: text, model, seed, size, cfg, topK, topP }: Settings): string | null {
   prompt.value = text
   input('seed').value = String(seed)
   input('count').value = '1'
@@ -63,12 +91,14 @@ export function fill({ prompt: text, model, seed, cfg, topK, topP }: Settings): 
     select('model').value = model
     select('model').dispatchEvent(new Event('change'))
   }
+  const offered = setSize(size)
   setSlider('cfg', cfg)
   setSlider('top-k', topK)
   setSlider('top-p', topP)
   remember()
   prompt.dispatchEvent(new Event('input'))
-  return known ? null : `the model ${model} is not on this server; ${currentModel().id} draws something else`
+  if (!known) return `the model ${model} is not on this server; ${currentModel().id} draws something else`
+  return offered ? null : `the size ${sizeText(size!)} is not among those that this page offers`
 }
 
 export function setPrompt(text: string): void {
@@ -93,12 +123,14 @@ function recall(): void {
   const asked = new URLSearchParams(location.search).get('model')
   const wanted = [asked, kept.model].find((id) => models.some((model) => model.id === id))
   if (wanted) select('model').value = wanted
+  setSizes()
   setDefaults()
   prompt.value = kept.text ?? ''
   input('count').value = String(kept.count ?? 4)
   input('seed').value = String(kept.seed ?? randomSeed())
   setLocked(kept.locked ?? false)
   if (kept.model !== currentModel().id) return
+  setSize(kept.size)
   if (kept.cfg !== undefined) setSlider('cfg', kept.cfg)
   if (kept.topK !== undefined) setSlider('top-k', kept.topK)
   if (kept.topP !== undefined) setSlider('top-p', kept.topP)
@@ -138,6 +170,7 @@ export function start(given: Model[], onModel: (model: Model) => void): void {
     remember()
   })
   on('model', 'change', () => {
+    setSizes()
     setDefaults()
     onModel(currentModel())
   })

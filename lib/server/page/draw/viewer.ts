@@ -1,5 +1,5 @@
 /** One picture, large, with what it was made with and what can be done with it; and two pictures over each other. */
-import { convert, type Settings } from './api.js'
+import { convert, type Settings, sizeText } from './api.js'
 import { button, crisp, fileName, make, openDialog, save, toast } from './dom.js'
 import type { Stored } from './store.js'
 
@@ -13,10 +13,11 @@ export interface ViewerHooks {
 
 const formats = ['png', 'jpeg', 'webp', 'avif'] as const
 
-const rowsOf = ({ prompt, model, seed, cfg, topK, topP }: Settings): [string, string][] => [
+const rowsOf = ({ prompt, model, seed, size, cfg, topK, topP }: Settings): [string, string][] => [
   ['Prompt', prompt],
   ['Model', model],
   ['Seed', String(seed)],
+  ['Size', size ? sizeText(size).replace('x', ' × ') : 'the model’s'],
   ['Guidance', String(cfg)],
   ['Top-k', String(topK)],
   ['Top-p', String(topP)],
