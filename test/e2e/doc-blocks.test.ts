@@ -191,9 +191,16 @@ async function checkText(t: Test, { language, text, line }: Block): Promise<void
 const guides = join(packageRoot, 'docs', 'guides')
 const pages = [
   join(packageRoot, 'README.md'),
-  ...['first-picture', 'prompts', 'changing-pictures', 'web-server', 'own-pictures', 'own-style', 'cluster'].map(
-    (name) => join(guides, `${name}.md`),
-  ),
+  ...[
+    'first-picture',
+    'prompts',
+    'shapes',
+    'changing-pictures',
+    'web-server',
+    'own-pictures',
+    'own-style',
+    'cluster',
+  ].map((name) => join(guides, `${name}.md`)),
 ]
 
 t.test('the pages of docs/guides are all here', async (t) => {
