@@ -101,6 +101,32 @@ def embedding_backward(f, dtype):
     return backward(F.embedding(ids, table), [table])
 
 
+def row_distances(f, dtype):
+    x, center = values(f["batch"], f["length"], f["cols"], dtype=dtype), values(f["batch"], 1, f["cols"], dtype=dtype)
+    return lambda: (x.float() - center.float()).square().sum(-1)
+
+
+def top_positions(f, dtype):
+    score = values(f["rows"], f["length"])
+    return lambda: score.topk(f["keep"], sorted=False).indices
+
+
+def rows_by_position(f, dtype):
+    x, part = (values(f["rows"], f[n], f["cols"], dtype=dtype) for n in ("length", "keep"))
+    ids = torch.stack([torch.randperm(f["length"], device="cuda")[: f["keep"]] for _ in range(f["rows"])])
+    return x, part, ids[..., None].expand(-1, -1, f["cols"])
+
+
+def gather_rows(f, dtype):
+    x, _, ids = rows_by_position(f, dtype)
+    return lambda: x.gather(1, ids)
+
+
+def scatter_rows(f, dtype):
+    x, part, ids = rows_by_position(f, dtype)
+    return lambda: x.scatter_(1, ids, part)
+
+
 def nearest_row(f, dtype):
     x, codebook = values(f["rows"], f["cols"], dtype=dtype), values(f["vocab"], f["cols"], dtype=dtype)
     return lambda: torch.addmm(
@@ -293,6 +319,10 @@ BUILD = {
     "group_norm_backward": group_norm_backward,
     "embedding": embedding,
     "embedding_backward": embedding_backward,
+    "row_distances": row_distances,
+    "top_positions": top_positions,
+    "gather_rows": gather_rows,
+    "scatter_rows": scatter_rows,
     "nearest_row": nearest_row,
     "draw": draw,
     "gumbel_mix": gumbel_mix,

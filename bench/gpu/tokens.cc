@@ -113,6 +113,58 @@ void add_unmask(Cases& cases, const Model& m) {
                    }});
 }
 
+// A quarter of the last scale's tokens by score, their rows taken out and put back, as the preset `turbo` does in each branch.
+void add_rows(Cases& cases, const Model& m) {
+  const int64_t rows = m.samples, length = m.last(), keep = std::max<int64_t>(1, length / 4), cols = m.width();
+  Fields fields;
+  fields.add("rows", rows).add("length", length).add("keep", keep);
+  Fields distances;
+  distances.add("batch", rows).add("length", length).add("cols", cols);
+  cases.push_back({"row_distances " + m.name, "row_distances", kType, distances,
+                   static_cast<double>(rows * length * cols) * size_of(kType), 0, [=](Arena& arena) -> std::function<void()> {
+                     const RowDistancesArgs a{arena.empty(rows * length),
+                                              arena.values(rows * length * cols, kType),
+                                              arena.values(rows * cols, kType),
+                                              rows,
+                                              length,
+                                              cols};
+                     return [a, &backend = arena.backend] { backend.row_distances(a); };
+                   }});
+  cases.push_back(
+      {"top_positions " + m.name, "top_positions", DType::F32, fields, 4.0 * static_cast<double>(rows * (length + keep)), 0,
+       [=](Arena& arena) -> std::function<void()> {
+         const TopPositionsArgs a{arena.empty(rows * keep, DType::I32), arena.values(rows * length), rows, length, keep};
+         return [a, &backend = arena.backend] { backend.top_positions(a); };
+       }});
+  const double moved = 2.0 * static_cast<double>(rows * keep * cols) * size_of(kType);
+  const auto positions = [=](Arena& arena) {
+    const Ref chosen = arena.empty(rows * keep, DType::I32);
+    arena.backend.top_positions({chosen, arena.values(rows * length), rows, length, keep});
+    return chosen;
+  };
+  fields.add("cols", cols);
+  cases.push_back({"gather_rows " + m.name, "gather_rows", kType, fields, moved, 0, [=](Arena& arena) -> std::function<void()> {
+                     const GatherRowsArgs a{arena.empty(rows * keep * cols, kType),
+                                            arena.values(rows * length * cols, kType),
+                                            positions(arena),
+                                            rows,
+                                            length,
+                                            keep,
+                                            cols};
+                     return [a, &backend = arena.backend] { backend.gather_rows(a); };
+                   }});
+  cases.push_back({"scatter_rows " + m.name, "scatter_rows", kType, fields, moved, 0, [=](Arena& arena) -> std::function<void()> {
+                     const ScatterRowsArgs a{arena.empty(rows * length * cols, kType),
+                                             arena.values(rows * keep * cols, kType),
+                                             positions(arena),
+                                             rows,
+                                             length,
+                                             keep,
+                                             cols};
+                     return [a, &backend = arena.backend] { backend.scatter_rows(a); };
+                   }});
+}
+
 void add_loss(Cases& cases, const Model& m) {
   const int64_t rows = m.samples * m.tokens(), vocab = m.vocab;
   const double logits = static_cast<double>(rows * vocab) * size_of(kType), row = static_cast<double>(rows);
@@ -149,6 +201,7 @@ void add_tokens(Cases& cases, const Model& m) {
   add_lookup(cases, m);
   add_sampling(cases, m);
   add_unmask(cases, m);
+  add_rows(cases, m);
   add_loss(cases, m);
 }
 

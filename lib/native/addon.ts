@@ -14,6 +14,7 @@ import type { QuantizeOps } from './ops/quantize.js'
 import type { RandomOps } from './ops/random.js'
 import type { ReduceOps } from './ops/reduce.js'
 import type { ResampleOps } from './ops/resample.js'
+import type { RowOps } from './ops/rows.js'
 import type { SamplingOps } from './ops/sampling.js'
 
 export type { DType } from './dtype.js'
@@ -90,4 +91,5 @@ export interface NativeAddon
     RandomOps,
     ReduceOps,
     ResampleOps,
+    RowOps,
     SamplingOps {}

@@ -132,6 +132,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   define_norm(exports);
   define_attention(exports);
   define_quantize(exports);
+  define_rows(exports);
   define_sampling(exports);
   define_loss(exports);
   define_optim(exports);

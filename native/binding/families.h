@@ -15,6 +15,7 @@ void define_random(Napi::Object exports);
 void define_norm(Napi::Object exports);
 void define_attention(Napi::Object exports);
 void define_quantize(Napi::Object exports);
+void define_rows(Napi::Object exports);
 void define_sampling(Napi::Object exports);
 void define_loss(Napi::Object exports);
 void define_optim(Napi::Object exports);

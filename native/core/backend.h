@@ -21,6 +21,7 @@
 #include "core/ops/random.h"
 #include "core/ops/reduce.h"
 #include "core/ops/resample.h"
+#include "core/ops/rows.h"
 #include "core/ops/sampling.h"
 
 namespace star {
@@ -99,6 +100,10 @@ class Backend {
   virtual void draw(const DrawArgs&) = 0;
   virtual void gumbel_mix(const GumbelMixArgs&) = 0;
   virtual void unmask(const UnmaskArgs&) = 0;
+  virtual void row_distances(const RowDistancesArgs&) = 0;
+  virtual void top_positions(const TopPositionsArgs&) = 0;
+  virtual void gather_rows(const GatherRowsArgs&) = 0;
+  virtual void scatter_rows(const ScatterRowsArgs&) = 0;
   virtual void cross_entropy(const CrossEntropyArgs&) = 0;
   virtual void cross_entropy_backward(const CrossEntropyBackwardArgs&) = 0;
 

@@ -71,6 +71,10 @@ class CpuBackend final : public Backend {
   void draw(const DrawArgs&) override;
   void gumbel_mix(const GumbelMixArgs&) override;
   void unmask(const UnmaskArgs&) override;
+  void row_distances(const RowDistancesArgs&) override;
+  void top_positions(const TopPositionsArgs&) override;
+  void gather_rows(const GatherRowsArgs&) override;
+  void scatter_rows(const ScatterRowsArgs&) override;
   void cross_entropy(const CrossEntropyArgs&) override;
   void cross_entropy_backward(const CrossEntropyBackwardArgs&) override;
   void global_norm(const GlobalNormArgs&) override;

@@ -127,6 +127,11 @@ void tensors_of(F& f, NearestRowArgs& a) {
   f.in(a.codebook, a.vocab * a.cols);
 }
 template <class F>
+void tensors_of(F& f, RowDistancesArgs& a) {
+  f.in(a.x, a.batch * a.length * a.cols);
+  f.in(a.center, a.batch * a.cols);
+}
+template <class F>
 void tensors_of(F& f, DrawArgs& a) {  // whole: its errors name rows
   f.in(a.logits, a.rows * a.vocab);
 }

@@ -152,6 +152,10 @@ void CudaBackend::check_fault() {
            "fact: the device ran ahead)");
     case kDrawUniform:
       fail(ErrorCode::Argument, "draw: a uniform number is not below 1 (found after the fact: the device ran ahead)");
+    case kRowPosition:
+      fail(ErrorCode::Argument,
+           "gather_rows or scatter_rows: a position lies outside the rows of a sample (found after the fact: the device ran "
+           "ahead)");
     default: fail(ErrorCode::Internal, "a kernel reported fault %d", fault);
   }
 }

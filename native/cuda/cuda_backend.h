@@ -83,6 +83,10 @@ class CudaBackend : public Backend {
   void draw(const DrawArgs&) override;
   void gumbel_mix(const GumbelMixArgs&) override;
   void unmask(const UnmaskArgs&) override;
+  void row_distances(const RowDistancesArgs&) override;
+  void top_positions(const TopPositionsArgs&) override;
+  void gather_rows(const GatherRowsArgs&) override;
+  void scatter_rows(const ScatterRowsArgs&) override;
   void cross_entropy(const CrossEntropyArgs&) override;
   void cross_entropy_backward(const CrossEntropyBackwardArgs&) override;
   void global_norm(const GlobalNormArgs&) override;
@@ -128,7 +132,7 @@ class CudaBackend : public Backend {
 
 // What a kernel found wrong with the values it was given.
 // Kernels report with atomicMax, so that the same one wins every time.
-enum DeviceFault : int { kNoFault = 0, kEmbeddingIndex = 1, kTargetIndex = 2, kDrawLogits = 3, kDrawUniform = 4 };
+enum DeviceFault : int { kNoFault = 0, kEmbeddingIndex = 1, kTargetIndex = 2, kDrawLogits = 3, kDrawUniform = 4, kRowPosition = 5 };
 
 // Memory for the length of a block of code, on the backend's stream: given back to the pool when the work before it is done.
 class Scratch {

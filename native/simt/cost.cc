@@ -180,6 +180,19 @@ Cost cost_of(const UnmaskArgs& a) {
   return over({a.ids, a.drawn, a.score}, product({a.rows, a.length}), DType::F32, {a.rows, a.length});
 }
 
+Cost cost_of(const RowDistancesArgs& a) {
+  return over({a.x}, product({a.batch, a.length, a.cols}), a.x.dtype, {a.batch, a.length, a.cols});
+}
+Cost cost_of(const TopPositionsArgs& a) {
+  return over({a.score}, product({a.rows, a.length}), DType::F32, {a.rows, a.length, a.keep});
+}
+Cost cost_of(const GatherRowsArgs& a) {
+  return over({a.y, a.x}, product({a.batch, a.count, a.cols}), a.x.dtype, {a.batch, a.count, a.cols});
+}
+Cost cost_of(const ScatterRowsArgs& a) {
+  return over({a.y, a.x}, product({a.batch, a.count, a.cols}), a.x.dtype, {a.batch, a.count, a.cols});
+}
+
 Cost cost_of(const CrossEntropyArgs& a) {
   return over({a.logits}, product({a.rows, a.vocab}), a.logits.dtype, {a.rows, a.vocab});
 }

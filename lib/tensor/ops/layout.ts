@@ -93,6 +93,11 @@ export function concat(xs: readonly Tensor[], axis: number): Tensor {
   return y
 }
 
+/** Overwrites [start, start + size of x) of an axis of y in place; all other axes agree. The tape does not see it. */
+export function writeAlong(y: Tensor, x: Tensor, axis: number, start: number): void {
+  native.copyInto(y.handle, x.handle, axisOf('writeAlong', axis, y.rank), start)
+}
+
 /** Axis i of the result is axis perm[i] of x. */
 export function permute(x: Tensor, perm: readonly number[]): Tensor {
   const y = new Tensor(native.permute(x.handle, perm))
