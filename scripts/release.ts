@@ -17,10 +17,7 @@ if (!folder) throw new Error('usage: node dist/scripts/release.js FOLDER')
 const addons = prebuilt('star-t2i.node')
 for (const platform of publishedPlatforms)
   if (!addons[platform])
-    throw new StarError(
-      'ERR_FILE',
-      `there is no addon for ${platform}: scripts/prebuild ${platform.split('-')[1]} makes it`,
-    )
+    throw new StarError('ERR_FILE', `there is no addon for ${platform}: scripts/prebuild ${platform} makes it`)
 const plugins = prebuilt('star_cuda.so')
 const tarballs = await makeTarballs({ folder, addons, plugins })
 for (const file of tarballs) console.log(`${basename(file)}  ${(statSync(file).size / 1e6).toFixed(1)} MB`)

@@ -18,7 +18,13 @@ export const packageRoot: string = (() => {
 })()
 
 /** Platforms with a published addon, as in the names of the packages that hold it: `@star-t2i/linux-x64`. */
-export const publishedPlatforms: readonly string[] = ['linux-x64', 'linux-arm64']
+export const publishedPlatforms: readonly string[] = [
+  'linux-x64',
+  'linux-arm64',
+  'linux-x64-musl',
+  'darwin-arm64',
+  'win32-x64',
+]
 
 /** This machine's platform, as in the names of platform packages. Alpine's is `linux-x64-musl`. */
 export function platform(): string {
@@ -44,16 +50,24 @@ export function fileOfPackage(file: string): string | null {
 export function addonFile(): string {
   const built = join(packageRoot, 'build', 'star.node')
   if (existsSync(built)) return built
-  const name = `@star-t2i/${process.platform}-${process.arch}`
-  const published = fileOfPackage(`${name}/star-t2i.node`)
-  if (published) return published
+  const candidates = new Map(
+    [`${process.platform}-${process.arch}`, `${process.platform}-${process.arch}-musl`].flatMap((name) => {
+      const file = fileOfPackage(`@star-t2i/${name}/star-t2i.node`)
+      return file ? [[name, file] as const] : []
+    }),
+  )
+  const [only] = candidates.values()
+  if (candidates.size === 1) return only
+  // Some package managers install the packages of both C libraries, whatever the machine's is.
   const here = platform()
+  const published = candidates.get(here)
+  if (published) return published
   throw new StarError(
     'ERR_NATIVE',
     existsSync(join(packageRoot, 'CMakeLists.txt'))
       ? `the native addon is not built: run "npm run setup" in ${packageRoot}`
       : publishedPlatforms.includes(here)
-        ? `the package ${name}, which holds the native addon for this machine, is not installed: install star-t2i again with npm ` +
+        ? `the package @star-t2i/${here}, which holds the native addon for this machine, is not installed: install star-t2i again with npm ` +
           'on this machine, without --omit=optional'
         : `star-t2i has no native addon for ${here}, only for ${publishedPlatforms.join(', ')}: use one of those, or build it from ` +
           'a clone of the project',

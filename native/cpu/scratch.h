@@ -3,15 +3,15 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 
 #include "core/error.h"
+#include "system/pages.h"
 
 namespace star {
 
 class Scratch {
  public:
-  ~Scratch() { std::free(data_); }
+  ~Scratch() { free_aligned_block(data_); }
   Scratch() = default;
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -19,11 +19,11 @@ class Scratch {
   // `count` floats whose content is undefined, aligned to 64 bytes; valid until the next call. Throws ERR_MEMORY.
   float* floats(const char* op, size_t count) {
     if (count > count_) {
-      std::free(data_);
+      free_aligned_block(data_);
       data_ = nullptr;
       count_ = 0;
       const size_t bytes = (count * sizeof(float) + 63) / 64 * 64;
-      data_ = static_cast<float*>(std::aligned_alloc(64, bytes));
+      data_ = static_cast<float*>(aligned_block(bytes));
       if (!data_) fail(ErrorCode::Memory, "%s: no memory for %zu bytes of working space", op, bytes);
       count_ = count;
     }

@@ -1,6 +1,6 @@
 /**
  * The addon for arm64 under emulation: golden cases, and a picture by the published packages as npm installs them for that processor.
- * Needs qemu-user-static, the libraries of g++-aarch64-linux-gnu, and what scripts/prebuild arm64 makes.
+ * Needs qemu-user-static, the libraries of g++-aarch64-linux-gnu, and what scripts/prebuild linux-arm64 makes.
  */
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -22,7 +22,7 @@ const skip = skipUnless([
     existsSync(join(libraries, 'lib', 'libstdc++.so.6')),
     'g++-aarch64-linux-gnu: apt-get install g++-aarch64-linux-gnu',
   ],
-  [existsSync(addon), `${addon}: scripts/prebuild arm64 makes it`],
+  [existsSync(addon), `${addon}: scripts/prebuild linux-arm64 makes it`],
   [existsSync(own), `${own}: scripts/prebuild makes it`],
 ])
 

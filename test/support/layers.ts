@@ -65,7 +65,7 @@ export const nativeLayers: LayerTable = {
   threads: ['core', 'system'],
   compat: [],
   dnnl: [],
-  cpu: ['core', 'threads', 'dnnl'],
+  cpu: ['core', 'threads', 'dnnl', 'system'],
   cuda: ['core'],
   simt: ['core', 'cuda', 'threads', 'dnnl'],
   comm: ['core'],
