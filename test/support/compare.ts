@@ -1,4 +1,5 @@
 /** Comparing tensors with plain references. */
+import { createHash } from 'node:crypto'
 import type { Tensor } from '../../lib/tensor/index.js'
 
 /** ‖given − expected‖ / ‖expected‖ in double; the norm of `given` alone when `expected` is zero. */
@@ -25,3 +26,9 @@ export function worstRelative(given: ArrayLike<number>, expected: ArrayLike<numb
   }
   return worst
 }
+
+/** SHA-256 of the bytes of each: tap takes seconds to compare some hundred thousand elements one by one. */
+export const digests = (arrays: Readonly<Record<string, NodeJS.ArrayBufferView>>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(arrays).map(([name, array]) => [name, createHash('sha256').update(array).digest('hex')]),
+  )

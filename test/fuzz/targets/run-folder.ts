@@ -5,14 +5,17 @@ import { openRuns, report } from '../../../lib/server/index.js'
 import { metricsLine } from '../../support/sample-run.js'
 import type { FuzzTarget } from '../target.js'
 
+const soundMetrics = `${[1, 2, 3, 2].map(metricsLine).join('\n')}\n`
+
 const target = (name: string, file: string, seeds: () => Buffer[], pieces: readonly string[]): FuzzTarget => ({
   name,
-  sources: ['lib/server/run-view.js', 'lib/server/series.js', 'lib/server/report.js'],
+  sources: ['lib/server/runs/run-view.js', 'lib/server/runs/series.js', 'lib/server/runs/report.js'],
   pieces,
   seeds,
   open: (scratch) => {
     mkdirSync(scratch, { recursive: true })
     writeFileSync(join(scratch, 'config.json'), '{}')
+    writeFileSync(join(scratch, 'metrics.jsonl'), soundMetrics)
     return {
       run: (input) => {
         writeFileSync(join(scratch, file), input)
@@ -22,12 +25,12 @@ const target = (name: string, file: string, seeds: () => Buffer[], pieces: reado
   },
 })
 
-export const metrics = target(
-  'metrics',
-  'metrics.jsonl',
-  () => [Buffer.from(`${[1, 2, 3, 2].map(metricsLine).join('\n')}\n`)],
-  ['"step":', '"loss":', '\n', '{"step":1,"__proto__":1}\n'],
-)
+export const metrics = target('metrics', 'metrics.jsonl', () => [Buffer.from(soundMetrics)], [
+  '"step":',
+  '"loss":',
+  '\n',
+  '{"step":1,"__proto__":1}\n',
+])
 export const runFolder = target(
   'run-folder',
   'config.json',

@@ -8,6 +8,7 @@ import type { DropPath, TokenSubset } from '../../../lib/models/star/index.js'
 import { backward, full, scope, type Tensor } from '../../../lib/tensor/index.js'
 import type { TokenSamples } from '../../../lib/train/data/token-data.js'
 import type { Task } from '../../../lib/train/kinds/task.js'
+import { digests } from '../../support/compare.js'
 import { type GroupResult, metricsOf, openRun, placeOf, runGroup } from '../../support/task-runner.js'
 import { numberedEntry, numberedTar } from '../../support/tiny-images.js'
 import { runSteps, tinyLoraRun, tinySamplerRun, tinyTokenizerRun, tinyTransformerRun } from '../../support/tiny-run.js'
@@ -129,20 +130,19 @@ for (const [kind, config] of [
   ['lora', lora],
 ] as const) {
   t.test(`a ${kind} is given the same by any number of processes`, async (t) => {
-    const whole = await given(config(), 1, [0, 9])
-    t.equal(new Set(whole.steps.map((step) => JSON.stringify(step))).size, 9)
+    const whole = await given(config(), 1, [0, 6])
+    t.equal(new Set(whole.steps.map((step) => JSON.stringify(step))).size, 6)
     for (const [ranks, accumulate] of [
       [1, 4],
-      [2, 1],
       [2, 2],
       [4, 1],
     ]) {
-      const shared = await given(config(), ranks, [0, 9], { accumulate })
+      const shared = await given(config(), ranks, [0, 6], { accumulate })
       t.strictSame(shared.steps, whole.steps, `${ranks} processes, ${accumulate} micro-batches`)
       for (const state of shared.states) t.strictSame(state, whole.states[0], 'and all end at the same place')
     }
-    const half = await given(config(), 2, [0, 5])
-    const rest = await given(config(), 4, [5, 9], { from: JSON.parse(JSON.stringify(half.states[1])) })
+    const half = await given(config(), 2, [0, 3])
+    const rest = await given(config(), 4, [3, 6], { from: JSON.parse(JSON.stringify(half.states[1])) })
     t.strictSame([...half.steps, ...rest.steps], whole.steps, 'four processes go on from the state of two')
     t.strictSame(rest.states[3], whole.states[0])
   })
@@ -176,7 +176,7 @@ const largest = (values: Float64Array | Float32Array): number =>
 t.test('the mean gradient of the processes is that of one', async (t) => {
   for (const config of [transformer(), sampler(), lora()]) {
     const whole = await gradients(config, 1)
-    const shared = await gradients(config, 4)
+    const shared = await gradients(config, 2)
     t.ok(Math.abs(shared.loss / whole.loss - 1) < 1e-5, `loss ${shared.loss} and ${whole.loss}`)
     t.strictSame([...shared.grads.keys()], [...whole.grads.keys()])
     const floor = 1e-6 * Math.max(...[...whole.grads.values()].map(largest))
@@ -219,7 +219,6 @@ t.test('a tokenizer and its codebook are trained alike by any number of processe
   t.notSame(whole.weights[codebook], unrevived.weights[codebook], 'rows are revived')
   for (const [ranks, accumulate] of [
     [1, 2],
-    [2, 1],
     [2, 2],
     [4, 1],
   ]) {
@@ -231,7 +230,7 @@ t.test('a tokenizer and its codebook are trained alike by any number of processe
       name,
     )
     for (const { weights, state } of results) {
-      t.strictSame(weights, results[0].weights, `${name}: the same on all, bit for bit`)
+      t.strictSame(digests(weights), digests(results[0].weights), `${name}: the same on all, bit for bit`)
       t.strictSame(state, whole.state)
       t.strictSame(weights[hits], whole.weights[hits], 'the same uses of each row')
     }
@@ -262,7 +261,7 @@ t.test('a tokenizer and its discriminator are trained alike by any number of pro
   ]) {
     const results = await run(ranks, accumulate)
     for (const { weights, state } of results) {
-      t.strictSame(weights, results[0].weights, 'the same on all, bit for bit')
+      t.strictSame(digests(weights), digests(results[0].weights), 'the same on all, bit for bit')
       t.strictSame(state, results[0].state)
     }
     const error = apart(results[0].weights)
@@ -278,7 +277,7 @@ t.test('a LoRA and pictures of its base are trained alike by any number of proce
   t.ok(whole.metrics.every(({ Lprior }) => Lprior > 0))
   const results = await run('lora-two', 2)
   for (const { weights, state } of results) {
-    t.strictSame(weights, results[0].weights, 'the same on all, bit for bit')
+    t.strictSame(digests(weights), digests(results[0].weights), 'the same on all, bit for bit')
     t.strictSame(state, whole.state)
   }
   for (const [name, expected] of Object.entries(whole.weights)) {
