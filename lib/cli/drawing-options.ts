@@ -69,6 +69,7 @@ export const drawingSettings = ({
   topK,
   topP,
   moreSmooth,
+  speed,
   pixels,
   batch,
 }: DrawingFlags) => ({
@@ -79,6 +80,7 @@ export const drawingSettings = ({
   topK,
   topP,
   moreSmooth,
+  speed,
   pixels,
   batchSize: batch,
 })

@@ -167,13 +167,13 @@ async function evaluate(name: string, options: EvaluateOptions): Promise<void> {
 
 async function evaluatePack({ model, features, clip, bars, signal }: Loaded, options: EvaluateOptions): Promise<void> {
   const { contactSheet, evaluateModel, evaluationLines, evaluationPage } = await import('../metrics/index.js')
-  const { out, count, seed, batch, cfg, topK, topP, moreSmooth, pixels } = options
+  const { out, count, seed, batch, cfg, topK, topP, moreSmooth, speed, pixels } = options
   const { evaluation, rows } = await evaluateModel(model, {
     data: options.data!,
     count,
     seed,
     batchSize: batch,
-    sampling: { cfg, topK, topP, moreSmooth, pixels },
+    sampling: { cfg, topK, topP, moreSmooth, speed, pixels },
     features,
     clip,
     signal,
@@ -194,12 +194,12 @@ async function evaluatePack({ model, features, clip, bars, signal }: Loaded, opt
 async function runProtocol(protocol: Protocol, loaded: Loaded, options: EvaluateOptions): Promise<void> {
   const { drawDpg, drawGenEval, evaluateMjhq } = await import('../metrics/protocols/index.js')
   const { model, features, clip, shard, bars, signal } = loaded
-  const { out, seed, batch, cfg, topK, topP, moreSmooth, pixels } = options
+  const { out, seed, batch, cfg, topK, topP, moreSmooth, speed, pixels } = options
   const common: ProtocolOptions = {
     out,
     seed,
     batchSize: batch,
-    sampling: { cfg, topK, topP, moreSmooth, pixels },
+    sampling: { cfg, topK, topP, moreSmooth, speed, pixels },
     shard,
     signal,
     onProgress: (stage, done, total) => bars.update(stage, done, total),

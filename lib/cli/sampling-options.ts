@@ -7,6 +7,7 @@ export interface SamplingFlags {
   topK?: number
   topP?: number
   moreSmooth?: boolean
+  speed?: 'full' | 'fast' | 'turbo'
   pixels?: 'round' | 'truncate'
 }
 
@@ -24,6 +25,12 @@ export function addSamplingOptions(command: Command): Command {
       number('--top-p', 0, 1),
     )
     .option('--more-smooth', 'mix tokens softly: smoother pictures')
+    .addOption(
+      new Option(
+        '--speed <preset>',
+        'fast: guidance ends before the last scales; turbo: most of their tokens are left out too (default: the model’s)',
+      ).choices(['full', 'fast', 'turbo']),
+    )
     .addOption(
       new Option('--pixels <rule>', 'round pixel values, or truncate them as the reference implementation').choices([
         'round',

@@ -10,7 +10,7 @@ import { Tokenizer } from '../models/tokenizer/index.js'
 import { weightsHash } from '../models/weights-hash.js'
 import { native, StarError } from '../native/index.js'
 import { buildIn, type WeightType } from '../nn/index.js'
-import { drawPictures, GraphPool, type WeightedText } from '../sampling/index.js'
+import { drawPictures, GraphPool, type WeightedText, withSpeed } from '../sampling/index.js'
 import { fallbackNotice, keep, resolveDevice, scope } from '../tensor/index.js'
 import type { Drawing, DrawingModel, DrawOptions, StarInfo } from './drawing-model.js'
 import { hashWithLoras, type LoraMode, type LoraOption, openLoras } from './loras.js'
@@ -100,7 +100,7 @@ export class LoadedModel implements DrawingModel {
           prompt: most === 1 ? row(prompt) : weighted(parts ?? [{ prompt, weight: 1 }]),
           negative: negative === undefined ? undefined : row(negative),
         })),
-        settings,
+        settings: withSpeed(settings, this.info),
         size,
         signal,
         onScale: onScale && (({ preview, ...event }) => onScale({ ...event, preview: async () => preview() })),

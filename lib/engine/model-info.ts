@@ -5,7 +5,14 @@ import { isLora, openLora } from '../models/lora/index.js'
 import { findModel, type ModelSource, partEntries, type SourceOptions } from '../models/source.js'
 import type { StarConfig } from '../models/star/index.js'
 import { imageSide, type TokenizerConfig, tokenCount } from '../models/tokenizer/index.js'
-import { type PictureSize, type SamplingOptions, samplingSchema } from '../sampling/index.js'
+import {
+  type PictureSize,
+  type SamplingOptions,
+  type Speeds,
+  samplingSchema,
+  speedsOf,
+  speedsSchema,
+} from '../sampling/index.js'
 import type { ModelPart } from '../weights/index.js'
 
 /** Sizes of one part of a model. */
@@ -42,6 +49,8 @@ export interface ModelInfo {
   crossAttention: StarConfig['crossAttention'] | null
   /** Settings that it is drawn with where a caller names none. */
   sampling: SamplingOptions
+  /** What the presets of `speed` leave out. */
+  speeds: Speeds
   /** Weights that its training began with; null where they were drawn at random, or nothing says so. */
   startedFrom: string | null
   /** The part that turns tokens into pixels and back. */
@@ -66,6 +75,7 @@ export function describeSource(source: ModelSource): ModelInfo {
   const { name, path, tokenizer, transformer, textEncoder } = source
   const side = imageSide(tokenizer)
   parseConfig(samplingSchema, source.sampling, `"sampling" of ${path}`)
+  const speeds = parseConfig(speedsSchema, source.speeds, `"speeds" of ${path}`)
   return {
     name,
     path,
@@ -76,6 +86,7 @@ export function describeSource(source: ModelSource): ModelInfo {
     textEncoder,
     crossAttention: transformer?.crossAttention ?? null,
     sampling: source.sampling as SamplingOptions,
+    speeds: speedsOf(tokenizer.patchNums.length, speeds),
     startedFrom: source.startedFrom,
     tokenizer: { ...partInfo(source, 'tokenizer'), config: tokenizer },
     transformer: transformer && { ...partInfo(source, 'transformer'), config: transformer },

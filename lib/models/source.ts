@@ -58,6 +58,8 @@ export interface ModelSource {
   textEncoder: string | null
   /** Sampling settings to use where the caller names none; not checked. */
   sampling: Readonly<Record<string, unknown>>
+  /** What its presets of `speed` leave out; not checked. */
+  speeds: Readonly<Record<string, unknown>>
   /** Weights that its training began with; null where nothing says so. */
   startedFrom: string | null
   /** Width and height of the pictures that it was trained on; null: squares of the tokenizer's side. */
@@ -133,6 +135,7 @@ function folderSource(folder: string): ModelSource {
     samplerHead: existsSync(join(folder, 'sampler-head.safetensors')),
     textEncoder: config.textEncoder ?? null,
     sampling: config.sampling ?? {},
+    speeds: config.speeds ?? {},
     startedFrom: config.startedFrom ?? null,
     shapes: config.shapes ?? null,
     open: (part) => openWeights(join(folder, `${part}.safetensors`)),
@@ -226,6 +229,7 @@ function tokenizerSource(path: string, weights: Weights, options: SourceOptions)
     samplerHead: false,
     textEncoder: null,
     sampling: {},
+    speeds: {},
     startedFrom: null,
     shapes: null,
     open: () => openBelow(file.path, file.key),
@@ -249,6 +253,7 @@ function checkpointSource(path: string, options: SourceOptions): ModelSource {
     samplerHead: transformer.names.some((name) => samplerHeadNames.test(name)),
     textEncoder: options.textEncoder ?? null,
     sampling: options.version ? { version: options.version } : {},
+    speeds: {},
     startedFrom: null,
     shapes: null,
     open: (part) => (part === 'tokenizer' ? openBelow(file.path, file.key) : openBelow(path, key)),

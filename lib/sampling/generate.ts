@@ -18,6 +18,7 @@ import { type NoiseSource, seededNoise } from './noise.js'
 import { EagerRunner, type ScaleRunner } from './runner.js'
 import { sampleScale } from './scale.js'
 import { type SamplingOptions, type SamplingSettings, samplingSettings } from './settings.js'
+import { speedOf } from './speed.js'
 import type { StableStepEvent } from './stable.js'
 
 /** What a generation shows after each scale. Its tensors are valid until the callback (or its promise) is done. */
@@ -75,9 +76,12 @@ export async function generate(options: GenerateOptions): Promise<Tensor> {
   // Both have the tables of this shape from here on, and keep them beside recordings.
   samplerHead?.levelsOf(grid)
   const scales = ranges.length
+  const speed = speedOf(settings.speed, scales)
   const noise = options.noise ?? seededNoise(settings.seed, transformer.device)
-  const models = { transformer, quantizer, samplerHead, settings, grid, onStep }
-  const { texts, images, parts, shares } = samplesOf(options, settings.cfg > 0)
+  const models = { transformer, quantizer, samplerHead, settings, speed, grid, onStep }
+  const { texts: batch, images, parts, shares } = samplesOf(options, settings.cfg > 0)
+  const halfFrom = settings.cfg > 0 ? speed?.unguidedFrom : null
+  const texts = { ...batch, halfFrom, pruning: speed?.prune }
   const conditions = checkConditions(options.conditions, images, ranges)
   const runner = openRunner(options, { texts, settings, parts })
   using weights = parts > 1 ? Tensor.from(shares, [shares.length, 1, 1], { device: transformer.device }) : null

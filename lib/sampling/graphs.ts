@@ -148,7 +148,9 @@ function padded(texts: DecoderOptions): DecoderOptions {
 /** What a recording depends on. Settings that have no say in the scales' work are left out. */
 function keyOf({ texts, settings, stable = false, conditions = [], parts = 1 }: Recordable): string {
   const { seed: _, topK, topP, stableFrom, version, ...kept } = settings
-  const drawn = settings.moreSmooth ? [] : version === 'old' ? ['old', topK] : [topK, topP]
+  // All scales are soft mixes, of all tokens.
+  const soft = settings.moreSmooth && !stable && (settings.speed ?? 'full') === 'full'
+  const drawn = soft ? [] : version === 'old' ? ['old', topK] : [topK, topP]
   const { rows, attending, text, grid } = texts
   return JSON.stringify([
     rows?.length,
@@ -158,7 +160,7 @@ function keyOf({ texts, settings, stable = false, conditions = [], parts = 1 }: 
     text.mask !== null,
     kept,
     drawn,
-    stable && !settings.moreSmooth && version !== 'old' ? [version, stableFrom] : null,
+    stable ? [version, stableFrom] : null,
     conditions.map(conditionsKey),
     parts,
   ])

@@ -2,11 +2,12 @@
 import type { Grid } from '../models/grid.js'
 import type { SamplerHead, ScaleDecoder, StarTransformer } from '../models/star/index.js'
 import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
-import { draw, gumbelMix, noGrad, reshape, scope, slice, type Tensor } from '../tensor/index.js'
+import { affine, draw, gumbelMix, noGrad, reshape, scope, slice, type Tensor } from '../tensor/index.js'
 import { putGiven } from './conditions.js'
 import { guidanceStrength, guide, mixed, repeated } from './guidance.js'
 import type { ScaleSources } from './runner.js'
 import { progress, type SamplingSettings, smoothing, tokenFilter } from './settings.js'
+import type { SpeedSettings } from './speed.js'
 import { type StableStepEvent, stableTokens } from './stable.js'
 
 /** What a scale adds to a generation. */
@@ -24,6 +25,8 @@ export interface ScaleModels {
   settings: SamplingSettings
   /** The last scale's map, where pictures are no squares of the model's side. */
   grid?: Grid
+  /** What is left out of the last scales; the decoder leaves it out as well. */
+  speed: SpeedSettings | null
   onStep?: (event: StableStepEvent) => void
 }
 
@@ -43,18 +46,24 @@ export function sampleScale(
   models: ScaleModels,
   { k, decoder, noise, given, mix, fHat, input }: ScaleInput,
 ): ScaleStep {
-  const { transformer, quantizer, samplerHead, settings, grid, onStep } = models
+  const { transformer, quantizer, samplerHead, speed, grid, onStep } = models
   return noGrad(() =>
     scope(() => {
       const scales = transformer.levels.length
+      const late = models.settings.cfg > 0 && k >= (speed?.unguidedFrom ?? scales)
+      const settings = late ? { ...models.settings, cfg: 0, moreSmooth: false } : models.settings
       const guided = settings.cfg > 0
+      const sharper = late && k === scales - 1 ? 1 / speed!.temperature : 1
+      const sharpened = (logits: Tensor): Tensor => (sharper === 1 ? logits : affine(logits, null, sharper, 0, 0))
       const features = decoder.step(k, input && repeated(input, { guided, mix }))
       const next = (codes: Tensor) =>
         quantizer.nextInput(k, fHat, given ? putGiven(quantizer, codes, given) : codes, grid)
       const transformerLogits = () =>
-        mixed(guidedLogits(transformer, features, guided ? guidanceStrength(settings.cfg, k, scales) : null), mix)
+        sharpened(
+          mixed(guidedLogits(transformer, features, guided ? guidanceStrength(settings.cfg, k, scales) : null), mix),
+        )
       if (samplerHead && k >= settings.stableFrom) {
-        const { pooled } = decoder
+        const pooled = slice(decoder.pooled, 0, 0, features.dim(0))
         const codebook = quantizer.embedding.weight
         const tokens = stableTokens({
           head: samplerHead,
@@ -67,6 +76,7 @@ export function sampleScale(
           grid,
           mix,
           transformerLogits,
+          sharpened,
           onStep,
         })
         return { ...next(quantizer.embedIndices(tokens)), tokens }

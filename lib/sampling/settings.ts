@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { parseConfig } from '../config/parse-config.js'
 import { firstStableScale } from '../models/star/index.js'
 import { pixelRules } from '../models/tokenizer/index.js'
+import { speedNames, speedSchema } from './speed.js'
 
 /** Rules of the reference implementation's sampling versions. */
 export const sampleVersions = ['1024', 'new', 'old'] as const
@@ -36,6 +37,12 @@ export const samplingSchema = z.strictObject({
     .min(0)
     .default(firstStableScale)
     .describe('scale index from which on a model with a sampler head fixes its tokens in steps'),
+  speed: z
+    .union([z.enum(speedNames), speedSchema])
+    .optional()
+    .describe(
+      'full (the default); fast: guidance ends before the last scales; turbo: most tokens of the last scales are left out too; or what exactly is left out',
+    ),
   pixels: z
     .enum(pixelRules)
     .optional()

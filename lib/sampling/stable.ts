@@ -51,6 +51,8 @@ export interface StableOptions {
   mix?: Mix | null
   /** The transformer's own guided logits (B, n, V). */
   transformerLogits: () => Tensor
+  /** What becomes of the head's own guided logits before tokens are drawn; default: nothing. */
+  sharpened?: (logits: Tensor) => Tensor
   onStep?: (event: StableStepEvent) => void
 }
 
@@ -94,6 +96,7 @@ export function stableTokens(options: StableOptions): Tensor {
     ) // (B, n, Z)
     const rows = repeated(fixed, { guided, mix })
     const logits = head.forward({ rows, features, pooled, begin: k, end: k + 1, grid })
-    return mixed(guided ? guide(logits, settings.cfg) : logits, mix)
+    const drawn = mixed(guided ? guide(logits, settings.cfg) : logits, mix)
+    return options.sharpened?.(drawn) ?? drawn
   }
 }

@@ -32,6 +32,8 @@ export const modelConfigSchema = z.strictObject({
   textEncoder: z.string().min(1).optional(),
   /** Sampling settings to use where the caller names none. */
   sampling: jsonObject.optional(),
+  /** What the presets `fast` and `turbo` leave out, where that differs from the rule for all models. */
+  speeds: jsonObject.optional(),
   /** Weights that its training began with; absent where they were drawn at random. */
   startedFrom: z.string().min(1).optional(),
   /** Width and height of the pictures that it was trained on; absent where that is the square of the tokenizer's scales. */

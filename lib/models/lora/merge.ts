@@ -57,6 +57,7 @@ export function writeMergedModel(
         transformer: config,
         textEncoder: source.textEncoder ?? undefined,
         sampling: { ...source.sampling },
+        speeds: { ...source.speeds },
         startedFrom: source.startedFrom ?? undefined,
         shapes: source.shapes?.map(([width, height]): [number, number] => [width, height]),
       },

@@ -1,6 +1,17 @@
 /** Self-attention over the tokens of all scales, and cross-attention to the text. */
 import { Linear, Module } from '../../nn/index.js'
-import { attention, concat, reshape, slice, splitHeads, Tensor, writeHeads, zeros } from '../../tensor/index.js'
+import {
+  attention,
+  concat,
+  embedding,
+  reshape,
+  slice,
+  splitHeads,
+  Tensor,
+  writeAlong,
+  writeHeads,
+  zeros,
+} from '../../tensor/index.js'
 import type { StarConfig } from './config.js'
 import { baseStd, branchStd, logScaleParameter, type ModelInit } from './init.js'
 
@@ -23,6 +34,8 @@ export interface SelfAttentionContext {
   keyLimit?: Tensor | null
   /** Sampling: keys and values of earlier scales; those of this one are added to it. Takes the place of keyLimit. */
   cache?: KeyValueCache | null
+  /** With a cache: the tokens at hand are those at these positions of `rope`, i32 (B, length), not all in their order. */
+  positions?: Tensor | null
   /**
    * Sampler head: token 0 sees and is seen by all; the others, in groups of tokens [begin, end), see their own group. The
    * groups follow one another from token 1 on. Takes the place of keyLimit.
@@ -71,7 +84,7 @@ export class SelfAttention extends Module {
     this.proj = this.child('proj', new Linear(width, width, { ...init, std: branchStd(width, depth, init) }))
   }
 
-  forward(x: Tensor, { rope, keyLimit, cache, groups }: SelfAttentionContext): Tensor {
+  forward(x: Tensor, { rope, keyLimit, cache, groups, positions }: SelfAttentionContext): Tensor {
     const { heads, l2Norm, scale } = this.#options
     const qkv = this.qkv.forward(x, { bias: concat([this.qBias, this.zeroKBias, this.vBias], 0) })
     const parts = [
@@ -80,7 +93,20 @@ export class SelfAttention extends Module {
       {},
     ]
     let y: Tensor
-    if (cache) {
+    if (cache && positions) {
+      // Each sample has positions of its own: the samples are read as one with a rotation for each of its tokens.
+      const tokens = positions.count
+      const own =
+        rope && reshape(embedding(reshape(rope, [rope.dim(0), -1]), reshape(positions, [tokens])), [tokens, -1, 2])
+      const rotated = parts.map((part) => ('rope' in part ? { ...part, rope: own ?? undefined } : part))
+      const [q, k, v] = splitHeads(reshape(qkv, [1, tokens, qkv.dim(2)]), heads, rotated).map((part) =>
+        reshape(part, [x.dim(0), x.dim(1), heads, this.#options.headSize]),
+      )
+      writeAlong(cache.k, k, 1, cache.length)
+      writeAlong(cache.v, v, 1, cache.length)
+      cache.length += x.dim(1)
+      y = attention(q, cache.k, cache.v, { scale, keys: cache.length })
+    } else if (cache) {
       const q = Tensor.empty([x.dim(0), x.dim(1), heads, this.#options.headSize], {
         dtype: x.dtype,
         device: x.device,

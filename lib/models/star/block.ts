@@ -5,6 +5,7 @@ import { CrossAttention, SelfAttention, type SelfAttentionContext, type TextKeys
 import type { CrossAttentionMode, StarConfig } from './config.js'
 import { type BlockFactors, scaleSamples } from './drop-path.js'
 import { baseStd, branchStd, type ModelInit, modulationParameter } from './init.js'
+import { type BranchRule, wholeBranches } from './pruning.js'
 
 /** y = W₂·gelu(W₁·x + b₁) + b₂ with the tanh form of GELU. */
 export class FeedForward extends Module {
@@ -39,6 +40,8 @@ export interface BlockContext extends SelfAttentionContext {
   condition: { table: Tensor; ids: Tensor | null } | null
   /** Stochastic depth of this block; null: every branch runs. */
   dropPath: BlockFactors | null
+  /** Sampling: which tokens of each branch are computed; default: all. */
+  branches?: BranchRule
 }
 
 /**
@@ -64,23 +67,24 @@ export class Block extends Module {
 
   forward(input: Tensor, context: BlockContext): Tensor {
     const m = this.#modulate(context.condition)
+    const rule = context.branches ?? wholeBranches
     // A scope a branch: what one of them made is gone before the next one, unless the tape keeps it.
-    let x = scope(() =>
-      this.#residual(input, this.attention.forward(normalise(input, m, 0), context), m, 0, context.dropPath),
-    )
+    let x = scope(() => {
+      const attend = (x: Tensor, positions: Tensor | null): Tensor =>
+        gained(this.attention.forward(normalise(x, m, 0), { ...context, positions }), m, 0)
+      return addBranch(input, rule.run(0, input, attend), context.dropPath?.[0])
+    })
     const { cross } = this
     const { text } = context
     if (cross && text) {
       const from = x
-      x = scope(() => addCross(from, cross, text, this.config.crossAttention))
+      x = scope(() => addCross(from, cross, text, { mode: this.config.crossAttention, rule }))
     }
     const from = x
-    return scope(() => this.#residual(from, this.feedForward.forward(normalise(from, m, 1)), m, 1, context.dropPath))
-  }
-
-  #residual(x: Tensor, branch: Tensor, m: Modulation | null, which: 0 | 1, dropPath: BlockFactors | null): Tensor {
-    const gained = m ? mul(branch, m.gains[which]) : branch
-    return add(x, dropPath ? scaleSamples(gained, dropPath[which]) : gained)
+    return scope(() => {
+      const feed = (x: Tensor): Tensor => gained(this.feedForward.forward(normalise(x, m, 1)), m, 1)
+      return addBranch(from, rule.run(2, from, feed), context.dropPath?.[1])
+    })
   }
 
   #modulate(condition: BlockContext['condition']): Modulation | null {
@@ -96,6 +100,12 @@ export class Block extends Module {
   }
 }
 
+const gained = (branch: Tensor, m: Modulation | null, which: 0 | 1): Tensor =>
+  m ? mul(branch, m.gains[which]) : branch
+
+const addBranch = (x: Tensor, branch: Tensor, factors: BlockFactors[0] | undefined): Tensor =>
+  add(x, factors ? scaleSamples(branch, factors) : branch)
+
 function normalise(x: Tensor, m: Modulation | null, which: 0 | 1): Tensor {
   return m ? layerNorm(x, { scale: m.scales[which], shift: m.shifts[which] }) : layerNorm(x)
 }
@@ -104,11 +114,17 @@ function normalise(x: Tensor, m: Modulation | null, which: 0 | 1): Tensor {
  * x + cross_attn(LN(x), text). The mode `first-sample` computes the first samples alone, as many as there are texts g, and adds
  * sample i mod g to sample i; the reference implementation has g = 1: sample 0 is added to every sample.
  */
-function addCross(x: Tensor, cross: CrossAttention, text: TextKeysValues, mode: CrossAttentionMode): Tensor {
-  if (mode === 'per-sample') return add(x, cross.forward(layerNorm(x), text))
+function addCross(
+  x: Tensor,
+  cross: CrossAttention,
+  text: TextKeysValues,
+  { mode, rule }: { mode: CrossAttentionMode; rule: BranchRule },
+): Tensor {
+  const attend = (x: Tensor): Tensor => cross.forward(layerNorm(x), text)
+  if (mode === 'per-sample') return add(x, rule.run(1, x, attend))
   const [batch, length, width] = x.shape
   const attending = text.k.dim(0)
-  const first = cross.forward(layerNorm(slice(x, 0, 0, attending)), text) // (g, n, C)
+  const first = rule.run(1, slice(x, 0, 0, attending), attend) // (g, n, C)
   if (attending === batch) return add(x, first)
   const rounds = reshape(x, [batch / attending, attending * length, width])
   return reshape(add(rounds, reshape(first, [attending * length, width])), x.shape)

@@ -2,7 +2,8 @@
 import { StarError } from '../../native/index.js'
 import { cast, embedding, keep, noGrad, reshape, scope, slice, Tensor } from '../../tensor/index.js'
 import type { Grid } from '../grid.js'
-import type { KeysValues, KeyValueCache, TextKeysValues } from './attention.js'
+import type { KeysValues, TextKeysValues } from './attention.js'
+import { BranchOutputs, checkPruning, keptShare, keptTokens, type Pruning } from './pruning.js'
 import { type StarTransformer, type TextInput, textKeysValues } from './transformer.js'
 
 export interface DecoderOptions {
@@ -18,6 +19,10 @@ export interface DecoderOptions {
   attending?: number
   /** The last scale's map, where pictures are no squares of the model's side. */
   grid?: Grid
+  /** From this scale on, 1 or more, the first half of the samples alone is computed (late guidance off). Default: never. */
+  halfFrom?: number | null
+  /** Tokens that are left out; default: none. */
+  pruning?: Pruning | null
 }
 
 interface PreparedText {
@@ -71,20 +76,20 @@ export class ScaleDecoder {
   /** Text vectors of the samples: (batch, textWidth). */
   readonly pooled: Tensor
   readonly #model: StarTransformer
-  readonly #caches: KeyValueCache[]
+  readonly #caches: readonly KeysValues[]
   readonly #texts: (TextKeysValues | null)[]
   readonly #start: Tensor
   readonly #attending: number
   readonly #own: KeysValuesArena | null
   readonly #grid: Grid | undefined
+  readonly #halfFrom: number
+  readonly #pruning: Pruning | null
+  readonly #outputs: BranchOutputs | null = null
   #next = 0
 
   /** @param caches keys and values of each block for as many samples, handles that become the decoder's; default: memory of its own */
-  constructor(
-    model: StarTransformer,
-    { text, rows, attending = 1, grid }: DecoderOptions,
-    caches?: readonly KeysValues[],
-  ) {
+  constructor(model: StarTransformer, options: DecoderOptions, caches?: readonly KeysValues[]) {
+    const { text, rows, attending = 1, grid, halfFrom, pruning = null } = options
     const prompts = text.pooled.dim(0)
     const samples = rows ?? Array.from({ length: prompts }, (_, i) => i)
     const outside = samples.find((r) => !Number.isInteger(r) || r < 0 || r >= prompts)
@@ -98,13 +103,22 @@ export class ScaleDecoder {
         'ERR_ARGUMENT',
         `decoder: ${attending} attending samples in a batch of ${samples.length}, expected a divisor of it`,
       )
+    if (halfFrom != null && (!Number.isInteger(halfFrom) || halfFrom < 1 || samples.length % 2 === 1))
+      throw new StarError(
+        'ERR_ARGUMENT',
+        `decoder: half of ${samples.length} samples from scale ${halfFrom} on, expected an even number of samples and a scale from 1`,
+      )
+    if (pruning) checkPruning(pruning, model.config)
     this.batch = samples.length
+    this.#halfFrom = halfFrom ?? model.levels.length
+    this.#pruning = pruning
     this.#attending = attending
     this.#model = model
     this.#grid = grid
     this.#own = caches ? null : new KeysValuesArena(model, samples.length, model.levelsOf(grid).at(-1)!.end)
-    this.#caches = (caches ?? this.#own!.first(samples.length)).map(({ k, v }) => ({ k, v, length: 0 }))
+    this.#caches = caches ?? this.#own!.first(samples.length)
     try {
+      if (pruning) this.#outputs = this.#branchOutputs(pruning)
       const made = this.#prepare(text, samples)
       this.pooled = made.pooled
       this.#start = made.start
@@ -115,16 +129,41 @@ export class ScaleDecoder {
     }
   }
 
+  /** How many samples are computed at a scale. */
+  samplesAt(scale: number): number {
+    return scale >= this.#halfFrom ? this.batch / 2 : this.batch
+  }
+
+  #branchOutputs(pruning: Pruning): BranchOutputs {
+    const { config, dtype, device } = this.#model
+    const levels = this.#model.levelsOf(this.#grid)
+    const all = this.samplesAt(pruning.from)
+    const cross = config.crossAttention === 'first-sample' ? Math.min(this.#attending, all) : all
+    const samples = [all, config.enableCross ? cross : 0, all]
+    return new BranchOutputs(pruning, levels, config, samples, { dtype, device })
+  }
+
+  /** How many keys a block has of the scales before this one. */
+  #keysBefore(scale: number, block: number): number {
+    return this.#model
+      .levelsOf(this.#grid)
+      .slice(0, scale)
+      .reduce((sum, { begin, end }, k) => {
+        const share = this.#pruning ? keptShare(this.#pruning, k, block) : 1
+        return sum + (share === 1 ? end - begin : keptTokens(end - begin, share))
+      }, 0)
+  }
+
   /** What the prompts give: owned by the caller, the mask shared by all blocks. */
   #prepare(text: TextInput, samples: readonly number[]): PreparedText {
     const model = this.#model
     const made = noGrad(() =>
       scope(() => {
         const firstSample = model.config.crossAttention === 'first-sample'
-        const first = samples.slice(0, this.#attending)
-        const attendedRows = [...new Set(first)]
+        const attendees = samples.slice(0, this.#attending)
+        const attendedRows = [...new Set(attendees)]
         const attended = model.attendedText(text, attendedRows)
-        const ids = firstSample ? first.map((row) => attendedRows.indexOf(row)) : samples
+        const ids = firstSample ? attendees.map((row) => attendedRows.indexOf(row)) : samples
         return {
           pooled: gatherRows(text.pooled, samples),
           start: gatherRows(model.startTokens(text.pooled), samples),
@@ -172,15 +211,14 @@ export class ScaleDecoder {
 
   /** Makes `scale` the next one. The caches must hold the keys and values of those before it. */
   seek(scale: number): void {
-    for (const cache of this.#caches) cache.length = this.#model.levelsOf(this.#grid)[scale].begin
     this.#next = scale
   }
 
   /**
-   * The next scale's features (B, h·w, C), from which `StarTransformer.logits` makes logits.
+   * The next scale's features (B', h·w, C), from which `StarTransformer.logits` makes logits; B' is `samplesAt(scale)`.
    * @param scale its index: scales come in order
-   * @param input (B, h·w, Z), the running f̂ at this scale's size; null for the first scale
-   * @throws ERR_ARGUMENT when scales come out of order or the input is missing
+   * @param input (B', h·w, Z), the running f̂ at this scale's size; null for the first scale
+   * @throws ERR_ARGUMENT when scales come out of order or the input is missing, ERR_SHAPE for an input of other samples
    */
   step(scale: number, input: Tensor | null): Tensor {
     if (scale !== this.#next || (scale === 0) !== (input === null))
@@ -188,15 +226,23 @@ export class ScaleDecoder {
         'ERR_ARGUMENT',
         `decoder: scale ${scale} ${input ? 'with' : 'without'} input was asked for, expected scale ${this.#next} ${this.#next ? 'with' : 'without'} input`,
       )
+    const samples = this.samplesAt(scale)
+    if (input && input.dim(0) !== samples)
+      throw new StarError('ERR_SHAPE', `decoder: the input has ${input.dim(0)} samples, expected ${samples}`)
     const features = noGrad(() =>
       scope(() => {
         const tokens = input ? this.#model.wordEmbed.forward(cast(input, this.#model.dtype)) : this.#start
-        return this.#model.runScale(
-          scale,
-          tokens,
-          this.#caches.map((cache, i) => ({ cache, text: this.#texts[i] })),
-          this.#grid,
-        )
+        const mask = maskOf(this.#texts)
+        const ownMask = mask && first(mask, samples)
+        const contexts = this.#caches.map(({ k, v }, block) => {
+          const text = this.#texts[block]
+          return {
+            cache: { k: first(k, samples), v: first(v, samples), length: this.#keysBefore(scale, block) },
+            text: text && { k: first(text.k, samples), v: first(text.v, samples), mask: ownMask },
+            branches: this.#outputs?.ruleOf(scale, block),
+          }
+        })
+        return this.#model.runScale(scale, tokens, contexts, this.#grid)
       }),
     )
     this.#next++
@@ -216,12 +262,16 @@ export class ScaleDecoder {
       v.dispose()
     }
     this.#own?.dispose()
+    this.#outputs?.dispose()
   }
 
   [Symbol.dispose](): void {
     this.dispose()
   }
 }
+
+/** The first `samples` of a tensor, or all where it has fewer; on the same memory. */
+const first = (x: Tensor, samples: number): Tensor => (samples < x.dim(0) ? slice(x, 0, 0, samples) : x)
 
 /** All blocks share one mask. */
 const maskOf = (texts: readonly (TextKeysValues | null)[]): Tensor | null => texts.find((t) => t !== null)?.mask ?? null

@@ -1,8 +1,10 @@
 /** What the API of AUTOMATIC1111's web UI takes and gives, as far as this model has it. */
 import { z } from 'zod'
 import { maxPromptLength } from '../../prompts.js'
+import { speedNames } from '../../sampling/index.js'
 import { maxPictures } from './image-schemas.js'
 
+const speedName = z.enum(speedNames).nullish()
 const number = (low: number, high: number) => z.number().min(low).max(high)
 
 /**
@@ -23,6 +25,7 @@ export const txt2imgSchema = z.looseObject({
   cfg_scale: number(0, 1000).nullish().describe('strength of guidance; default: the model’s'),
   top_k: z.int().min(0).max(1e9).nullish(),
   top_p: number(0, 1).nullish(),
+  speed: speedName.describe('full, fast or turbo; default: the model’s'),
   width: z
     .int()
     .min(1)
@@ -33,7 +36,7 @@ export const txt2imgSchema = z.looseObject({
     ),
   height: z.int().min(1).max(100_000).nullish(),
   send_images: z.boolean().nullish(),
-  override_settings: z.looseObject({ sd_model_checkpoint: z.string().max(200).nullish() }).nullish(),
+  override_settings: z.looseObject({ sd_model_checkpoint: z.string().max(200).nullish(), speed: speedName }).nullish(),
 })
 export type Txt2Img = z.output<typeof txt2imgSchema>
 

@@ -33,7 +33,7 @@ const modelName = (title: string | null | undefined): string | undefined => titl
 
 /** The text that its web UI writes into pictures. */
 function infoText(
-  { prompt, negativePrompt, seed, cfg, topK, topP, model, weights }: ImageSettings,
+  { prompt, negativePrompt, seed, cfg, topK, topP, speed, model, weights }: ImageSettings,
   { width, height }: { width: number; height: number },
 ): string {
   const fields = [
@@ -45,6 +45,7 @@ function infoText(
     `Model: ${model}`,
     `Top k: ${topK}`,
     `Top p: ${topP}`,
+    ...(typeof speed === 'string' ? [`Speed: ${speed}`] : []),
   ]
   const away = negativePrompt ? `\nNegative prompt: ${negativePrompt}` : ''
   return `${prompt}${away}\n${fields.join(', ')}`
@@ -185,6 +186,7 @@ export class A1111 {
         cfg: body.cfg_scale ?? undefined,
         topK: body.top_k ?? undefined,
         topP: body.top_p ?? undefined,
+        speed: body.speed ?? body.override_settings?.speed ?? undefined,
         negativePrompt: body.negative_prompt?.trim() || undefined,
         onScale: async ({ preview }) => {
           if (!this.#previewWanted) return

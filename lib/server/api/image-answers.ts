@@ -19,6 +19,7 @@ export const settingsIn = (body: Generations): JobRequest['options'] => ({
   cfg: body.cfg ?? undefined,
   topK: body.top_k ?? undefined,
   topP: body.top_p ?? undefined,
+  speed: body.speed ?? undefined,
   negativePrompt: body.negative_prompt || undefined,
 })
 

@@ -1,6 +1,7 @@
 /** What OpenAI's Images API takes and gives, with the fields of ours. */
 import { z } from 'zod'
 import { maxPromptLength } from '../../prompts.js'
+import { speedNames } from '../../sampling/index.js'
 
 /** Pictures of one request at most. */
 export const maxPictures = 32
@@ -50,6 +51,12 @@ export const generationsSchema = z.strictObject({
     .max(1)
     .nullish()
     .describe('draw from tokens of this probability, 0: all; default: the model’s'),
+  speed: z
+    .enum(speedNames)
+    .nullish()
+    .describe(
+      'fast: guidance ends before the last scales; turbo: most of their tokens are left out too; default: the model’s',
+    ),
   negative_prompt: z
     .string()
     .max(maxPromptLength)
@@ -110,7 +117,9 @@ export const modelSchema = z.object({
   image_size: z.int().nullable().describe('width and height in pixels where a request names no size'),
   sizes: z.array(z.string()).describe('WIDTHxHEIGHT to choose from: those of its training first'),
   scales: z.int().nullable().describe('passes of a picture, each finer than the one before'),
-  defaults: z.object({ cfg: z.number(), top_k: z.int(), top_p: z.number() }).nullable(),
+  defaults: z
+    .object({ cfg: z.number(), top_k: z.int(), top_p: z.number(), speed: z.enum(speedNames).nullable() })
+    .nullable(),
   about: z.string().describe('what it draws, from its card'),
   examples: z.array(z.string()),
   styles: z.array(z.string()),

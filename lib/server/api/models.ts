@@ -17,7 +17,12 @@ function described({ id, source, info, card, state, added }: PooledModel) {
     image_size: info?.imageSize ?? null,
     sizes: info ? offeredSizes(info).map(({ width, height }) => `${width}x${height}`) : [],
     scales: info?.scales.length ?? null,
-    defaults: defaults && { cfg: defaults.cfg, top_k: defaults.topK, top_p: defaults.topP },
+    defaults: defaults && {
+      cfg: defaults.cfg,
+      top_k: defaults.topK,
+      top_p: defaults.topP,
+      speed: typeof defaults.speed === 'string' ? defaults.speed : null,
+    },
     ...card,
   }
 }

@@ -11,7 +11,10 @@ export interface JobRequest {
   prompt: string
   /** Whose request: an interrupt of AUTOMATIC1111's API ends those of that API alone. */
   api: 'openai' | 'a1111'
-  options: Pick<StarGenerateOptions, 'count' | 'seed' | 'size' | 'cfg' | 'topK' | 'topP' | 'negativePrompt' | 'onScale'>
+  options: Pick<
+    StarGenerateOptions,
+    'count' | 'seed' | 'size' | 'cfg' | 'topK' | 'topP' | 'speed' | 'negativePrompt' | 'onScale'
+  >
   /** Draws in another way than from the prompt alone. */
   draw?: (star: Star, options: StarGenerateOptions) => AsyncGenerator<StarImage>
   /** Fires when nobody waits for the pictures any more. */

@@ -8,7 +8,7 @@ export interface Model {
   /** WIDTHxHEIGHT to choose from. */
   sizes: string[]
   scales: number | null
-  defaults: { cfg: number; top_k: number; top_p: number } | null
+  defaults: { cfg: number; top_k: number; top_p: number; speed: Speed | null } | null
   about: string
   examples: string[]
   styles: string[]
@@ -22,6 +22,10 @@ export interface Size {
 
 export const sizeText = ({ width, height }: Size): string => `${width}x${height}`
 
+/** What is left out to draw faster. */
+export const speeds = ['full', 'fast', 'turbo'] as const
+export type Speed = (typeof speeds)[number]
+
 /** What one request asks for. */
 export interface Drawing {
   model: string
@@ -33,6 +37,7 @@ export interface Drawing {
   cfg: number
   topK: number
   topP: number
+  speed: Speed
 }
 
 /** What a picture was made with, as its file says it. */
@@ -44,6 +49,8 @@ export interface Settings {
   cfg: number
   topK: number
   topP: number
+  /** A preset; pictures of programs may name what exactly was left out. */
+  speed?: Speed | object
 }
 
 export interface Hooks {
@@ -128,7 +135,7 @@ async function* events(response: Response): AsyncGenerator<Record<string, unknow
   }
 }
 
-export const requestBody = ({ model, prompt, count, seed, size, cfg, topK, topP }: Drawing) => ({
+export const requestBody = ({ model, prompt, count, seed, size, cfg, topK, topP, speed }: Drawing) => ({
   model,
   prompt,
   n: count,
@@ -137,6 +144,7 @@ export const requestBody = ({ model, prompt, count, seed, size, cfg, topK, topP 
   cfg,
   top_k: topK,
   top_p: topP,
+  speed,
 })
 
 /** Longest time in which a full queue or a loading model is waited for, in milliseconds. */

@@ -7,15 +7,18 @@ const quoted = (text: string): string => (/^[\w./:@-]+$/.test(text) ? text : `'$
 const literal = (text: string): string =>
   `'${JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"').replaceAll("'", "\\'")}'`
 
-function commandLine({ prompt, count, seed, size, cfg, topK, topP }: Drawing, { source }: Model): string {
+function commandLine(drawing: Drawing, { source, defaults }: Model): string {
+  const { prompt, count, seed, size, cfg, topK, topP, speed } = drawing
   const options = [`--model ${quoted(source)}`, `--seed ${seed}`, `--cfg ${cfg}`, `--top-k ${topK}`, `--top-p ${topP}`]
   if (count > 1) options.push(`--count ${count}`)
   if (size) options.push(`--size ${sizeText(size)}`)
+  if (speed !== (defaults?.speed ?? 'full')) options.push(`--speed ${speed}`)
   // A prompt that begins with a dash would be an option.
   return `npx star-t2i sample ${options.join(' ')} -- ${quoted(prompt)}`
 }
 
-function typescript({ prompt, count, seed, size, cfg, topK, topP }: Drawing, { source }: Model): string {
+function typescript(drawing: Drawing, { source, defaults }: Model): string {
+  const { prompt, count, seed, size, cfg, topK, topP, speed } = drawing
   const options = [
     ...(count > 1 ? [`count: ${count}`] : []),
     `seed: ${seed}`,
@@ -23,6 +26,7 @@ function typescript({ prompt, count, seed, size, cfg, topK, topP }: Drawing, { s
     `cfg: ${cfg}`,
     `topK: ${topK}`,
     `topP: ${topP}`,
+    ...(speed === (defaults?.speed ?? 'full') ? [] : [`speed: '${speed}'`]),
   ]
   return [
     "import { Star } from 'star-t2i'",

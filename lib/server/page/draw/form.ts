@@ -1,5 +1,5 @@
 /** What to draw: the form, what it remembers, and its way back to a model's defaults. */
-import { type Drawing, type Model, type Settings, type Size, sizeText } from './api.js'
+import { type Drawing, type Model, type Settings, type Size, type Speed, sizeText, speeds } from './api.js'
 import { byId, input, make, on, select } from './dom.js'
 
 const remembered = 'star-t2i.form'
@@ -33,6 +33,7 @@ export function setDefaults(): void {
   setSlider('cfg', defaults?.cfg ?? 4)
   setSlider('top-k', defaults?.top_k ?? 600)
   setSlider('top-p', defaults?.top_p ?? 0.8)
+  select('speed').value = defaults?.speed ?? 'full'
 }
 
 /** The sizes of the model, its own square first. */
@@ -78,10 +79,13 @@ export const peek = (): Drawing => ({
   cfg: number('cfg-value'),
   topK: number('top-k-value'),
   topP: number('top-p-value'),
+  speed: select('speed').value as Speed,
 })
 
+export const presetOf = (speed: Settings['speed']): Speed | undefined => speeds.find((name) => name === speed)
+
 /** Fills the form with what a picture was made with. @returns what cannot be had here */
-export function fill({ prompt: text, model, seed, size, cfg, topK, topP }: Settings): string | null {
+export function fill({ prompt: text, model, seed, size, cfg, topK, topP, speed }: Settings): string | null {
   prompt.value = text
   input('seed').value = String(seed)
   input('count').value = '1'
@@ -95,10 +99,12 @@ export function fill({ prompt: text, model, seed, size, cfg, topK, topP }: Setti
   setSlider('cfg', cfg)
   setSlider('top-k', topK)
   setSlider('top-p', topP)
+  select('speed').value = presetOf(speed) ?? 'full'
   remember()
   prompt.dispatchEvent(new Event('input'))
   if (!known) return `the model ${model} is not on this server; ${currentModel().id} draws something else`
-  return offered ? null : `the size ${sizeText(size!)} is not among those that this page offers`
+  if (!offered) return `the size ${sizeText(size!)} is not among those that this page offers`
+  return typeof speed === 'object' ? 'the picture leaves out what no preset of this page does' : null
 }
 
 export function setPrompt(text: string): void {
@@ -134,6 +140,7 @@ function recall(): void {
   if (kept.cfg !== undefined) setSlider('cfg', kept.cfg)
   if (kept.topK !== undefined) setSlider('top-k', kept.topK)
   if (kept.topP !== undefined) setSlider('top-p', kept.topP)
+  select('speed').value = presetOf(kept.speed) ?? select('speed').value
 }
 
 /** Fills in the models and what was there last time. */

@@ -23,7 +23,8 @@ let known: Model[] = []
 function show(picture: Stored): void {
   view(picture, {
     use,
-    copyAs: (kind, settings) => copyAs(kind as CopyKind, { ...settings, count: 1 }),
+    copyAs: (kind, settings) =>
+      copyAs(kind as CopyKind, { ...settings, speed: form.presetOf(settings.speed) ?? 'full', count: 1 }),
     remove: (gone) => void gallery.remove([gone]),
     beside: (from, by) => gallery.beside(from, by),
   })

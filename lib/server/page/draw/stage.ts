@@ -153,8 +153,8 @@ export class Stage {
     await Promise.all(stored)
   }
 
-  async #keep(tile: Tile, file: Blob, { model, prompt, seed, size, cfg, topK, topP }: Drawing): Promise<void> {
-    const picture = { model, prompt, seed, ...(size && { size }), cfg, topK, topP, created: Date.now(), file }
+  async #keep(tile: Tile, file: Blob, { model, prompt, seed, size, cfg, topK, topP, speed }: Drawing): Promise<void> {
+    const picture = { model, prompt, seed, ...(size && { size }), cfg, topK, topP, speed, created: Date.now(), file }
     let kept: Stored
     try {
       kept = await add(picture)

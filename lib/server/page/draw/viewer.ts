@@ -13,7 +13,7 @@ export interface ViewerHooks {
 
 const formats = ['png', 'jpeg', 'webp', 'avif'] as const
 
-const rowsOf = ({ prompt, model, seed, size, cfg, topK, topP }: Settings): [string, string][] => [
+const rowsOf = ({ prompt, model, seed, size, cfg, topK, topP, speed }: Settings): [string, string][] => [
   ['Prompt', prompt],
   ['Model', model],
   ['Seed', String(seed)],
@@ -21,6 +21,7 @@ const rowsOf = ({ prompt, model, seed, size, cfg, topK, topP }: Settings): [stri
   ['Guidance', String(cfg)],
   ['Top-k', String(topK)],
   ['Top-p', String(topP)],
+  ['Speed', typeof speed === 'object' ? 'of its own' : (speed ?? 'full')],
 ]
 
 function imageOf(picture: Stored, urls: string[]): HTMLImageElement {

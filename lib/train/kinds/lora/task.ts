@@ -211,6 +211,7 @@ class LoraTask implements Task<TokenSamples, Part> {
       transformer: this.#base.config,
       textEncoder: textEncoderReference(baseOf(this.source).textEncoder),
       sampling: { ...this.source.sampling },
+      speeds: { ...this.source.speeds },
     }
   }
 

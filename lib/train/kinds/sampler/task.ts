@@ -134,6 +134,7 @@ class SamplerTask implements Task<TokenSamples, Part> {
       transformer: this.#base.config,
       textEncoder: textEncoderReference(baseOf(this.data.source).textEncoder),
       sampling: { ...this.data.source.sampling, stableFrom: this.config.stableFrom },
+      speeds: { ...this.data.source.speeds },
       startedFrom: this.config.start?.weights,
     }
   }
