@@ -1,10 +1,10 @@
 /** Writes the safetensors format, in one file or in shards as Hugging Face lays them out. */
-import { existsSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { StarError } from '../native/index.js'
 import type { Tensor } from '../tensor/index.js'
+import { weightsIn } from './folder-files.js'
 import { elementSizes, elementTypes } from './stored-tensor.js'
-import { folderFiles } from './weights.js'
 import { byteSize, type WritableTensor, writables, writeParts, writePartsSync } from './writable.js'
 
 /**
@@ -85,7 +85,7 @@ export async function writeShards(
   tensors: readonly WritableTensor[],
   { shardBytes = 5e9, metadata, signal }: ShardOptions = {},
 ): Promise<string[]> {
-  const old = folderFiles.find((name) => existsSync(join(folder, name)))
+  const old = weightsIn(folder)
   if (old !== undefined)
     throw new StarError('ERR_FILE', `the folder ${folder} already holds weights (${old}): remove them or name another`)
   const shards = cut(tensors, shardBytes)

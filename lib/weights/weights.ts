@@ -1,5 +1,5 @@
 /** Weights by name, whatever file they are in: safetensors, in one file or in shards, or a PyTorch checkpoint. */
-import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { z } from 'zod'
 import { nearest } from '../config/nearest.js'
@@ -8,6 +8,7 @@ import { fileError } from '../native/files.js'
 import { type NativeTensor, native, plain, quoted, StarError } from '../native/index.js'
 import type { PickleKey } from '../pickle/index.js'
 import type { Tensor } from '../tensor/index.js'
+import { folderFiles, weightsIn } from './folder-files.js'
 import { looksLikeTorch } from './pytorch.js'
 import { openSafetensors } from './safetensors.js'
 import { openStateDict } from './state-dict.js'
@@ -172,14 +173,6 @@ function openShards(index: string): Opened {
   }
 }
 
-/** Names of weights in a folder, in the order they are looked for. */
-export const folderFiles = [
-  'model.safetensors.index.json',
-  'model.safetensors',
-  'pytorch_model.bin.index.json',
-  'pytorch_model.bin',
-]
-
 function fileOf(path: string): string {
   let isFolder: boolean
   try {
@@ -188,7 +181,7 @@ function fileOf(path: string): string {
     throw fileError('read', path, error)
   }
   if (!isFolder) return path
-  const name = folderFiles.find((candidate) => existsSync(join(path, candidate)))
+  const name = weightsIn(path)
   if (name === undefined)
     throw new StarError('ERR_FILE', `the folder ${path} holds no weights: expected one of ${folderFiles.join(', ')}`)
   return join(path, name)

@@ -1,6 +1,5 @@
 /** CRC-32 of everything in a checkpoint, kept in its metadata: a file that a disk has changed is not taken for a whole one. */
 import { crc32 } from 'node:zlib'
-import { z } from 'zod'
 import { StarError } from '../../native/error.js'
 
 interface Part {
@@ -15,12 +14,14 @@ export function checksums(tensors: Iterable<Part>, metadata: Readonly<Record<str
   return JSON.stringify(sums)
 }
 
-const sumsSchema = z.record(z.string(), z.number())
-
-/** Null where the text is no list of checksums, as damage to it leaves. */
-function parsed(text = ''): Record<string, number> | null {
+/**
+ * Null where the text is no list of checksums, as damage to it leaves. Without a schema, whose library would be the larger part of what
+ * the thread that saves checkpoints has to load.
+ */
+function parsed(text = ''): Map<string, unknown> | null {
   try {
-    return sumsSchema.safeParse(JSON.parse(text)).data ?? null
+    const sums: unknown = JSON.parse(text)
+    return typeof sums === 'object' && sums !== null ? new Map(Object.entries(sums)) : null
   } catch {
     return null
   }
@@ -43,11 +44,11 @@ export function verifyChecksums(
     throw new StarError('ERR_FILE', `${file} is damaged: ${what} is not what was written; remove it`)
   }
   const sums = parsed(metadata.checksums) ?? fail('its list of checksums')
-  if (sums[''] !== crc32(textOf(metadata))) fail('its metadata')
+  if (sums.get('') !== crc32(textOf(metadata))) fail('its metadata')
   const names = new Set([
     '',
-    ...Array.from(tensors, ({ name, read }) => (sums[name] === crc32(read()) ? name : fail(name))),
+    ...Array.from(tensors, ({ name, read }) => (sums.get(name) === crc32(read()) ? name : fail(name))),
   ])
-  const lost = Object.keys(sums).find((name) => !names.has(name))
+  const lost = [...sums.keys()].find((name) => !names.has(name))
   if (lost !== undefined) fail(lost)
 }
