@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { StarError } from '../native/index.js'
+import { nearestBucket, type PictureSize, sizeOf } from './buckets.js'
 import { captionsOf, readPrompts, withPrompt } from './captions.js'
 import { type FilterCounts, type FilterOptions, Filters } from './filters.js'
 import { type ImageInfo, openPack, type Pack } from './pack.js'
@@ -11,6 +12,8 @@ import { TextTable } from './text-table.js'
 export interface DatasetOptions {
   /** Side of the square images in pixels. */
   resolution: number
+  /** Sizes of the images, in place of the square: each takes those of about its ratio of sides. */
+  buckets?: readonly PictureSize[]
   /** Keeps images whose info has this `split` (an image without one counts as `train`); all by default. */
   split?: 'train' | 'held-out'
   /** Info keys that hold captions. Where none of them is there, `prompt` and all keys that begin with `caption` count. */
@@ -66,6 +69,9 @@ export class ImageCaptionDataset {
   readonly leftOut: FilterCounts
   /** What is wrong with images that a pack lists but its info file does not know, or the other way round. */
   readonly unknown: readonly string[]
+  readonly #buckets: readonly PictureSize[]
+  /** Bucket of each sample. */
+  readonly #bucketOf: readonly number[]
   readonly #packs: Pack[]
   /** First sample of each pack. */
   readonly #starts: number[]
@@ -73,10 +79,19 @@ export class ImageCaptionDataset {
   readonly #samples: TextTable
 
   private constructor(
-    resolution: number,
-    parts: { packs: Pack[]; starts: number[]; samples: TextTable; leftOut: FilterCounts; unknown: string[] },
+    { resolution, buckets = [sizeOf(resolution)] }: DatasetOptions,
+    parts: {
+      packs: Pack[]
+      starts: number[]
+      samples: TextTable
+      bucketOf: number[]
+      leftOut: FilterCounts
+      unknown: string[]
+    },
   ) {
     this.resolution = resolution
+    this.#buckets = buckets
+    this.#bucketOf = parts.bucketOf
     this.leftOut = parts.leftOut
     this.unknown = parts.unknown
     this.#packs = parts.packs
@@ -89,18 +104,19 @@ export class ImageCaptionDataset {
    * @throws ERR_FILE when a pack is missing or damaged, ERR_CONFIG when the filters leave no image, ERR_ABORTED
    */
   static async open(paths: string | readonly string[], options: DatasetOptions): Promise<ImageCaptionDataset> {
-    const { resolution, split, captionKeys } = options
+    const { resolution, split, captionKeys, buckets } = options
     if (!Number.isInteger(resolution) || resolution < 1)
       throw new StarError(
         'ERR_ARGUMENT',
         `ImageCaptionDataset: resolution is ${resolution}, expected a whole number of pixels`,
       )
     const given = typeof paths === 'string' ? [paths] : paths
-    const filters = new Filters(resolution, options.filters)
+    const filters = new Filters(resolution, options.filters, { buckets })
     const packs: Pack[] = []
     const starts: number[] = []
     const unknown: string[] = []
     const samples = new TextTable()
+    const bucketOf: number[] = []
     try {
       for (const path of findPacks(given)) {
         if (options.signal?.aborted)
@@ -117,7 +133,9 @@ export class ImageCaptionDataset {
           const info = withPrompt(pack.info(key), Object.hasOwn(prompts, key) ? prompts[key] : undefined)
           if (split && (info.split ?? 'train') !== split) continue
           const captions = filters.apply(info, captionsOf(info, captionKeys), key)
-          if (captions) samples.add([key, ...captions])
+          if (!captions) continue
+          samples.add([key, ...captions])
+          bucketOf.push(buckets ? nearestBucket(info, buckets) : 0)
         }
         for (const key of pack.unlisted())
           unknown.push(`image ${JSON.stringify(key)} has an entry in the info file of ${path}, which does not list it`)
@@ -125,7 +143,7 @@ export class ImageCaptionDataset {
         await new Promise(setImmediate)
       }
       if (samples.length === 0 && !options.mayBeEmpty) refuseEmpty(options, filters.counts, given)
-      return new ImageCaptionDataset(resolution, { packs, starts, samples, leftOut: filters.counts, unknown })
+      return new ImageCaptionDataset(options, { packs, starts, samples, bucketOf, leftOut: filters.counts, unknown })
     } catch (error) {
       for (const pack of packs) pack.close()
       throw error
@@ -157,6 +175,11 @@ export class ImageCaptionDataset {
     return this.#sample(i).key
   }
 
+  /** Number of the bucket that its image goes to; 0 where there are none. */
+  bucket(i: number): number {
+    return this.#bucketOf[i]
+  }
+
   /** The captions that passed the filters, stripped; at least one. */
   captions(i: number): readonly string[] {
     return this.#sample(i).captions
@@ -186,9 +209,9 @@ export class ImageCaptionDataset {
     return pack.read(key)
   }
 
-  /** Reads and decodes one image: resolution²·3 bytes, row-major RGB. @throws ERR_FILE when it is damaged */
+  /** Reads and decodes one image: height·width·3 bytes of its bucket's size, row-major RGB. @throws ERR_FILE when it is damaged */
   async load(i: number): Promise<Uint8Array> {
-    return preprocessImage(await this.read(i), this.resolution, { name: this.describe(i) })
+    return preprocessImage(await this.read(i), this.#buckets[this.bucket(i)], { name: this.describe(i) })
   }
 
   close(): void {

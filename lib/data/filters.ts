@@ -2,12 +2,16 @@
  * What the loader of the reference implementation leaves out of a data set, and what it strips from captions. Every filter can be
  * switched off or moved, and every image left out is counted under the first filter it failed.
  */
+import { nearestBucket, type PictureSize } from './buckets.js'
 import { type DiscardedIds, discardedIds } from './discard.js'
 
 export interface FilterOptions {
   /** Largest ratio of the longer side to the shorter; false turns the filter off. Default 3. */
   aspectRatio?: number | false
-  /** Least number of pixels of the shorter side; false turns the filter off. Default: the training resolution. */
+  /**
+   * Least number of pixels of the shorter side; false turns the filter off. Default: the training resolution; with buckets a picture
+   * has the width and the height of its bucket at least.
+   */
   minSide?: number | false
   /** A caption must have more characters than the first number and at most the second. Default [3, 1024]. */
   captionLength?: readonly [number, number] | false
@@ -81,22 +85,31 @@ function estimate(value: unknown): number | null {
 
 /** The filters with their defaults filled in. */
 export class Filters {
-  readonly #options: Required<FilterOptions>
+  readonly #options: Required<Omit<FilterOptions, 'minSide'>> & Pick<FilterOptions, 'minSide'>
   readonly counts: FilterCounts = {}
+  readonly #resolution: number
+  readonly #buckets: readonly PictureSize[] | undefined
   /** What `discard` and `reward` leave out. */
   readonly discarded: DiscardedIds
   #kept = 0
 
   /**
    * @param resolution training resolution in pixels
-   * @param discarded those of other filters with the same options, so that files are read once
+   * @param more sizes of the training pictures where they are no squares of the resolution; and what other filters with the same
+   * options leave out by name, so that files are read once
    * @throws ERR_FILE where one of them cannot be read, ERR_CONFIG where it holds something else
    */
-  constructor(resolution: number, options: FilterOptions = {}, discarded = discardedIds(options)) {
-    this.discarded = discarded
+  constructor(
+    resolution: number,
+    options: FilterOptions = {},
+    more: { buckets?: readonly PictureSize[]; discarded?: DiscardedIds } = {},
+  ) {
+    this.discarded = more.discarded ?? discardedIds(options)
+    this.#resolution = resolution
+    this.#buckets = more.buckets
     this.#options = {
       aspectRatio: options.aspectRatio ?? 3,
-      minSide: options.minSide ?? resolution,
+      minSide: options.minSide,
       captionLength: options.captionLength ?? [3, 1024],
       repeatedCharacter: options.repeatedCharacter ?? 5,
       forbiddenText: options.forbiddenText ?? ['s.mj.run'],
@@ -121,10 +134,10 @@ export class Filters {
   failedByImage(facts: ImageFacts, key?: string): FilterName | null {
     const listed = this.discarded.get(String(facts.id)) ?? (key === undefined ? undefined : this.discarded.get(key))
     if (listed) return listed
-    const { aspectRatio, minSide, watermark, unsafe, languages } = this.#options
+    const { aspectRatio, watermark, unsafe, languages } = this.#options
     const shorter = Math.min(facts.width, facts.height)
     if (aspectRatio !== false && !(Math.max(facts.width, facts.height) <= aspectRatio * shorter)) return 'aspectRatio'
-    if (minSide !== false && !(shorter >= minSide)) return 'minSide'
+    if (this.#isTooSmall(facts)) return 'minSide'
     const marked = estimate(facts.pwatermark)
     if (watermark !== false && marked !== null && marked > watermark) return 'watermark'
     const risk = estimate(facts.punsafe)
@@ -132,6 +145,14 @@ export class Filters {
     const language = facts.language ?? facts.LANGUAGE
     if (languages !== false && typeof language === 'string' && !languages.includes(language)) return 'languages'
     return null
+  }
+
+  #isTooSmall({ width, height }: ImageFacts): boolean {
+    const { minSide } = this.#options
+    if (minSide === false) return false
+    if (minSide !== undefined || !this.#buckets) return !(Math.min(width, height) >= (minSide ?? this.#resolution))
+    const bucket = this.#buckets[nearestBucket({ width, height }, this.#buckets)]
+    return !(width >= bucket.width && height >= bucket.height)
   }
 
   /** The filter that leaves a caption out, or null; length is that of the caption before and after stripping. */

@@ -2,10 +2,11 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { StarError } from '../native/index.js'
 import { BadRecords } from './bad-records.js'
+import { BucketSource } from './bucket-source.js'
 import { ImageCaptionDataset } from './dataset.js'
 import type { FilterCounts } from './filters.js'
 import type { ThreadOptions } from './loader.js'
-import { type LoadedSample, Pipeline } from './pipeline.js'
+import { type LoadedSample, Pipeline, type PipelineBatch } from './pipeline.js'
 import { RecordCache } from './record-cache.js'
 import { PackSource, type SampleSource } from './source.js'
 import { TarSource } from './tar-source.js'
@@ -19,12 +20,10 @@ export interface Request {
   state?: unknown
 }
 
-export interface BatchMessage {
+export interface BatchMessage extends Omit<PipelineBatch, 'samples'> {
   kind: 'batch'
   generation: number
   samples: (Omit<LoadedSample, 'key'> & { key: Uint8Array | null })[]
-  epoch: number
-  state: unknown
   leftOut: FilterCounts
 }
 
@@ -64,6 +63,7 @@ async function open(options: ThreadOptions): Promise<void> {
       send({ kind: 'ready', length: 0, ownOrder: false, state: {}, leftOut: dataset.leftOut })
       return
     }
+    if (!options.once) expectPictures(dataset, options)
     return serve(new PackSource(dataset, options), bad, options)
   }
   const source = await TarSource.open(options.tars!, options, (name, message) => bad.add(name, message))
@@ -71,7 +71,23 @@ async function open(options: ThreadOptions): Promise<void> {
   serve(source, bad, options)
 }
 
-function serve(source: SampleSource, bad: BadRecords, options: ThreadOptions): void {
+/** @throws ERR_CONFIG for a bucket that no picture goes to: nothing would be learnt of its size */
+function expectPictures(dataset: ImageCaptionDataset, { packs, buckets }: ThreadOptions): void {
+  if (!buckets) return
+  const counts = buckets.map(() => 0)
+  for (let i = 0; i < dataset.length; i++) counts[dataset.bucket(i)]++
+  const empty = counts.indexOf(0)
+  if (empty < 0) return
+  const text = (b: number): string => `${buckets[b].width}×${buckets[b].height}`
+  const others = counts.flatMap((count, b) => (b === empty ? [] : [`${text(b)}: ${count}`]))
+  throw new StarError(
+    'ERR_CONFIG',
+    `"data.buckets": no picture of ${packs!.join(', ')} goes to ${text(empty)} (${others.join(', ') || 'there is no other'}): leave it out, or give pictures of about its ratio of sides`,
+  )
+}
+
+function serve(plain: SampleSource, bad: BadRecords, options: ThreadOptions): void {
+  const source = options.buckets ? new BucketSource(plain, options.buckets.length) : plain
   const cache = options.cacheFolder === null ? null : new RecordCache(options.cacheFolder)
   const pipeline = new Pipeline(source, { ...options, cache, bad })
   const { length, ownOrder, leftOut } = source

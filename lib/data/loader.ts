@@ -58,7 +58,6 @@ const ahead = 2
 
 export class Loader {
   readonly #thread: Worker
-  readonly #ranks: number
   /** Samples of an epoch over all processes; null for tars of unknown content. */
   readonly length: number | null
   /** Whether each process has an order and places of its own: so it is with tars. */
@@ -74,10 +73,11 @@ export class Loader {
   #arrived: BatchMessage[] = []
   #wake: (() => void) | null = null
   #failure: StarError | null = null
+  /** Whether the data had ended before the batch that was given out last. */
+  #ended = false
 
-  private constructor(thread: Worker, ranks: number, ready: Message & { kind: 'ready' }) {
+  private constructor(thread: Worker, ready: Message & { kind: 'ready' }) {
     this.#thread = thread
-    this.#ranks = ranks
     this.length = ready.length
     this.ownOrder = ready.ownOrder
     this.#state = ready.state
@@ -110,7 +110,7 @@ export class Loader {
       thread.on('message', (message: Message) => {
         if (message.kind === 'bad') onBad?.(message.message)
         else if (message.kind === 'ready') {
-          loader = new Loader(thread, plain.ranks ?? 1, message)
+          loader = new Loader(thread, message)
           resolve(loader)
         } else if (loader) loader.#receive(message)
         else if (message.kind === 'error') {
@@ -157,7 +157,7 @@ export class Loader {
 
   /**
    * This process's share of the next `count` samples of all processes: of N the r-th gets count/N, beginning with the
-   * r·count/N-th. Fewer, or none, at the end where there is only one epoch.
+   * r·count/N-th. Fewer, or none, at the end where there is only one epoch. With buckets all of them are of one.
    * @throws ERR_FILE when too many images are damaged, ERR_CONFIG when the processes cannot share so many evenly
    */
   async next(count: number): Promise<LoadedBatch> {
@@ -199,11 +199,16 @@ export class Loader {
       this.#wake = null
       this.#thread.unref()
     }
-    const { samples, epoch, state, leftOut } = this.#arrived.shift()!
+    const { samples, epoch, size, state, leftOut, ended } = this.#arrived.shift()!
     this.#requested.shift()
     this.#state = state
     this.#leftOut = leftOut
-    return { samples: samples.map((sample) => ({ ...sample, key: sample.key && Buffer.from(sample.key) })), epoch }
+    this.#ended = ended
+    return {
+      samples: samples.map((sample) => ({ ...sample, key: sample.key && Buffer.from(sample.key) })),
+      epoch,
+      size,
+    }
   }
 
   /** The place behind the samples that were given out; what is loaded ahead does not count. */
@@ -231,7 +236,7 @@ export class Loader {
     for (;;) {
       const batch = await this.next(count)
       if (batch.samples.length > 0) yield batch
-      if (batch.samples.length < count / this.#ranks) return
+      if (this.#ended) return
     }
   }
 

@@ -6,6 +6,7 @@ import { StarError } from '../native/index.js'
 import { philox, type Share } from '../tensor/index.js'
 import { Augmenter, type AugmentOptions, type MadeVersion } from './augment/index.js'
 import type { BadRecords } from './bad-records.js'
+import { isSameSize, type PictureSize, sizeOf } from './buckets.js'
 import { preprocessImage } from './preprocess.js'
 import { contentKey, type RecordCache } from './record-cache.js'
 import { shareOf } from './share.js'
@@ -20,7 +21,7 @@ export interface LoadedSample {
   key: Buffer | null
   /** What the cache holds for this key; null where it holds nothing. */
   cached: Uint8Array | null
-  /** resolution²·3 bytes, row-major RGB; null where all samples of the batch are cached. */
+  /** height·width·3 bytes of the batch's size, row-major RGB; null where all samples of the batch are cached. */
   pixels: Uint8Array | null
 }
 
@@ -29,10 +30,21 @@ export interface LoadedBatch {
   samples: LoadedSample[]
   /** The epoch of the last sample of the whole batch, counted from 0. */
   epoch: number
+  /** Of all its pictures, in pixels. */
+  size: PictureSize
+}
+
+/** A batch, and where the source stands behind all of it. */
+export interface PipelineBatch extends LoadedBatch {
+  state: unknown
+  /** Whether the source had ended before it. */
+  ended: boolean
 }
 
 export interface PipelineOptions {
   resolution: number
+  /** Sizes of the pictures by the number of their bucket. Default: the square alone. */
+  buckets?: readonly PictureSize[]
   /** This process and how many there are. Default 0 of 1. */
   rank?: number
   ranks?: number
@@ -73,10 +85,16 @@ class Gate {
   }
 }
 
-/** What is drawn for a place in the order, whichever record stands there. */
+/** What is decided about a place in the order, whichever record stands there. */
 interface Draw {
   mirrored: boolean
   variant: number
+  size: PictureSize
+}
+
+/** The samples of a batch under way. */
+interface Pulled extends Omit<PipelineBatch, 'samples'> {
+  reads: Promise<Read | null>[]
 }
 
 /** How the picture of a record becomes pixels. */
@@ -100,6 +118,7 @@ interface Read {
 export class Pipeline {
   readonly #source: SampleSource
   readonly #options: PipelineOptions
+  readonly #sizes: readonly PictureSize[]
   readonly #gate: Gate
   readonly #augmenter: Augmenter | null
   /** The pulling of samples for the batches asked for, one batch after the other. */
@@ -108,6 +127,7 @@ export class Pipeline {
   constructor(source: SampleSource, options: PipelineOptions) {
     this.#source = source
     this.#options = options
+    this.#sizes = options.buckets ?? [sizeOf(options.resolution)]
     this.#gate = new Gate(options.workers)
     this.#augmenter = options.augment ? new Augmenter(options.augment, options.resolution) : null
   }
@@ -118,14 +138,14 @@ export class Pipeline {
    * @param whole gives all of them; where each process has an order of its own, as many of this one's
    * @throws ERR_CONFIG when the processes cannot share so many evenly
    */
-  async next(count: number, whole = false): Promise<LoadedBatch & { state: unknown }> {
+  async next(count: number, whole = false): Promise<PipelineBatch> {
     const turn = this.#turn.then(() => this.#pull(count, whole))
     this.#turn = turn.catch(() => {})
-    const { reads, epoch, state } = await turn
+    const { reads, ...batch } = await turn
     const made = (await Promise.all(reads)).filter((read) => read !== null)
     const missing = made.some(({ pixels }) => pixels !== null)
     const samples = await Promise.all(made.map((read) => this.#loaded(read, missing)))
-    return { samples, epoch, state }
+    return { samples, ...batch }
   }
 
   /** Resumes from a saved state once the batches asked for are pulled. @throws ERR_ARGUMENT, from `next`, for another's */
@@ -142,20 +162,19 @@ export class Pipeline {
     return { total: own, begin: 0, end: own }
   }
 
-  async #pull(
-    count: number,
-    whole: boolean,
-  ): Promise<{ reads: Promise<Read | null>[]; epoch: number; state: unknown }> {
+  async #pull(count: number, whole: boolean): Promise<Pulled> {
     const { total, begin, end } = this.#share(count, whole)
+    await this.#source.select?.(total)
     let reads: Promise<Read | null>[] = []
-    let [epoch, state] = [0, this.#source.state()]
+    let [epoch, bucket, ended] = [0, 0, true]
+    const pulled = (): Pulled => ({ reads, epoch, size: this.#sizes[bucket], state: this.#source.state(), ended })
     for (let [round, place] = [0, 0]; ; round++) {
       let drops = false
       for (; place < total; place++) {
         const step = await this.#source.next()
-        if (!step) return { reads, epoch, state }
-        epoch = step.epoch
-        state = step.after
+        if (!step) return pulled()
+        ;({ epoch, bucket } = step)
+        ended = false
         if (place < begin || place >= end) continue
         const { sample } = step
         drops ||= sample.substitute === null
@@ -163,10 +182,10 @@ export class Pipeline {
         read.catch(() => {})
         reads.push(read)
       }
-      if (!drops) return { reads, epoch, state }
+      if (!drops) return pulled()
       // What follows in a stream, all of which is this process's, makes up for the damaged samples.
       const kept = (await Promise.all(reads)).filter((read) => read !== null)
-      if (kept.length === total) return { reads, epoch, state }
+      if (kept.length === total) return pulled()
       if (round === longestRun) this.#giveUp()
       reads = kept.map((read) => Promise.resolve(read))
       place = kept.length
@@ -174,11 +193,12 @@ export class Pipeline {
   }
 
   /** What becomes of the image at a place in the order: the same on every run. */
-  #draw({ epoch, position }: SourceStep): Draw {
+  #draw({ epoch, position, bucket }: SourceStep): Draw {
     const { flip, seed, augment } = this.#options
-    if (flip <= 0 && !augment) return { mirrored: false, variant: 0 }
+    const size = this.#sizes[bucket]
+    if (flip <= 0 && !augment) return { mirrored: false, variant: 0, size }
     const [mirror, variant] = philox(seed, 0x5eed0000 + epoch, position).map((draw) => draw / 2 ** 32)
-    return { mirrored: mirror < flip, variant: augment ? Math.floor(variant * augment.variants) : 0 }
+    return { mirrored: mirror < flip, variant: augment ? Math.floor(variant * augment.variants) : 0, size }
   }
 
   /** The sample, or the first sound one of those that stand in for it; null where none does. */
@@ -213,7 +233,7 @@ export class Pipeline {
     return made && { sample, key, captions: made.captions, cached, pixels: cached ? null : made.pixels, make }
   }
 
-  #recipe({ describe: name, captions }: SourceSample, bytes: Uint8Array, { mirrored, variant }: Draw): Recipe {
+  #recipe({ describe: name, captions }: SourceSample, bytes: Uint8Array, { mirrored, variant, size }: Draw): Recipe {
     const { cache, resolution } = this.#options
     if (this.#augmenter) {
       const augmenter = this.#augmenter
@@ -224,8 +244,10 @@ export class Pipeline {
         make: () => augmenter.make(version, bytes, name),
       }
     }
-    const make = async () => ({ pixels: await preprocessImage(bytes, resolution, { name, mirrored }), captions })
-    return { key: cache ? contentKey(bytes, mirrored) : null, captions, make }
+    const make = async () => ({ pixels: await preprocessImage(bytes, size, { name, mirrored }), captions })
+    // A cache is one of squares of the resolution by its name, so that other sizes are in the keys alone.
+    const other = isSameSize(size, sizeOf(resolution)) ? undefined : size
+    return { key: cache ? contentKey(bytes, mirrored, other) : null, captions, make }
   }
 
   /** What `work` on a sample gives; null, and the sample is noted, where its data is damaged. */

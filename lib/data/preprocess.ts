@@ -1,10 +1,11 @@
 /**
- * From an encoded image to model input: decode, centre-crop to a square, Lanczos resize, [−1, 1]. The resize is Pillow's
+ * From an encoded image to model input: decode, crop to the middle, Lanczos resize, [−1, 1]. The resize is Pillow's
  * (what the published data loader calls), bit for bit, so that training data does not depend on the image library.
  */
 import sharp from 'sharp'
 import { native, StarError } from '../native/index.js'
 import { Tensor } from '../tensor/index.js'
+import { type PictureSize, sizeOf } from './buckets.js'
 
 /** 8-bit RGB, row-major, three bytes a pixel. */
 export interface RgbImage {
@@ -72,10 +73,14 @@ export async function decodeImage(bytes: Uint8Array, name = 'an image'): Promise
   }
 }
 
-/** The largest square in the middle, [left, top, side, side]; of an odd rest the right or lower side loses one pixel more. */
-export function centreSquare(width: number, height: number): [number, number, number, number] {
-  const side = Math.min(width, height)
-  return [Math.floor((width - side) / 2), Math.floor((height - side) / 2), side, side]
+/**
+ * The largest window in the middle with the ratio of sides of `size`, of a square for instance: [left, top, width, height]. Of an odd
+ * rest the right or lower side loses one pixel more.
+ */
+export function centreWindow(width: number, height: number, size: PictureSize): [number, number, number, number] {
+  const w = Math.max(1, Math.min(width, Math.round((height * size.width) / size.height)))
+  const h = Math.max(1, Math.min(height, Math.round((width * size.height) / size.width)))
+  return [Math.floor((width - w) / 2), Math.floor((height - h) / 2), w, h]
 }
 
 /** Lanczos resize (a = 3, antialiased): columns first, then rows, rounded to 8 bits in between. */
@@ -86,45 +91,53 @@ export async function resizeLanczos(image: RgbImage, width: number, height: numb
 }
 
 /**
- * Decodes, crops to the middle square and resizes, and mirrors left to right if asked.
- * @returns resolution·resolution·3 bytes, row-major RGB
+ * Decodes, crops to the middle window of the size's ratio, resizes, and mirrors left to right if asked.
+ * @param size of the result; a number is the side of a square
+ * @returns width·height·3 bytes, row-major RGB
  * @throws ERR_FILE when the bytes are no image
  */
 export async function preprocessImage(
   bytes: Uint8Array,
-  resolution: number,
+  size: PictureSize | number,
   options: { name?: string; mirrored?: boolean } = {},
 ): Promise<Uint8Array> {
-  if (!Number.isInteger(resolution) || resolution < 1)
+  const own = sizeOf(size)
+  if (![own.width, own.height].every((side) => Number.isInteger(side) && side >= 1))
     throw new StarError(
       'ERR_ARGUMENT',
-      `preprocessImage: resolution is ${resolution}, expected a whole number of pixels`,
+      `preprocessImage: the size is ${own.width}×${own.height}, expected whole numbers of pixels`,
     )
   const { width, height, data } = await decodeImage(bytes, options.name)
-  const window = centreSquare(width, height)
-  return native.resizeLanczos(data, [width, height], window, [resolution, resolution], options.mirrored ?? false)
+  const window = centreWindow(width, height, own)
+  return native.resizeLanczos(data, [width, height], window, [own.width, own.height], options.mirrored ?? false)
 }
 
 const toSigned = Float32Array.from({ length: 256 }, (_, value) => value / 127.5 - 1)
 
 /**
  * A batch of images as model input: x = v/127.5 − 1.
- * @param images n images of resolution²·3 bytes
- * @returns (n, resolution, resolution, 3) f32 in [−1, 1]
+ * @param images n images of height·width·3 bytes
+ * @param size of all; a number is the side of squares
+ * @returns (n, height, width, 3) f32 in [−1, 1]
  */
-export function toTensor(images: readonly Uint8Array[], resolution: number, options: { device?: string } = {}): Tensor {
-  const size = resolution * resolution * 3
-  const batch = new Float32Array(images.length * size)
+export function toTensor(
+  images: readonly Uint8Array[],
+  size: PictureSize | number,
+  options: { device?: string } = {},
+): Tensor {
+  const { width, height } = sizeOf(size)
+  const bytes = height * width * 3
+  const batch = new Float32Array(images.length * bytes)
   images.forEach((pixels, n) => {
-    if (pixels.length !== size)
+    if (pixels.length !== bytes)
       throw new StarError(
         'ERR_SHAPE',
-        `toTensor: image ${n} has ${pixels.length} bytes, expected ${size} (${resolution}×${resolution} RGB)`,
+        `toTensor: image ${n} has ${pixels.length} bytes, expected ${bytes} (${width}×${height} RGB)`,
       )
-    const start = n * size
-    for (let i = 0; i < size; i++) batch[start + i] = toSigned[pixels[i]]
+    const start = n * bytes
+    for (let i = 0; i < bytes; i++) batch[start + i] = toSigned[pixels[i]]
   })
-  return Tensor.from(batch, [images.length, resolution, resolution, 3], { device: options.device })
+  return Tensor.from(batch, [images.length, height, width, 3], { device: options.device })
 }
 
 /**

@@ -12,12 +12,18 @@ import { crc32 } from 'node:zlib'
 import type { Database, RootDatabase } from 'lmdb'
 import { fileError, makeFolder } from '../native/files.js'
 import { StarError } from '../native/index.js'
+import type { PictureSize } from './buckets.js'
 
 export const cacheKeyBytes = 16
 
-/** Key of a picture: a hash of its encoded bytes, whose first bit says whether it is mirrored. */
-export function contentKey(bytes: Uint8Array, mirrored: boolean): Buffer {
-  const key = createHash('sha256').update(bytes).digest().subarray(0, cacheKeyBytes)
+/**
+ * Key of a picture: a hash of its encoded bytes, whose first bit says whether it is mirrored.
+ * @param size that it is brought to, where that is not the one that the cache is named after
+ */
+export function contentKey(bytes: Uint8Array, mirrored: boolean, size?: PictureSize): Buffer {
+  const hash = createHash('sha256').update(bytes)
+  if (size) hash.update(`${size.width}×${size.height}`)
+  const key = hash.digest().subarray(0, cacheKeyBytes)
   key[0] = (key[0] & 0xfe) | (mirrored ? 1 : 0)
   return key
 }

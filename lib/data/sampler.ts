@@ -90,8 +90,8 @@ export class EpochSampler {
         'ERR_ARGUMENT',
         `EpochSampler: epoch ${epoch}, position ${position} is no place in epochs of ${this.length} samples: the data set changed`,
       )
+    if (epoch !== this.#epoch) this.#indices = this.indices(epoch)
     this.#epoch = epoch
     this.#position = position
-    this.#indices = this.indices(epoch)
   }
 }

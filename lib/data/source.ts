@@ -22,8 +22,8 @@ export interface SourceStep {
   epoch: number
   /** Number of the sample in the epoch. */
   position: number
-  /** Position of the source behind this sample. */
-  after: unknown
+  /** Number of the bucket that its picture goes to; 0 where there are none. */
+  readonly bucket: number
 }
 
 export interface SampleSource {
@@ -36,6 +36,8 @@ export interface SampleSource {
   readonly ownOrder: boolean
   /** Samples left out, by filter; of a stream those met so far. */
   readonly leftOut: FilterCounts
+  /** Where samples are in buckets: the next `count` are all of one. */
+  select?(count: number): Promise<void>
   /** The next sample; null at the end of the epoch where the source has only one. */
   next(): Promise<SourceStep | null>
   state(): unknown
@@ -43,7 +45,7 @@ export interface SampleSource {
   close(): void
 }
 
-/** Samples of packs, in the order of an `EpochSampler`. In place of a damaged one stands the next of the data set. */
+/** Samples of packs, in the order of an `EpochSampler`. In place of a damaged one stands the next of its bucket. */
 export class PackSource implements SampleSource {
   readonly ownOrder = false
   readonly #sampler: EpochSampler
@@ -68,16 +70,16 @@ export class PackSource implements SampleSource {
     const before = this.#sampler.state()
     if (this.#once && before.position === this.length) return null
     const [index] = this.#sampler.next(1)
-    const after = this.#sampler.state()
+    const { epoch, position } = this.#sampler.state()
     const sampleOf = (): SourceSample => this.#sample(index)
     return {
       // Of the samples of a batch most belong to other processes.
       get sample() {
         return sampleOf()
       },
-      epoch: after.epoch,
-      position: after.position - 1,
-      after,
+      epoch,
+      position: position - 1,
+      bucket: this.#dataset.bucket(index),
     }
   }
 
@@ -88,8 +90,17 @@ export class PackSource implements SampleSource {
       captions: dataset.captions(index),
       describe: dataset.describe(index),
       read: () => dataset.read(index),
-      substitute: () => this.#sample((index + 1) % dataset.length),
+      substitute: () => this.#sample(this.#following(index)),
     }
+  }
+
+  /** The next sample of the same bucket, from the last one on the first. */
+  #following(index: number): number {
+    const dataset = this.#dataset
+    let next = index
+    do next = (next + 1) % dataset.length
+    while (dataset.bucket(next) !== dataset.bucket(index))
+    return next
   }
 
   state(): unknown {

@@ -8,6 +8,7 @@
 import sharp from 'sharp'
 import { StarError } from '../native/index.js'
 import { Random } from '../tensor/index.js'
+import { nearestBucket } from './buckets.js'
 import { captionsOf } from './captions.js'
 import { type DatasetOptions, refuseEmpty } from './dataset.js'
 import { type FilterCounts, Filters } from './filters.js'
@@ -42,6 +43,8 @@ interface TarState {
   used: number
 }
 
+type TarWindowSample = SourceSample & { bucket: number }
+
 /** Told of a damaged tar or sample. */
 type OnBad = (name: string, message: string) => void
 
@@ -71,7 +74,7 @@ export function tarImage({ files }: TarSample): Buffer | null {
 export class TarSource implements SampleSource {
   readonly ownOrder = true
   readonly #tars: string[]
-  readonly #options: Required<Omit<TarSourceOptions, 'split' | 'captionKeys' | 'filters' | 'tarSamples'>> &
+  readonly #options: Required<Omit<TarSourceOptions, 'split' | 'captionKeys' | 'filters' | 'buckets' | 'tarSamples'>> &
     TarSourceOptions
   /** Counts a window when it is read for the first time; the other filters it when it is read again. */
   readonly #filters: Filters
@@ -79,7 +82,7 @@ export class TarSource implements SampleSource {
   #counted = { epoch: 0, window: -1 }
   readonly #onBad: OnBad
   #state: TarState = { epoch: 0, window: 0, first: 0, tar: 0, byte: 0, sample: 0, used: 0 }
-  #window: SourceSample[] | null = null
+  #window: TarWindowSample[] | null = null
   /** Where the window after the current one begins; null behind the last of an epoch. */
   #following: Pick<TarState, 'tar' | 'byte' | 'sample'> | null = null
   /** The open tar, as long as windows follow each other. */
@@ -90,8 +93,9 @@ export class TarSource implements SampleSource {
   private constructor(tars: string[], options: TarSourceOptions, onBad: OnBad) {
     this.#tars = tars
     this.#options = { seed: 0, rank: 0, ranks: 1, shuffle: true, once: false, ...options }
-    this.#filters = new Filters(options.resolution, options.filters)
-    this.#silent = new Filters(options.resolution, options.filters, this.#filters.discarded)
+    const { resolution, filters, buckets } = options
+    this.#filters = new Filters(resolution, filters, { buckets })
+    this.#silent = new Filters(resolution, filters, { buckets, discarded: this.#filters.discarded })
     this.#onBad = onBad
   }
 
@@ -127,7 +131,10 @@ export class TarSource implements SampleSource {
         'ERR_ARGUMENT',
         `TarSource: ${JSON.stringify(state)} is no place in ${this.#tars.length} tars: the data or the number of processes changed`,
       )
+    const { used: _, ...place } = this.#state
+    const sameWindow = Object.entries(place).every(([name, value]) => given[name as keyof TarState] === value)
     this.#state = { ...given }
+    if (this.#window && sameWindow) return
     this.#window = null
     this.#closeTar()
   }
@@ -150,7 +157,8 @@ export class TarSource implements SampleSource {
       if (state.used < window.length) {
         const sample = window[state.used]
         state.used++
-        return { sample, epoch: state.epoch, position: state.first + state.used - 1, after: { ...state } }
+        const { bucket } = sample
+        return { sample, epoch: state.epoch, position: state.first + state.used - 1, bucket }
       }
       const following = this.#following
       if (!following && this.#options.once) return null
@@ -172,7 +180,7 @@ export class TarSource implements SampleSource {
     const { tars, own } = this.#epochTars(epoch)
     const again = epoch < this.#counted.epoch || (epoch === this.#counted.epoch && window <= this.#counted.window)
     if (!again) this.#counted = { epoch, window }
-    const samples: SourceSample[] = []
+    const samples: TarWindowSample[] = []
     let bytes = 0
     let { tar, byte, sample } = this.#state
     while (tar < tars.length && samples.length < windowSamples && bytes < windowBytes) {
@@ -219,17 +227,18 @@ export class TarSource implements SampleSource {
   }
 
   /** The sample if it passes the filters. */
-  async #accept(read: TarSample, tar: string, filters: Filters): Promise<SourceSample | null> {
+  async #accept(read: TarSample, tar: string, filters: Filters): Promise<TarWindowSample | null> {
     const describe = `sample ${JSON.stringify(read.key)} of ${tar}`
     const image = tarImage(read)
     try {
       const info = tarInfo(read)
-      const { split, captionKeys } = this.#options
+      const { split, captionKeys, buckets } = this.#options
       if (split && (info.split ?? 'train') !== split) return null
       if (!image) throw new SyntaxError('it has no image')
       const { width, height } = (await sharp(image).metadata()).autoOrient
       const captions = filters.apply({ ...info, width, height }, captionsOf(info, captionKeys), read.key)
-      return captions && { id: read.key, captions, describe, read: async () => image, substitute: null }
+      const bucket = buckets ? nearestBucket({ width, height }, buckets) : 0
+      return captions && { id: read.key, captions, describe, read: async () => image, substitute: null, bucket }
     } catch (error) {
       this.#onBad(describe, `${describe} cannot be used: ${(error as Error).message.trim()}`)
       return null

@@ -1,7 +1,7 @@
 /** Makes versions of records: pixels, and the captions that are true of them. */
 import { createHash } from 'node:crypto'
 import { native } from '../../native/index.js'
-import { centreSquare, decodeImage } from '../preprocess.js'
+import { centreWindow, decodeImage } from '../preprocess.js'
 import { cacheKeyBytes, contentKey } from '../record-cache.js'
 import { captionsOnBackground, recolouredCaptions } from './captions.js'
 import { type BackgroundName, backgroundNames, backgrounds, type HueName, hueNames } from './colours.js'
@@ -71,7 +71,7 @@ export class Augmenter {
   async make({ key, plan, captions }: Version, bytes: Uint8Array, name: string): Promise<MadeVersion> {
     const side = this.#resolution
     const { width, height, data } = await decodeImage(bytes, name)
-    const window = centreSquare(width, height)
+    const window = centreWindow(width, height, { width: side, height: side })
     const onWhite = plan !== null && hasWhiteEdge(data, width, window)
     // What fills its picture to the edge, a photograph for instance, keeps its size and place.
     const own = onWhite ? Math.round(side * plan.scale) : side

@@ -13,7 +13,9 @@ const filtersSchema = z.strictObject({
   minSide: z
     .union([z.int().min(1), off])
     .optional()
-    .describe('least pixels of the shorter side, by default those of the training images; false: any'),
+    .describe(
+      'least pixels of the shorter side, by default those of the training images (with buckets both sides, of the image’s own); false: any',
+    ),
   captionLength: z
     .union([z.tuple([z.int().min(0), z.int().min(1)]), off])
     .optional()
@@ -106,6 +108,14 @@ export const dataSchema = z
     heldOutTars: paths('tars to validate on; by default there is no validation on tars'),
     tarSamples: z.int().min(1).optional().describe('images in the tars, needed where the length is given in epochs'),
     resolution: z.int().min(8).max(4096).describe('side of the square training images in pixels'),
+    buckets: z
+      .array(z.tuple([z.int().min(1).max(8192), z.int().min(1).max(8192)]))
+      .min(1)
+      .max(64)
+      .optional()
+      .describe(
+        'width and height of the training images, in place of the square: each image goes to the one with the nearest ratio of sides, and a batch is of one alone',
+      ),
     captionKeys: z
       .array(z.string())
       .default([])
@@ -139,12 +149,13 @@ export const dataSchema = z
         'largest size of each cache (token maps, text states) in GB, 64 by default; the oldest entries are dropped',
       ),
   })
-  .superRefine(({ packs, heldOutPacks, tars, heldOutTars, flip, augment }, context) => {
+  .superRefine(({ packs, heldOutPacks, tars, heldOutTars, buckets, flip, augment }, context) => {
     const complain = (message: string) => context.addIssue({ code: 'custom', message })
     if (!packs === !tars)
       complain(packs ? 'packs and tars are both given: keep one of them' : 'the images are missing: give packs or tars')
     if (tars && heldOutPacks) complain('heldOutPacks stands beside tars: give heldOutTars')
     if (augment && flip > 0) complain('flip stands beside augment: set augment.flip')
+    if (augment && buckets) complain('buckets stands beside augment, whose versions are squares: leave one of them out')
     if (packs && heldOutTars) complain('heldOutTars stands beside packs: give heldOutPacks')
   })
   .meta({ oneOf: [{ required: ['packs'] }, { required: ['tars'] }] })

@@ -4,10 +4,12 @@ import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Loader, type LoaderOptions, type RecordCacheOptions } from '../../data/index.js'
 import { makeFolder } from '../../native/files.js'
+import { StarError } from '../../native/index.js'
 import type { DataConfig } from '../config/data.js'
 import type { RunFolder } from '../run-folder/run-folder.js'
 import type { TaskContext } from './context.js'
 import { DataPosition } from './position.js'
+import { trainingSizes } from './shapes.js'
 
 export class Loaders {
   constructor(
@@ -56,8 +58,14 @@ export async function openLoaders(
   const { rank, size: ranks } = context.group
   const { packs, tars, heldOutPacks, heldOutTars, tarSamples, resolution, captionKeys, filters } = config.data
   const { workers, badShare, flip, augment } = config.data
+  if (tars && config.data.buckets && ranks > 1)
+    throw new StarError(
+      'ERR_CONFIG',
+      `"data.buckets" of tars are for a single process, as each of ${ranks} would have batches of other shapes: make packs of the tars ("star pack")`,
+    )
   const common: LoaderOptions = {
     resolution,
+    buckets: config.data.buckets && trainingSizes(config.data),
     captionKeys,
     filters,
     workers,

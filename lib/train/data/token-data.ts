@@ -1,9 +1,10 @@
 /** A data set as transformers train on it: captions with their text states, and the token maps of a frozen tokenizer. */
-import { type LoadedSample, shareOf } from '../../data/index.js'
+import { type LoadedBatch, shareOf } from '../../data/index.js'
+import { type Grid, gridsOf, positionsIn } from '../../models/grid.js'
 import { type HubOptions, localModel, localTextEncoder } from '../../models/local.js'
 import { findModel, loadPart, type ModelSource, type SourceOptions } from '../../models/source.js'
 import { loadTextEncoder } from '../../models/text/load.js'
-import { imageSide, SelfCorrection, scaleSides, Tokenizer } from '../../models/tokenizer/index.js'
+import { downsampling, imageSide, SelfCorrection, scaleSides, Tokenizer } from '../../models/tokenizer/index.js'
 import { StarError } from '../../native/index.js'
 import { cast, concat, noGrad, Random, reshape, type Share, scope, Tensor } from '../../tensor/index.js'
 import type { DataConfig } from '../config/data.js'
@@ -11,6 +12,7 @@ import type { RunFolder } from '../run-folder/run-folder.js'
 import type { Batch } from './batch.js'
 import type { DownloadContext, TaskContext } from './context.js'
 import { cacheOptions, cacheRoot, type Loaders, openLoaders } from './loaders.js'
+import { gridOf, trainingGrids } from './shapes.js'
 import { type TextBatch, TextStates } from './text-states.js'
 import { type Tokenized, TokenMaps } from './token-maps.js'
 
@@ -26,6 +28,8 @@ const drawsPerErrors = 2
 /** Training samples that were drawn, each with one caption. */
 export interface TokenSamples extends Batch {
   captions: readonly string[]
+  /** The last scale's map, h × w. */
+  grid: Grid
   /** Indices over all scales, (B, L) row-major. */
   tokens: Int32Array
   /** Where errors are made in the fed tokens (self-correction): the latents in f16, and for each sample how much and which. */
@@ -44,6 +48,7 @@ export function splitSamples(
     const [begin, end] = [i * size, (i + 1) * size]
     const samples = {
       epoch: batch.epoch,
+      grid: batch.grid,
       ids: batch.ids.slice(begin, end),
       captions: batch.captions.slice(begin, end),
       tokens: batch.tokens.subarray(begin * length, end * length),
@@ -59,7 +64,9 @@ export function splitSamples(
 
 /** What a forward pass by teacher forcing takes, and the tokens it should predict. */
 export interface TokenBatch {
-  /** The tokens it should predict, i32 (B, p²) of each scale. */
+  /** The last scale's map, h × w. */
+  grid: Grid
+  /** The tokens it should predict, i32 (B, h_k·w_k) of each scale. */
   maps: Tensor[]
   /** i32 (B, L) */
   targets: Tensor
@@ -98,6 +105,8 @@ export class TokenData {
     /** The model that the tokenizer comes from. */
     readonly source: ModelSource,
     readonly tokenizer: Tokenizer,
+    /** The last scale's map of each shape that is trained on. */
+    readonly grids: readonly Grid[],
     readonly text: TextStates,
     readonly device: string,
     readonly maps: TokenMaps,
@@ -118,6 +127,7 @@ export class TokenData {
         `"data.resolution" is ${options.data.resolution}, but token maps up to a side of ${config.patchNums.at(-1)} are those of ${side} pixels: ` +
           'set one by the other (patchNums names the sides)',
       )
+    const grids = trainingGrids(options.data, downsampling(config))
     const tokenizer = new Tokenizer(config, { init: null, device })
     let [maps, loaders, text]: [TokenMaps?, Loaders?, TextStates?] = []
     try {
@@ -131,7 +141,7 @@ export class TokenData {
       loaders = await openLoaders(options, run, context, maps.folder)
       const encoder = await localTextEncoder(options.textEncoder, downloads(context))
       text = new TextStates(() => loadTextEncoder(encoder, device), root, { ...caching, type: options.data.textStates })
-      return new TokenData(source, tokenizer, text, device, maps, loaders, context.group, correction)
+      return new TokenData(source, tokenizer, grids, text, device, maps, loaders, context.group, correction)
     } catch (error) {
       text?.dispose()
       loaders?.dispose()
@@ -162,7 +172,8 @@ export class TokenData {
    * chance `dropout`. `random` is left where it is once all of the `count` have drawn.
    */
   async next(count: number, random: Random, dropout: number): Promise<TokenSamples> {
-    const { samples, epoch } = await this.loaders.train.next(count)
+    const batch = await this.loaders.train.next(count)
+    const { samples, epoch } = batch
     const { total, begin, end } = this.share(samples.length)
     const draws = drawsPerSample + (this.correction ? drawsPerErrors : 0)
     random.skip(draws * begin)
@@ -175,7 +186,7 @@ export class TokenData {
     })
     random.skip(draws * (total - end))
     const made = this.#prepared(
-      samples,
+      batch,
       drawn.map(({ text }) => text),
     )
     const { latents } = made
@@ -183,8 +194,9 @@ export class TokenData {
     return { ...made, errors, epoch }
   }
 
-  #prepared(samples: readonly LoadedSample[], captions: string[]): Omit<TokenSamples, 'epoch' | 'errors'> & Tokenized {
-    return { ids: samples.map(({ id }) => id), captions, ...this.maps.of(samples, this.device) }
+  #prepared({ samples, size }: LoadedBatch, captions: string[]): Omit<TokenSamples, 'epoch' | 'errors'> & Tokenized {
+    const grid = gridOf(size, downsampling(this.tokenizer.config))
+    return { ids: samples.map(({ id }) => id), captions, grid, ...this.maps.of(samples, size, this.device) }
   }
 
   /** The position in the training samples, see `DataPosition`. */
@@ -197,31 +209,30 @@ export class TokenData {
   }
 
   /** Samples as tensors of the current scope; where errors are made, input and tokens follow from them. */
-  batch({ tokens, captions, errors }: Pick<TokenSamples, 'tokens' | 'captions' | 'errors'>): TokenBatch {
-    const { patchNums } = this.tokenizer.config
+  batch({ tokens, captions, grid, errors }: Pick<TokenSamples, 'tokens' | 'captions' | 'grid' | 'errors'>): TokenBatch {
     const text = this.text.batch(captions, this.device)
-    if (errors && this.correction) return { ...this.#withErrors(errors), text }
+    if (errors && this.correction) return { ...this.#withErrors(errors, grid), text }
     const { device } = this
-    const { length } = this.maps
+    const sizes = gridsOf(this.tokenizer.config.patchNums, grid).map(positionsIn)
+    const length = sizes.reduce((sum, size) => sum + size, 0)
     const count = captions.length
     const targets = Tensor.from(tokens, [count, length], { device }) // (B, L)
     let begin = 0
-    const maps = patchNums.map((p) => {
-      const map = new Int32Array(count * p * p)
-      for (let b = 0; b < count; b++)
-        map.set(tokens.subarray(b * length + begin, b * length + begin + p * p), b * p * p)
-      begin += p * p
-      return Tensor.from(map, [count, p * p], { device }) // (B, p²)
+    const maps = sizes.map((size) => {
+      const map = new Int32Array(count * size)
+      for (let b = 0; b < count; b++) map.set(tokens.subarray(b * length + begin, b * length + begin + size), b * size)
+      begin += size
+      return Tensor.from(map, [count, size], { device }) // (B, h_k·w_k)
     })
-    const input = this.tokenizer.quantizer.transformerInput(maps) // (B, L − p₁², Z)
-    return { maps, targets, input, text }
+    const input = this.tokenizer.quantizer.transformerInput(maps, grid) // (B, L − p₁², Z)
+    return { grid, maps, targets, input, text }
   }
 
-  #withErrors({ latents, rates, seeds }: NonNullable<TokenSamples['errors']>): Omit<TokenBatch, 'text'> {
+  #withErrors({ latents, rates, seeds }: NonNullable<TokenSamples['errors']>, grid: Grid): Omit<TokenBatch, 'text'> {
     const { quantizer, config } = this.tokenizer
-    const side = config.patchNums[config.patchNums.length - 1]
+    const shape = [rates.length, grid.rows, grid.cols, config.latentChannels]
     return noGrad(() => {
-      const half = Tensor.from(latents, [rates.length, side, side, config.latentChannels], { device: this.device })
+      const half = Tensor.from(latents, shape, { device: this.device })
       const randoms = seeds.map((seed) => new Random(seed))
       const quantized = this.correction!.errors.quantize(cast(half, 'f32'), rates, randoms)
       const maps = quantized.indices
@@ -229,7 +240,7 @@ export class TokenData {
         maps.map((map) => reshape(map, [rates.length, -1])),
         1,
       ) // (B, L)
-      return { maps, targets, input: quantizer.transformerInput(quantized) } // (B, L − p₁², Z)
+      return { grid, maps, targets, input: quantizer.transformerInput(quantized) } // (B, L − p₁², Z)
     })
   }
 
@@ -247,9 +258,10 @@ export class TokenData {
     const { heldOut } = this.loaders
     if (!heldOut) return sums
     let total = 0
-    for await (const { samples } of heldOut.pass(validationBatch)) {
+    for await (const batch of heldOut.pass(validationBatch)) {
+      const { samples } = batch
       const prepared = this.#prepared(
-        samples,
+        batch,
         samples.map(({ captions }) => captions[0]),
       )
       const found = noGrad(() => scope(() => measure(this.batch({ ...prepared, errors: null }))))

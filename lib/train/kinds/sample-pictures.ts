@@ -1,7 +1,6 @@
 /** Sample pictures of a run: what the transformer draws of some prompts, or what the tokenizer makes of held-out images. */
 
-import { imageSide } from '../../models/tokenizer/index.js'
-import { drawPictures, type PictureModels, type SamplingOptions } from '../../sampling/index.js'
+import { drawPictures, type PictureModels, type PictureSize, type SamplingOptions } from '../../sampling/index.js'
 import { keep, scope } from '../../tensor/index.js'
 import type { TextStates } from '../data/text-states.js'
 import type { RecordedPicture, RecordedSample } from '../run-folder/recorder.js'
@@ -11,6 +10,7 @@ export interface DrawOptions extends PictureModels {
   device: string
   prompts: readonly string[]
   settings: SamplingOptions
+  size: PictureSize
 }
 
 /** Pictures drawn at once. */
@@ -29,9 +29,9 @@ async function drawBatch({
   device,
   prompts,
   settings,
+  size,
   ...models
 }: DrawOptions): Promise<RecordedSample[]> {
-  const side = imageSide(models.tokenizer.config)
   const previews: Uint8Array[][] = []
   const text = scope(() => {
     const batch = states.batch([...prompts, ''], device)
@@ -45,16 +45,17 @@ async function drawBatch({
       empty: prompts.length,
       pictures: prompts.map((_, i) => ({ prompt: i, seed: i })),
       settings,
+      size,
       onScale: ({ preview }) => {
         previews.push(preview())
       },
     })
     return pixels.map((data, i) => ({
       prompt: prompts[i],
-      picture: { width: side, height: side, data },
+      picture: { ...size, data },
       scales: sideBySide(
         previews.map((pictures) => pictures[i]),
-        side,
+        size,
       ),
     }))
   } finally {
@@ -63,12 +64,12 @@ async function drawBatch({
 }
 
 /** Pictures of one size in a row. */
-export function sideBySide(pictures: readonly Uint8Array[], side: number): RecordedPicture {
-  const width = side * pictures.length
-  const data = new Uint8Array(width * side * 3)
+export function sideBySide(pictures: readonly Uint8Array[], { width: own, height }: PictureSize): RecordedPicture {
+  const width = own * pictures.length
+  const data = new Uint8Array(width * height * 3)
   pictures.forEach((picture, i) => {
-    for (let y = 0; y < side; y++)
-      data.set(picture.subarray(y * side * 3, (y + 1) * side * 3), (y * width + i * side) * 3)
+    for (let y = 0; y < height; y++)
+      data.set(picture.subarray(y * own * 3, (y + 1) * own * 3), (y * width + i * own) * 3)
   })
-  return { width, height: side, data }
+  return { width, height, data }
 }

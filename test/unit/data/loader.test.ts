@@ -97,6 +97,7 @@ t.test('any number of processes takes the batches of one, each its part', async 
       const joined = whole.slice(begin).map((_, i) => ({
         samples: parts.flatMap((part) => part[i].samples),
         epoch: parts[0][i].epoch,
+        size: parts[0][i].size,
       }))
       t.same(joined, whole.slice(begin), `${ranks} processes from batch ${begin}: pictures, captions, mirroring`)
       t.ok(parts.every((part) => part.every(({ epoch }, i) => epoch === whole[begin + i].epoch)))

@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib'
 import sharp from 'sharp'
 import t from 'tap'
 import {
-  centreSquare,
+  centreWindow,
   decodeImage,
   fromTensor,
   preprocessImage,
@@ -127,11 +127,17 @@ t.test('what is no whole picture is refused by name', async (t) => {
   await t.rejects(preprocessImage(png, 0), { code: 'ERR_ARGUMENT' })
 })
 
-t.test('the crop is the middle square', async (t) => {
-  t.same(centreSquare(9, 4), [2, 0, 4, 4])
-  t.same(centreSquare(4, 9), [0, 2, 4, 4])
-  t.same(centreSquare(8, 4), [2, 0, 4, 4])
-  t.same(centreSquare(5, 5), [0, 0, 5, 5])
+t.test('the crop is the middle square, or the middle window of a ratio', async (t) => {
+  const square = { width: 4, height: 4 }
+  t.same(centreWindow(9, 4, square), [2, 0, 4, 4])
+  t.same(centreWindow(4, 9, square), [0, 2, 4, 4])
+  t.same(centreWindow(8, 4, square), [2, 0, 4, 4])
+  t.same(centreWindow(5, 5, square), [0, 0, 5, 5])
+  t.same(centreWindow(9, 4, { width: 30, height: 20 }), [1, 0, 6, 4])
+  t.same(centreWindow(9, 9, { width: 30, height: 20 }), [0, 1, 9, 6])
+  t.same(centreWindow(9, 9, { width: 20, height: 30 }), [1, 0, 6, 9])
+  t.same(centreWindow(12, 8, { width: 30, height: 20 }), [0, 0, 12, 8])
+  t.same(centreWindow(1, 1000, { width: 4, height: 1 }), [0, 499, 1, 1])
   const png = await encoded(ramp(9, 4)).png().toBuffer()
   const pixels = await preprocessImage(png, 4)
   t.same([...pixels.subarray(0, 6)], [2, 0, 200, 3, 0, 200])

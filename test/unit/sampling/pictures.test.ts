@@ -60,7 +60,8 @@ for (const mode of ['per-sample', 'first-sample'] as const) {
     await withModels(mode, async (models) => {
       const text = new TextStates(() => loadTextEncoder('minilm-l6', 'cpu'), join(t.testdir(), 'cache'))
       const given = [...prompts, 'the last of the first batch', 'alone in the second']
-      const all = await drawPrompts({ ...models, text, device: 'cpu', prompts: given, settings })
+      const size = { width: tinySide, height: tinySide }
+      const all = await drawPrompts({ ...models, text, device: 'cpu', prompts: given, settings, size })
       t.same(
         all.map((sample) => sample.prompt),
         given,

@@ -127,8 +127,7 @@ t.test('a tokenizer starts from a published checkpoint with its codebook, or goe
 t.test('what cannot be is refused in one line', async (t) => {
   await t.rejects(Trainer.open(config('small', 2, { loss: { adversarial: { layers: 4 } } })), {
     code: 'ERR_CONFIG',
-    message:
-      /"loss\.adversarial\.layers" is 4, but an image of 16 pixels has no patches left after them: set at most 2/,
+    message: /"loss\.adversarial\.layers" is 4, but a side of 16 pixels has no patches left after them: set at most 2/,
   })
   await t.rejects(Trainer.open(config('alone', 2, { train: 'decoder' })), {
     code: 'ERR_CONFIG',

@@ -23,6 +23,7 @@ import { baseSource } from '../../config/base.js'
 import type { Resolved } from '../../config/resolve.js'
 import { readPrompts } from '../../config/work.js'
 import type { TaskContext } from '../../data/context.js'
+import { sampleSize } from '../../data/shapes.js'
 import { openSource, splitSamples, TokenData, type TokenSamples } from '../../data/token-data.js'
 import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
@@ -74,7 +75,6 @@ class LoraTask implements Task<TokenSamples, Part> {
   readonly frozen: FrozenParts = {}
   readonly #base: StarTransformer
   readonly #tokens: TokenData
-  readonly #weights: Float32Array | undefined
   #random: Random
 
   constructor(
@@ -84,9 +84,7 @@ class LoraTask implements Task<TokenSamples, Part> {
     this.#base = data.base
     this.#tokens = data.tokens
     this.#random = new Random(config.seed)
-    const { levels } = this.#base
-    this.#weights =
-      config.scaleWeights === 'tokens' ? undefined : tokenWeights(scaleShares(config.scaleWeights, levels), levels)
+    scaleShares(config.scaleWeights, this.#base.levels)
     this.model = adaptersOf(this.#base, config, this.#random)
   }
 
@@ -135,24 +133,29 @@ class LoraTask implements Task<TokenSamples, Part> {
   }
 
   forwardBackward({ samples, prior, dropPath }: Part, _step: number, backward: (loss: Tensor) => void): Figures {
-    const { levels } = this.#base
+    const { grid } = samples
+    const levels = this.#base.levelsOf(grid)
     const { recompute } = this.config
     const count = samples.ids.length
     // Samples first, then as many pictures of the model's own, in one pass.
     const { input, text, targets } = this.#tokens.batch({
       captions: [...samples.captions, ...(prior?.captions ?? [])],
       tokens: prior ? joined(samples.tokens, prior.tokens) : samples.tokens,
+      grid,
       errors: null,
     })
     const logits = this.#base.forward({
       input,
       text,
+      grid,
       dropPath: prior ? twice(dropPath) : dropPath,
       recompute,
       independent: true,
     }) // (B, L, V)
     const rows = (x: Tensor, begin: number, end: number): Tensor => (prior ? slice(x, 0, begin, end) : x)
-    const options = { weights: this.#weights }
+    const { scaleWeights } = this.config
+    const options =
+      scaleWeights === 'tokens' ? {} : { weights: tokenWeights(scaleShares(scaleWeights, levels), levels) }
     const { loss, sums } = tokenObjective(rows(logits, 0, count), rows(targets, 0, count), levels, options)
     const [, , vocab] = logits.shape
     if (!prior) {
@@ -178,15 +181,17 @@ class LoraTask implements Task<TokenSamples, Part> {
 
   /** Loss and accuracy on held-out images. */
   validate(): Promise<Metrics> {
-    return this.#tokens.overHeldOut(({ input, text, targets }) =>
-      flatMetrics(tokenMetrics(this.#base.forward({ input, text, independent: true }), targets, this.#base.levels)),
-    )
+    return this.#tokens.overHeldOut(({ input, text, grid, targets }) => {
+      const logits = this.#base.forward({ input, text, grid, independent: true })
+      return flatMetrics(tokenMetrics(logits, targets, this.#base.levelsOf(grid)))
+    })
   }
 
   async pictures(given: readonly string[]): Promise<RecordedSample[]> {
     const { tokenizer, text, device } = this.#tokens
     const prompts = given.length > 0 ? given : await this.#tokens.heldOutCaptions()
-    return drawPrompts({ tokenizer, transformer: this.#base, text, device, prompts, settings: settingsOf(this.source) })
+    const [settings, size] = [settingsOf(this.source), sampleSize(this.config.data)]
+    return drawPrompts({ tokenizer, transformer: this.#base, text, device, prompts, settings, size })
   }
 
   beginEpoch(epoch: number): void {
@@ -212,6 +217,8 @@ class LoraTask implements Task<TokenSamples, Part> {
       textEncoder: textEncoderReference(baseOf(this.source).textEncoder),
       sampling: { ...this.source.sampling },
       speeds: { ...this.source.speeds },
+      shapes:
+        this.config.data.buckets ?? this.source.shapes?.map(([width, height]): [number, number] => [width, height]),
     }
   }
 
@@ -249,6 +256,11 @@ function baseOf({ transformer, textEncoder, path }: ModelSource) {
 }
 
 export async function openData(config: LoraRunConfig, run: RunFolder, context: TaskContext): Promise<LoraData> {
+  if (config.prior && config.data.buckets)
+    throw new StarError(
+      'ERR_CONFIG',
+      '"data.buckets" stands beside "prior", whose pictures are squares: leave one of them out',
+    )
   const source = await openSource(baseSource(config), context)
   const { transformer, textEncoder } = baseOf(source)
   const tokens = await TokenData.open({ data: config.data, source, textEncoder, seed: config.seed }, run, context)

@@ -1,5 +1,6 @@
 /** Training of a sampler head on the features of a frozen transformer, as a masked model of each scale's tokens. */
 
+import type { Grid } from '../../../models/grid.js'
 import { loadPart, type ModelSource } from '../../../models/source.js'
 import {
   type DropPath,
@@ -17,6 +18,7 @@ import type { ModelFolderContent } from '../../../weights/index.js'
 import { baseSource } from '../../config/base.js'
 import type { Resolved } from '../../config/resolve.js'
 import type { TaskContext } from '../../data/context.js'
+import { sampleSize } from '../../data/shapes.js'
 import { openSource, splitSamples, type TokenBatch, TokenData, type TokenSamples } from '../../data/token-data.js'
 import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
@@ -74,7 +76,7 @@ class SamplerTask implements Task<TokenSamples, Part> {
 
   split(batch: TokenSamples, count: number): Part[] {
     const share = this.data.share(batch.ids.length)
-    const known = this.#drawKnown(share, this.#random)
+    const known = this.#drawKnown(share, batch.grid, this.#random)
     // The reference implementation keeps the frozen base in training mode.
     const dropPath = drawDropPath(this.#base.config, share, this.#random)
     const each = known.length / batch.ids.length
@@ -87,7 +89,7 @@ class SamplerTask implements Task<TokenSamples, Part> {
 
   forwardBackward({ samples, known, dropPath }: Part, _step: number, backward: (loss: Tensor) => void): Figures {
     const { logits, targets } = this.#forward(this.data.batch(samples), known, dropPath)
-    const { loss, open } = this.#objective(logits, targets, known)
+    const { loss, open } = this.#objective(logits, targets, known, samples.grid)
     backward(loss)
     return {
       values: concat([scalars([loss]), open], 0),
@@ -100,9 +102,9 @@ class SamplerTask implements Task<TokenSamples, Part> {
     const random = new Random(this.config.seed)
     return this.data.overHeldOut((batch) => {
       const count = batch.targets.dim(0)
-      const known = this.#drawKnown({ total: count, begin: 0, end: count }, random)
+      const known = this.#drawKnown({ total: count, begin: 0, end: count }, batch.grid, random)
       const { logits, targets } = this.#forward(batch, known)
-      return openMetrics(this.#objective(logits, targets, known).open.floats())
+      return openMetrics(this.#objective(logits, targets, known, batch.grid).open.floats())
     })
   }
 
@@ -110,7 +112,9 @@ class SamplerTask implements Task<TokenSamples, Part> {
     const { tokenizer, text, device } = this.data
     const prompts = given.length > 0 ? given : await this.data.heldOutCaptions()
     const settings = { ...this.data.source.sampling, stableFrom: this.config.stableFrom }
-    return drawPrompts({ tokenizer, transformer: this.#base, samplerHead: this.model, text, device, prompts, settings })
+    const size = sampleSize(this.config.data)
+    const models = { tokenizer, transformer: this.#base, samplerHead: this.model }
+    return drawPrompts({ ...models, text, device, prompts, settings, size })
   }
 
   beginEpoch(epoch: number): void {
@@ -136,6 +140,7 @@ class SamplerTask implements Task<TokenSamples, Part> {
       sampling: { ...this.data.source.sampling, stableFrom: this.config.stableFrom },
       speeds: { ...this.data.source.speeds },
       startedFrom: this.config.start?.weights,
+      shapes: this.config.data.buckets,
     }
   }
 
@@ -155,8 +160,8 @@ class SamplerTask implements Task<TokenSamples, Part> {
    * 1 where a token is known, (B·n): of each sample a share arccos(u)/(π/2), u uniform. `random` is left where it is once all
    * samples of the batch have drawn.
    */
-  #drawKnown({ total, begin, end }: Share, random: Random): Float32Array {
-    const { levels } = this.model
+  #drawKnown({ total, begin, end }: Share, grid: Grid, random: Random): Float32Array {
+    const levels = this.model.levelsOf(grid)
     const count = levels[levels.length - 1].end - levels[this.config.stableFrom].begin
     const batch = end - begin
     const known = new Float32Array(batch * count)
@@ -169,30 +174,31 @@ class SamplerTask implements Task<TokenSamples, Part> {
     return known
   }
 
-  #objective(logits: Tensor, targets: Tensor, known: Float32Array): ReturnType<typeof samplerObjective> {
-    const { levels } = this.model
+  #objective(logits: Tensor, targets: Tensor, known: Float32Array, grid: Grid): ReturnType<typeof samplerObjective> {
+    const levels = this.model.levelsOf(grid)
     return samplerObjective(logits, targets, known, levels[levels.length - 1].end)
   }
 
   /** Logits (B, n, V) and targets i32 (B, n) of the scales from `stableFrom` on. */
   #forward(
-    { maps, input, text }: TokenBatch,
+    { maps, input, text, grid }: TokenBatch,
     known: Float32Array,
     dropPath: DropPath | null = null,
   ): { logits: Tensor; targets: Tensor } {
     const { stableFrom } = this.config
-    const { levels } = this.model
+    const levels = this.model.levelsOf(grid)
     const first = levels[stableFrom].begin
     const last = levels[levels.length - 1].end
     const targets = concat(maps.slice(stableFrom), 1)
     const { features, rows } = noGrad(() => ({
-      features: slice(this.#base.features({ input, text, dropPath }), 1, first, last), // (B, n, C)
+      features: slice(this.#base.features({ input, text, grid, dropPath }), 1, first, last), // (B, n, C)
       rows: mul(
         this.data.tokenizer.quantizer.embedIndices(targets),
         Tensor.from(known, [...targets.shape, 1], { device: this.data.device }),
       ), // (B, n, Z)
     }))
-    const logits = this.model.forward({ rows, features, pooled: text.pooled, begin: stableFrom, end: levels.length })
+    const { pooled } = text
+    const logits = this.model.forward({ rows, features, pooled, grid, begin: stableFrom, end: levels.length })
     return { logits, targets }
   }
 }

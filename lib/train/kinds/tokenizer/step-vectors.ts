@@ -1,4 +1,5 @@
 /** Vectors of a step of tokenizer training, over all its micro-batches and processes, in the order of one whole batch. */
+import { type Grid, positionsIn } from '../../../models/grid.js'
 import type { Candidates } from '../../../models/tokenizer/index.js'
 import { keep, scope, Tensor } from '../../../tensor/index.js'
 import type { TaskContext } from '../../data/context.js'
@@ -14,8 +15,9 @@ export class StepVectors implements Candidates {
   /** Of each micro-batch, (b·L, Z), scale by scale. */
   readonly #parts: Tensor[] = []
 
-  constructor(patchNums: readonly number[], context: TaskContext) {
-    this.#tokens = patchNums.map((p) => p * p)
+  /** @param grids the token maps of a sample */
+  constructor(grids: readonly Grid[], context: TaskContext) {
+    this.#tokens = grids.map(positionsIn)
     this.#context = context
   }
 

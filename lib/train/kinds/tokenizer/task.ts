@@ -1,10 +1,12 @@
 /** Training of the image tokenizer: reconstruction and quantizer loss, a codebook kept alive. */
 
-import { type LoadedSample, toTensor } from '../../../data/index.js'
+import { type LoadedSample, type PictureSize, toTensor } from '../../../data/index.js'
 import { type EfficientNetLite0, loadBackbone } from '../../../models/backbone/index.js'
+import { gridsOf } from '../../../models/grid.js'
 import { perceptualLoss, perceptualTerms } from '../../../models/losses/index.js'
 import {
   pixelsOf as bytesOf,
+  downsampling,
   type ImageTerm,
   psnr,
   scaleSides,
@@ -18,6 +20,7 @@ import type { Resolved } from '../../config/resolve.js'
 import type { Batch } from '../../data/batch.js'
 import type { TaskContext } from '../../data/context.js'
 import { type Loaders, openLoaders } from '../../data/loaders.js'
+import { gridOf, trainingGrids, trainingSizes } from '../../data/shapes.js'
 import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
 import { sideBySide } from '../sample-pictures.js'
@@ -32,11 +35,15 @@ const validationBatch = 16
 /** Held-out images among the sample pictures. */
 const shownImages = 8
 
-/** Training images as bytes (resolution, resolution, 3). */
-interface ImageBatch extends Batch {
+/** Images of one size, as bytes (height, width, 3). */
+interface Pictures {
   pixels: readonly Uint8Array[]
+  size: PictureSize
+}
+
+interface ImageBatch extends Batch, Pictures {
   /** With the first batch of a run: the images whose features make the codebook. */
-  initial: readonly Uint8Array[] | null
+  initial: Pictures | null
 }
 
 /** A micro-batch. */
@@ -88,13 +95,13 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   }
 
   async next(count: number): Promise<ImageBatch> {
-    const initial = this.#initialized ? null : await this.#initialPixels()
+    const initial = this.#initialized ? null : await this.#initialPictures()
     this.#initialized = true
-    const { samples, epoch } = await this.#loaders.train.next(count)
-    return { ids: samples.map(({ id }) => id), epoch, pixels: pixelsOf(samples), initial }
+    const { samples, epoch, size } = await this.#loaders.train.next(count)
+    return { ids: samples.map(({ id }) => id), epoch, pixels: pixelsOf(samples), size, initial }
   }
 
-  split({ ids, pixels, initial }: ImageBatch, count: number, step: number): Part[] {
+  split({ ids, pixels, size: pictureSize, initial }: ImageBatch, count: number, step: number): Part[] {
     // What a step that was left out had gathered.
     this.#forget()
     const size = pixels.length / count
@@ -105,6 +112,7 @@ class TokenizerTask implements Task<ImageBatch, Part> {
       const [begin, end] = [i * size, (i + 1) * size]
       return {
         pixels: pixels.slice(begin, end),
+        size: pictureSize,
         initial: i === 0 ? initial : null,
         last: i === count - 1,
         parts: count,
@@ -113,10 +121,10 @@ class TokenizerTask implements Task<ImageBatch, Part> {
     })
   }
 
-  forwardBackward({ pixels, initial, ...part }: Part, step: number, backward: (loss: Tensor) => void): Figures {
+  forwardBackward({ pixels, size, initial, ...part }: Part, step: number, backward: (loss: Tensor) => void): Figures {
     const { last, draws } = part
     const { loss: weights, train } = this.#config
-    const images = this.#tensor(pixels)
+    const images = this.#tensor({ pixels, size })
     if (initial) this.#initialize(initial)
     const adversarial = draws && this.#adversary!.term(draws, step)
     const options = { terms: this.#judged(), adversarial, decoderOnly: train === 'decoder' }
@@ -127,7 +135,8 @@ class TokenizerTask implements Task<ImageBatch, Part> {
     const before = this.#counts
     this.#counts = before ? counts.map((n, i) => n + before[i]) : counts
     if (vectors && this.#revives(step + 1)) {
-      this.#vectors ??= new StepVectors(this.#config.model.patchNums, this.#context)
+      const grids = gridsOf(this.model.config.patchNums, gridOf(size, downsampling(this.model.config)))
+      this.#vectors ??= new StepVectors(grids, this.#context)
       this.#vectors.add(vectors)
     }
     // Ahead of the gradients, which the processes exchange from here on.
@@ -152,9 +161,8 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   afterStep(step: number): void {
     const vectors = this.#vectors
     if (this.#revives(step) && vectors) {
-      // A row that met less than a twentieth of an even share has had its chance.
-      const tokens = this.#config.optimizer.batchSize * this.#config.model.patchNums.reduce((n, p) => n + p * p, 0)
-      const below = (0.05 * tokens) / this.#config.model.vocabSize
+      // A row that met less than a twentieth of an even share of the step's tokens has had its chance.
+      const below = (0.05 * vectors.count) / this.#config.model.vocabSize
       scope(() => this.model.quantizer.codebook.revive(vectors, this.#random, { below }))
     }
     this.#adversary?.step(step)
@@ -176,7 +184,7 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   }
 
   /** The first codebook, from the same images on all processes; where each has its own (tars), from those of the first. */
-  #initialize(images: readonly Uint8Array[]): void {
+  #initialize(images: Pictures): void {
     scope(() => this.model.initializeCodebook(this.#tensor(images), this.#random))
     this.#context.group.broadcast(this.model.quantizer.codebook.weight, 0).wait()
   }
@@ -197,12 +205,12 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   async validate(): Promise<Metrics> {
     const { heldOut } = this.#loaders
     if (!heldOut) return {}
-    let [squares, distance, count] = [0, 0, 0]
+    let [squares, values, distance, count] = [0, 0, 0, 0]
     const used = new Set<number>()
-    for await (const { samples } of heldOut.pass(validationBatch)) {
+    for await (const { samples, size } of heldOut.pass(validationBatch)) {
       noGrad(() =>
         scope(() => {
-          const images = this.#tensor(pixelsOf(samples))
+          const images = this.#tensor({ pixels: pixelsOf(samples), size })
           const { indices, fHat } = this.model.quantizer.quantize(this.model.encode(images))
           for (const ids of indices) for (const id of ids.ints()) used.add(id)
           const back = this.model.decode(fHat.at(-1)!)
@@ -212,9 +220,10 @@ class TokenizerTask implements Task<ImageBatch, Part> {
         }),
       )
       count += samples.length
+      values += samples.length * size.width * size.height * 3
     }
     return {
-      psnr: psnr(squares / (count * this.#config.data.resolution ** 2 * 3)),
+      psnr: psnr(squares / values),
       ...(this.#backbone && { perceptual: distance / count }),
       usage: used.size / this.#config.model.vocabSize,
       images: count,
@@ -224,12 +233,11 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   /** Held-out images, each beside what is left of it after the round trip through tokens. */
   async pictures(): Promise<RecordedSample[]> {
     const { heldOut } = this.#loaders
-    const side = this.#config.data.resolution
     if (!heldOut) return []
-    for await (const { samples } of heldOut.pass(shownImages)) {
+    for await (const { samples, size } of heldOut.pass(shownImages)) {
       const given = pixelsOf(samples)
-      const back = noGrad(() => scope(() => bytesOf(this.model.reconstruct(this.#tensor(given)))))
-      return samples.map(({ id }, i) => ({ prompt: id, picture: sideBySide([given[i], back[i]], side) }))
+      const back = noGrad(() => scope(() => bytesOf(this.model.reconstruct(this.#tensor({ pixels: given, size })))))
+      return samples.map(({ id }, i) => ({ prompt: id, picture: sideBySide([given[i], back[i]], size) }))
     }
     return []
   }
@@ -264,7 +272,7 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   }
 
   modelConfig(): ModelFolderContent['config'] {
-    return { name: 'tokenizer', tokenizer: this.#config.model }
+    return { name: 'tokenizer', tokenizer: this.#config.model, shapes: this.#config.data.buckets }
   }
 
   dispose(): void {
@@ -281,14 +289,14 @@ class TokenizerTask implements Task<ImageBatch, Part> {
   }
 
   /** The first images of the order over all processes, which the training will meet again. */
-  async #initialPixels(): Promise<Uint8Array[]> {
+  async #initialPictures(): Promise<Pictures> {
     const { train } = this.#loaders
-    const { samples } = await train.peek(Math.min(initialImages, train.length ?? initialImages))
-    return pixelsOf(samples)
+    const { samples, size } = await train.peek(Math.min(initialImages, train.length ?? initialImages))
+    return { pixels: pixelsOf(samples), size }
   }
 
-  #tensor(pixels: readonly Uint8Array[]): Tensor {
-    return toTensor(pixels, this.#config.data.resolution, { device: this.#context.device })
+  #tensor({ pixels, size }: Pictures): Tensor {
+    return toTensor(pixels, size, { device: this.#context.device })
   }
 }
 
@@ -308,12 +316,13 @@ export async function openData(config: TokenizerRunConfig, run: RunFolder, conte
       'ERR_CONFIG',
       `"data.resolution" is ${resolution}, but the model takes ${side} pixels (last of patchNums times 2 per level): set one by the other`,
     )
+  trainingGrids(config.data, downsampling(config.model))
   checkTraining(config)
   return openLoaders(config, run, context)
 }
 
 /** @throws ERR_CONFIG for a discriminator that the images are too small for, and for a decoder without an encoder to go with */
-function checkTraining({ train, start, loss, data: { resolution } }: TokenizerRunConfig): void {
+function checkTraining({ train, start, loss, data }: TokenizerRunConfig): void {
   if (train === 'decoder' && !start)
     throw new StarError(
       'ERR_CONFIG',
@@ -321,11 +330,12 @@ function checkTraining({ train, start, loss, data: { resolution } }: TokenizerRu
     )
   const layers = loss.adversarial?.layers ?? 0
   // Two convolutions 4×4 without stride follow, each of which takes a pixel.
-  const most = Math.floor(Math.log2(resolution / 3))
+  const shortest = Math.min(...trainingSizes(data).flatMap(({ width, height }) => [width, height]))
+  const most = Math.floor(Math.log2(shortest / 3))
   if (layers > most)
     throw new StarError(
       'ERR_CONFIG',
-      `"loss.adversarial.layers" is ${layers}, but an image of ${resolution} pixels has no patches left after them: set at most ${most}`,
+      `"loss.adversarial.layers" is ${layers}, but a side of ${shortest} pixels has no patches left after them: set at most ${most}`,
     )
 }
 

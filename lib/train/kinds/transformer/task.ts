@@ -23,6 +23,7 @@ import { concat, Random, type Tensor } from '../../../tensor/index.js'
 import type { ModelFolderContent } from '../../../weights/index.js'
 import type { Resolved } from '../../config/resolve.js'
 import type { TaskContext } from '../../data/context.js'
+import { sampleSize } from '../../data/shapes.js'
 import { openSource, splitSamples, TokenData, type TokenSamples } from '../../data/token-data.js'
 import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
@@ -50,7 +51,10 @@ class TransformerTask implements Task<TokenSamples, Part> {
   ) {
     this.#random = new Random(config.seed)
     const { patchNums, vocabSize, latentChannels } = data.tokenizer.config
-    checkTokens(config, levels(patchNums))
+    checkTokens(
+      config,
+      data.grids.map((grid) => levels(patchNums, grid)),
+    )
     scaleShares(config.scaleWeights, levels(patchNums))
     this.model = new StarTransformer(
       { ...config.model, patchNums, vocabSize, latentChannels, textWidth: data.text.width },
@@ -74,7 +78,7 @@ class TransformerTask implements Task<TokenSamples, Part> {
     const { model, config } = this
     const dropPath = drawDropPath(model.config, this.data.share(batch.ids.length), this.#random)
     const scales = this.#stage(step).finest + 1
-    const subset = chooseTokens(model.levels, { scales, drop: config.tokenDrop }, this.#random)
+    const subset = chooseTokens(model.levelsOf(batch.grid), { scales, drop: config.tokenDrop }, this.#random)
     return splitSamples(batch, count).map(({ samples, begin, end }) => ({
       samples,
       dropPath: sliceDropPath(dropPath, begin, end),
@@ -89,10 +93,12 @@ class TransformerTask implements Task<TokenSamples, Part> {
     const batch = data.batch(part.samples)
     const input = subset ? subset.cutInput(batch.input) : batch.input // (B, n − p₁², Z)
     const targets = subset ? subset.cutTargets(batch.targets) : batch.targets // (B, n)
-    const logits = model.forward({ input, text: batch.text, subset, dropPath, recompute }) // (B, n, V)
-    const ranges = subset?.levels ?? model.levels
+    const { grid, text } = batch
+    const logits = model.forward({ input, text, grid, subset, dropPath, recompute }) // (B, n, V)
+    const all = model.levelsOf(grid)
+    const ranges = subset?.levels ?? all
     const stage = this.#stage(step)
-    const weights = this.#weights(ranges, stage)
+    const weights = this.#weights(ranges, all, stage)
     const { loss, sums } = tokenObjective(logits, targets, ranges, { labelSmoothing, weights })
     backward(loss)
     const [samples, tokens, vocab] = logits.shape
@@ -113,8 +119,8 @@ class TransformerTask implements Task<TokenSamples, Part> {
 
   /** Loss and accuracy on held-out images, all tokens of them. */
   validate(): Promise<Metrics> {
-    return this.data.overHeldOut(({ input, text, targets }) =>
-      flatMetrics(tokenMetrics(this.model.forward({ input, text }), targets, this.model.levels)),
+    return this.data.overHeldOut(({ input, text, grid, targets }) =>
+      flatMetrics(tokenMetrics(this.model.forward({ input, text, grid }), targets, this.model.levelsOf(grid))),
     )
   }
 
@@ -129,10 +135,12 @@ class TransformerTask implements Task<TokenSamples, Part> {
   /**
    * Weights of the computed tokens; undefined where each counts 1/n. Scales that are not trained yet keep their share, so that
    * the others weigh from the start what they weigh in the end.
+   * @param ranges where the computed tokens of each scale lie
+   * @param levels where all tokens do
    */
-  #weights(ranges: readonly Level[], { finest, weight }: Stage): Float32Array | undefined {
+  #weights(ranges: readonly Level[], levels: readonly Level[], { finest, weight }: Stage): Float32Array | undefined {
     const { scaleWeights, tokenDrop } = this.config
-    const { length, levels } = this.model
+    const length = levels[levels.length - 1].end
     if (scaleWeights === 'tokens' && finest === ranges.length - 1) return undefined
     const { begin, end } = ranges[finest]
     const weights =
@@ -147,7 +155,8 @@ class TransformerTask implements Task<TokenSamples, Part> {
     const { tokenizer, text, device } = this.data
     const settings = this.config.sampling ?? {}
     const prompts = given.length > 0 ? given : await this.data.heldOutCaptions()
-    return drawPrompts({ tokenizer, transformer: this.model, text, device, prompts, settings })
+    const size = sampleSize(this.config.data)
+    return drawPrompts({ tokenizer, transformer: this.model, text, device, prompts, settings, size })
   }
 
   beginEpoch(epoch: number): void {
@@ -172,6 +181,7 @@ class TransformerTask implements Task<TokenSamples, Part> {
       textEncoder: textEncoderReference(this.config.textEncoder),
       sampling: this.config.sampling,
       startedFrom: this.config.start?.weights,
+      shapes: this.config.data.buckets,
     }
   }
 
@@ -185,17 +195,20 @@ class TransformerTask implements Task<TokenSamples, Part> {
   }
 }
 
-/** @throws ERR_CONFIG for tokens and scales that the model does not have */
-function checkTokens({ tokenDrop, progressive }: TransformerRunConfig, all: readonly Level[]): void {
-  const last = all.length - 1
-  const length = all[last].end
+/**
+ * @param shapes the scales of each shape that is trained on
+ * @throws ERR_CONFIG for tokens and scales that the model does not have
+ */
+function checkTokens({ tokenDrop, progressive }: TransformerRunConfig, shapes: readonly (readonly Level[])[]): void {
+  const last = shapes[0].length - 1
+  const length = Math.max(...shapes.map((all) => all[last].end))
   const refuse = (key: string, given: number, expected: string): never => {
     throw new StarError('ERR_CONFIG', `${key} is ${given}, expected ${expected}`)
   }
   if (tokenDrop) {
     const { fromScale, keep } = tokenDrop
     if (fromScale > last) refuse('tokenDrop.fromScale', fromScale, `at most ${last}, the model's last scale`)
-    const { begin } = all[fromScale]
+    const begin = Math.max(...shapes.map((all) => all[fromScale].begin))
     if (keep < begin || keep > length)
       refuse(
         'tokenDrop.keep',

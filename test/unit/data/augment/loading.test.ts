@@ -68,7 +68,11 @@ t.test('versions are drawn for each place in the order, whoever takes it and fro
     const parts = await Promise.all(
       Array.from({ length: ranks }, (_, rank) => take({ ...options, rank, ranks }, 10, 8)),
     )
-    const joined = batches.map(({ epoch }, i) => ({ epoch, samples: parts.flatMap((part) => part[i].samples) }))
+    const joined = batches.map(({ epoch, size }, i) => ({
+      epoch,
+      size,
+      samples: parts.flatMap((part) => part[i].samples),
+    }))
     t.same(texts(joined), texts(batches), `${ranks} processes`)
   }
   const kinds = new Map<string, Set<string>>()
