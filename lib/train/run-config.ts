@@ -4,8 +4,9 @@
  */
 import { basename } from 'node:path'
 import type { z } from 'zod'
+import { readJson } from '../config/json.js'
 import { nearest } from '../config/nearest.js'
-import { expectationOf, parseConfig, readJson, shown } from '../config/parse-config.js'
+import { expectationOf, parseConfig, shown } from '../config/parse-config.js'
 import { StarError } from '../native/error.js'
 import { type ExplainedKey, explainOwn, explainPublished } from './explain.js'
 import { type RunConfig, type RunKind, runSchema, runSpecs } from './kinds/index.js'

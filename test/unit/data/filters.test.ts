@@ -97,11 +97,11 @@ t.test('lists of ids and reward scores leave images out', async (t) => {
   const refused = (options: FilterOptions, code: string, message: RegExp) =>
     t.throws(() => new Filters(8, options), { code, message })
   refused({ discard: at('none.json') }, 'ERR_FILE', /none\.json cannot be read/)
-  refused({ discard: at('numbers.json') }, 'ERR_CONFIG', /numbers\.json: the configuration is 3, expected array/)
+  refused({ discard: at('numbers.json') }, 'ERR_CONFIG', /numbers\.json holds 3, expected a list of ids/)
   refused(
     { reward: { scores: at('texts.json'), above: 0 } },
     'ERR_CONFIG',
-    /texts\.json: "c" is "low", expected number/,
+    /texts\.json holds {"c":"low"}, expected a number for each id/,
   )
   refused({ reward: { scores: at('empty'), above: 0 } }, 'ERR_FILE', /empty holds no \.json file/)
 })
