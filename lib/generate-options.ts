@@ -2,7 +2,8 @@
 import { z } from 'zod'
 import { parseConfig, shown } from './config/parse-config.js'
 import type { StarInfo } from './engine/drawing-model.js'
-import type { StarImage } from './image.js'
+import type { LoraOption } from './engine/loras.js'
+import { loraSchema, type StarImage } from './image.js'
 import { StarError } from './native/index.js'
 import { pictureSizeSchema } from './picture-size.js'
 import { between, maxPromptLength, type Prompt, type ReadPrompt, readPrompt, readPrompts } from './prompts.js'
@@ -31,6 +32,11 @@ export interface StarGenerateOptions extends SamplingOptions {
    * (`star.info().shapes`). Default: the square of `star.imageSize`.
    */
   size?: PictureSize
+  /**
+   * Which of the LoRAs that the model was loaded with are at work, by their paths there, and how strongly; those that are not named are
+   * not. Default: all, with the strengths that they were loaded with. Not with `loraMode: 'merge'`.
+   */
+  lora?: readonly LoraOption[]
   /** What pictures are guided away from, in place of the empty prompt. Needs guidance (`cfg` above 0). */
   negativePrompt?: string
   /**
@@ -61,6 +67,7 @@ export const generateSchema = samplingSchema.extend({
   negativePrompt: negativeSchema,
   count: z.int().min(1).max(100_000).default(1),
   size: pictureSizeSchema.optional(),
+  lora: z.array(loraSchema).optional(),
   batchSize: z.int().min(1).max(1024).default(8),
   priority: z.number().default(0),
   onStart: functionSchema<StarGenerateOptions['onStart']>(),

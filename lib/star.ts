@@ -6,7 +6,7 @@ import { type ChangeCall, editCall, type StarEditOptions, type StarVaryOptions, 
 import type { Change, PictureSource } from './editing/index.js'
 import type { DrawingModel, StarInfo } from './engine/drawing-model.js'
 import { LoadedModel } from './engine/loaded-model.js'
-import { type LoraMode, type LoraOption, loraModes } from './engine/loras.js'
+import { chosenLoras, hashWithLoras, type LoraMode, type LoraOption, loraModes } from './engine/loras.js'
 import { type CallScale, DrawQueue } from './engine/queue.js'
 import { ThreadModel } from './engine/thread-model.js'
 import {
@@ -160,8 +160,9 @@ export class Star {
 
   /**
    * Makes pictures of one or more prompts. The same prompt, seed and settings give the same picture. Calls wait in a queue.
-   * @throws ERR_ARGUMENT for an empty or over-long prompt, or a size that the model does not draw, ERR_CONFIG for settings out of range, ERR_BUSY where `maxQueue` calls
-   * wait, ERR_ABORTED when the signal fires or the model is disposed
+   * @throws ERR_ARGUMENT for an empty or over-long prompt, a size that the model does not draw, or a LoRA that it was not loaded with,
+   * ERR_CONFIG for settings out of range, ERR_BUSY where `maxQueue` calls wait, ERR_ABORTED when the signal fires or the model is
+   * disposed
    */
   async generate(prompts: Prompt | readonly Prompt[], options: StarGenerateOptions = {}): Promise<StarResult> {
     const images: StarImage[] = []
@@ -243,18 +244,21 @@ export class Star {
       signal,
       negativePrompt,
       size: wanted,
+      lora: wantedLoras,
       ...settings
     } = call
+    const { info } = this.#model
+    const loras = chosenLoras(info, wantedLoras)
     const size = this.#sizeOf(wanted, change)
     const shared = { negative: negativePrompt, given: change?.given }
     const drawings = prompts.flatMap(({ text, parts }) =>
       Array.from({ length: count }, (_, j) => ({ prompt: text, parts, seed: settings.seed + j, ...shared })),
     )
-    const { imageSize, name, weights, dtype, device, lora, loraMode } = this.#model.info
-    const active = lora.flatMap(({ path, strength }) => (strength === 0 ? [] : [{ path, strength }]))
+    const { imageSize, name, baseWeights, dtype, device, loraMode } = info
+    const active = loras.flatMap(({ path, strength }) => (strength === 0 ? [] : [{ path, strength }]))
     const made = {
       model: name,
-      weights,
+      weights: hashWithLoras(baseWeights, loras, loraMode),
       dtype: dtype as WeightType,
       device,
       ...(active.length > 0 && { lora: active, loraMode }),
@@ -276,7 +280,8 @@ export class Star {
           preview: async () => Promise.all((await preview()).map((data, i) => image(data, event.images[i]))),
         }))
     let i = 0
-    const queued = { settings, size, batchSize, priority, signal, onStart, onScale: tell }
+    const lora = loras.map(({ strength }) => strength)
+    const queued = { settings, size, lora, batchSize, priority, signal, onStart, onScale: tell }
     for await (const data of this.#queue.draw(drawings, queued)) yield image(data, i++)
   }
 

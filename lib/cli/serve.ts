@@ -13,6 +13,7 @@ interface ServeFlags extends ListenFlags, SourceFlags, LoraFlags {
   queue: number
   batch: number
   idleUnload: number
+  loras?: string[]
   device: string
   dtype?: LoadOptions['dtype']
   decoderDtype?: LoadOptions['decoderDtype']
@@ -52,6 +53,11 @@ export function addServeCommand(star: Command): void {
     .addOption(new Option('--dtype <type>', 'of weights and caches').choices(['f32', 'f16', 'bf16']))
     .addOption(new Option('--decoder-dtype <type>', 'in which tokens become pixels').choices(['f32', 'f16', 'bf16']))
   addLoraOptions(addSourceOptions(command))
+    .option(
+      '--loras <path>',
+      'a LoRA, or a folder of them, that requests and the page may choose; may be given again',
+      (path: string, before: string[] = []) => [...before, path],
+    )
     .addHelpText(
       'after',
       `
@@ -60,6 +66,7 @@ Open the address that it prints. Clients of OpenAI take it with /v1 as base URL;
 Examples:
   $ star serve
   $ star serve emoji-64 runs/mine/model --port 8000
+  $ star serve emoji-64 --loras styles/
   $ STAR_API_KEY=… star serve --host 0.0.0.0 --allow-host pictures.example.org`,
     )
     .action(serve)
@@ -67,13 +74,14 @@ Examples:
 
 async function serve(models: string[], options: ServeFlags): Promise<void> {
   const { serveModels } = await import('../server/index.js')
-  const { queue, batch, idleUnload, offline } = options
+  const { queue, batch, idleUnload, offline, loras } = options
   await interruptible(async (signal) => {
     const server = await serveModels({
       models,
       queue,
       batch,
       idleUnload,
+      loras,
       ...listenOptions(options),
       load: { ...modelOptions(options), offline },
       log: (line) => console.error(`star serve: ${line}`),

@@ -12,6 +12,8 @@ export interface StarInfo extends ModelInfo {
   dtype: DType
   /** SHA-256 of the stored weights, and of the LoRAs at work, in hexadecimal. */
   weights: string
+  /** The same without LoRAs. */
+  baseWeights: string
   /** LoRAs that it was loaded with. */
   lora: readonly LoraInfo[]
   /** How they are put to use. */
@@ -41,6 +43,8 @@ export interface DrawOptions {
   settings: SamplingSettings
   /** Of all pictures; default: the model's square. */
   size?: PictureSize
+  /** Strengths of the model's LoRAs, in their order; default: as they were loaded. */
+  lora?: readonly number[]
   /** Called after each scale and waited for. */
   onScale?: (event: DrawnScale) => Promise<void>
   /** Aborting ends the drawing with ERR_ABORTED after the current scale. */

@@ -37,12 +37,16 @@ interface Networks {
 }
 
 export class LoadedModel implements DrawingModel {
-  readonly #graphs = new GraphPool()
+  #graphs = new GraphPool()
+  /** At work in what the recordings hold. */
+  #strengths: readonly number[]
 
   private constructor(
     readonly info: StarInfo,
     readonly networks: Networks,
-  ) {}
+  ) {
+    this.#strengths = info.lora.map(({ strength }) => strength)
+  }
 
   /** @throws as `Star.load` */
   static async load(nameOrPath: string, given: LoadModelOptions = {}): Promise<LoadedModel> {
@@ -58,16 +62,28 @@ export class LoadedModel implements DrawingModel {
     const dtype = asked ?? (onGpu ? gpuType(source) : 'f32')
     const types = { dtype, decoderDtype: decoderDtype ?? (onGpu ? 'f16' : 'f32') }
     const networks = await loadNetworks(source, device, types, { loras, loraMode }, hub)
-    const weights = hashWithLoras(weightsHash(source), loras, loraMode)
-    const named = loras.map(({ name, path, strength }) => ({ name, path, strength }))
-    const model = new LoadedModel({ ...info, device, dtype, weights, lora: named, loraMode }, networks)
+    const baseWeights = weightsHash(source)
+    const weights = hashWithLoras(baseWeights, loras, loraMode)
+    const named = loras.map(({ lora: _, ...about }) => about)
+    const model = new LoadedModel({ ...info, device, dtype, weights, baseWeights, lora: named, loraMode }, networks)
     for (const line of strangeLoras(loras, source)) onNotice?.(line, 'lora')
     const notice = fallbackNotice(wanted, device)
     if (notice) onNotice?.(notice, 'device')
     return model
   }
 
-  async draw(drawings: readonly Drawing[], { settings, size, onScale, signal }: DrawOptions): Promise<Uint8Array[]> {
+  /** Recordings of other strengths are of no use. */
+  #setStrengths(strengths: readonly number[]): void {
+    if (strengths.every((strength, i) => strength === this.#strengths[i])) return
+    this.#strengths = strengths
+    this.#graphs.dispose()
+    this.#graphs = new GraphPool()
+    for (const [i, adapters] of this.networks.adapters.entries()) adapters.strength = strengths[i]
+  }
+
+  async draw(drawings: readonly Drawing[], options: DrawOptions): Promise<Uint8Array[]> {
+    const { settings, size, onScale, signal, lora = this.info.lora.map(({ strength }) => strength) } = options
+    this.#setStrengths(lora)
     const { tokenizer, transformer, samplerHead, textEncoder } = this.networks
     const texts = drawings.flatMap(({ prompt, parts, negative }) => [
       ...(parts?.map((part) => part.prompt) ?? [prompt]),

@@ -27,6 +27,8 @@ export interface LoraInfo {
   path: string
   /** How strongly it is applied. */
   strength: number
+  /** SHA-256 of its matrices, in hexadecimal. */
+  hash: string
 }
 
 export interface OpenedLoras {
@@ -49,7 +51,7 @@ export async function openLoras(
   const loras: OpenedLoras['loras'] = []
   for (const { path, strength = 1 } of wanted) {
     const lora = openLora(await localLora(path, hub))
-    loras.push({ lora, name: lora.name, path, strength })
+    loras.push({ lora, name: lora.name, path, strength, hash: loraHash(lora) })
   }
   if (!itself) return { model: nameOrPath, loras }
   const { name } = loras[0].lora.base
@@ -61,10 +63,42 @@ export async function openLoras(
 }
 
 /** The hash of a model's weights with its LoRAs: that of the model where none is at work. */
-export function hashWithLoras(weights: string, loras: readonly WeightedLora[], mode: LoraMode): string {
+export function hashWithLoras(
+  weights: string,
+  loras: readonly Pick<LoraInfo, 'hash' | 'strength'>[],
+  mode: LoraMode,
+): string {
   const active = loras.filter(({ strength }) => strength !== 0)
   if (active.length === 0) return weights
-  const hash = createHash('sha256').update(`${weights} ${mode}`)
-  for (const { lora, strength } of active) hash.update(`\0${loraHash(lora)} ${strength}`)
-  return hash.digest('hex')
+  const sum = createHash('sha256').update(`${weights} ${mode}`)
+  for (const { hash, strength } of active) sum.update(`\0${hash} ${strength}`)
+  return sum.digest('hex')
+}
+
+/**
+ * The LoRAs of a model as a call wants them: those that it names with its strengths, all others with 0; without a choice as they were
+ * loaded.
+ * @throws ERR_ARGUMENT for one that was not loaded, one that is named twice, and for LoRAs that were merged into the weights
+ */
+export function chosenLoras(
+  { name, lora: loaded, loraMode }: { name: string; lora: readonly LoraInfo[]; loraMode: LoraMode },
+  wanted: readonly LoraOption[] | undefined,
+): readonly LoraInfo[] {
+  if (!wanted) return loaded
+  if (loraMode === 'merge')
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `"lora": the LoRAs of ${name} were merged into its weights: load it with loraMode "apply" to choose them for each call`,
+    )
+  const strengths = new Map<string, number>()
+  for (const { path, strength = 1 } of wanted) {
+    const reason = strengths.has(path)
+      ? 'is named twice'
+      : loaded.some((lora) => lora.path === path)
+        ? null
+        : `was not loaded with ${name}, which has ${loaded.map((lora) => `"${lora.path}"`).join(', ') || 'none'}`
+    if (reason) throw new StarError('ERR_ARGUMENT', `"lora": "${path.slice(0, 200)}" ${reason}`)
+    strengths.set(path, strength)
+  }
+  return loaded.map((lora) => ({ ...lora, strength: strengths.get(lora.path) ?? 0 }))
 }

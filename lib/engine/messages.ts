@@ -18,6 +18,7 @@ export type Request =
       drawings: readonly Drawing[]
       settings: SamplingSettings
       size: PictureSize | undefined
+      lora: readonly number[] | undefined
       watched: boolean
     }
   | { kind: 'preview' }

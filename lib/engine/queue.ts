@@ -11,6 +11,8 @@ export interface CallOptions {
   settings: SamplingSettings
   /** Of its pictures; default: the model's square. */
   size?: PictureSize
+  /** Strengths of the model's LoRAs; default: as they were loaded. */
+  lora?: readonly number[]
   /** Drawn together at most. */
   batchSize: number
   /** The highest is drawn first. */
@@ -64,6 +66,7 @@ class Call {
     this.key = JSON.stringify([
       settings,
       options.size ?? null,
+      options.lora ?? null,
       drawings.some(({ given }) => given),
       Math.max(1, ...drawings.map(({ parts }) => parts?.length ?? 1)),
     ])
@@ -222,6 +225,7 @@ export class DrawQueue {
       pixels = await this.model.draw(drawings, {
         settings: shares[0].call.options.settings,
         size: shares[0].call.options.size,
+        lora: shares[0].call.options.lora,
         onScale: watched ? (event) => this.#tell(shares, event) : undefined,
         signal,
       })

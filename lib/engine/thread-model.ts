@@ -81,14 +81,14 @@ export class ThreadModel implements DrawingModel {
 
   async draw(drawings: readonly Drawing[], options: DrawOptions): Promise<Uint8Array[]> {
     if (this.#failure) throw this.#failure
-    const { settings, size, onScale, signal } = options
+    const { settings, size, lora, onScale, signal } = options
     const abort = (): void => this.#send({ kind: 'abort' })
     this.#thread.ref()
     try {
       const { promise, ...settle } = settled<Uint8Array[]>()
       this.#drawing = { ...settle, onScale }
       this.#lastPreview = null
-      this.#send({ kind: 'draw', drawings, settings, size, watched: onScale !== undefined })
+      this.#send({ kind: 'draw', drawings, settings, size, lora, watched: onScale !== undefined })
       signal.addEventListener('abort', abort, { once: true })
       if (signal.aborted) abort()
       return await promise

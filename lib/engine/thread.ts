@@ -32,13 +32,13 @@ function leave(): void {
 
 async function draw(
   model: LoadedModel,
-  { drawings, settings, size, watched }: Request & { kind: 'draw' },
+  { drawings, settings, size, lora, watched }: Request & { kind: 'draw' },
 ): Promise<void> {
   controller = new AbortController()
   const { signal } = controller
   lastPreview = null
   try {
-    const pixels = await model.draw(drawings, { settings, size, signal, onScale: watched ? show : undefined })
+    const pixels = await model.draw(drawings, { settings, size, lora, signal, onScale: watched ? show : undefined })
     if (pixels === lastPreview) send({ kind: 'drawn', pixels: null })
     else send({ kind: 'drawn', pixels }, pixels)
   } catch (error) {

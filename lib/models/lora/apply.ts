@@ -32,6 +32,16 @@ function expectFit(lora: LoraFile, transformer: StarTransformer, source: ModelSo
   )
 }
 
+/** Whether the matrices of a LoRA are those of a model's transformer, by names and shapes alone. */
+export function loraFits(lora: LoraFile, source: ModelSource): boolean {
+  using weights = source.open('transformer')
+  const shapes = new Map(Array.from(weights.entries, ({ name, shape }) => [name, shape] as const))
+  return Array.from(lora.shapes).every(([name, { outputs, inputs }]) => {
+    const shape = shapes.get(`${name}.weight`)
+    return shape?.length === 2 && shape[0] === outputs && shape[1] === inputs
+  })
+}
+
 /**
  * What the user may want to know of LoRAs that fit by their shapes but were trained on other weights: a line each.
  * @throws ERR_FILE for damaged weights of the model

@@ -28,8 +28,18 @@ const switches = new Set(['stream', 'progress'])
 /** A text as the value that it stands for; one that stands for none stays what it is, and the schema refuses it. */
 function fieldOf(name: string, text: string): unknown {
   if (numbers.has(name) && text.trim() !== '') return Number.isNaN(Number(text)) ? text : Number(text)
+  if (name === 'lora') return jsonOr(text)
   if (switches.has(name) && (text === 'true' || text === 'false')) return text === 'true'
   return text
+}
+
+/** A list, which forms hold as JSON. */
+function jsonOr(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
 }
 
 /** The fields of a multipart form, files as bytes. @throws 400 for a body that is none */
@@ -94,7 +104,7 @@ export function addEdits(operations: Operations, pool: ModelPool, jobs: Jobs, st
         model,
         prompt: body.prompt,
         api: 'openai' as const,
-        options: settingsIn(body),
+        options: settingsIn(model, body),
         draw: changing(body.prompt, {
           ...{ by: 'edit', image, mask },
           feather: feather ?? undefined,

@@ -45,7 +45,7 @@ export function addGenerations(operations: Operations, pool: ModelPool, jobs: Jo
         model,
         prompt: body.prompt,
         api: 'openai',
-        options: { ...settingsIn(body), size },
+        options: { ...settingsIn(model, body), size },
         signal: clientGone(reply),
       }
       return body.stream

@@ -4,7 +4,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { StarImage, StarScaleEvent } from '../../index.js'
 import { tokensOf } from '../../picture-size.js'
 import type { JobRequest, Jobs } from '../draw/jobs.js'
-import { asHttpError } from '../http/errors.js'
+import type { PooledModel } from '../draw/pool.js'
+import { asHttpError, HttpError } from '../http/errors.js'
 import { EventStream } from '../http/events.js'
 import type { Generations, OutputFormat } from './image-schemas.js'
 import type { PictureStore } from './picture-store.js'
@@ -12,8 +13,22 @@ import type { PictureStore } from './picture-store.js'
 /** Seeds that are not given come from here. */
 export const randomSeed = (): number => randomInt(2 ** 32)
 
-/** How the pictures of a request are drawn. */
-export const settingsIn = (body: Generations): JobRequest['options'] => ({
+/** @throws 400 for a LoRA that is not offered with the model */
+function lorasIn({ id, loras }: PooledModel, asked: Generations['lora']): JobRequest['options']['lora'] {
+  return asked?.map(({ name, strength }) => {
+    const lora = loras.find((candidate) => candidate.name === name)
+    if (lora) return { path: lora.path, strength }
+    throw new HttpError(
+      400,
+      `"lora": ${id} has no LoRA "${name}" here; it has ${loras.map((known) => known.name).join(', ') || 'none'}`,
+      { param: 'lora', code: 'invalid_value' },
+    )
+  })
+}
+
+/** How the pictures of a request are drawn. @throws 400 for LoRAs that the model does not have */
+export const settingsIn = (model: PooledModel, body: Generations): JobRequest['options'] => ({
+  lora: lorasIn(model, body.lora),
   count: body.n ?? 1,
   seed: body.seed ?? randomSeed(),
   cfg: body.cfg ?? undefined,

@@ -62,6 +62,18 @@ export const generationsSchema = z.strictObject({
     .max(maxPromptLength)
     .nullish()
     .describe('what the pictures are guided away from; default: the empty prompt'),
+  lora: z
+    .array(
+      z.strictObject({
+        name: z.string().max(200),
+        strength: z.number().min(-10).max(10).default(1),
+      }),
+    )
+    .max(32)
+    .nullish()
+    .describe(
+      'LoRAs to draw with, and how strongly (1: as trained); others are off. See loras of /v1/models. Default: the server’s',
+    ),
   progress: z
     .boolean()
     .nullish()
@@ -116,6 +128,9 @@ export const modelSchema = z.object({
   source: z.string().describe('what the command line calls it'),
   image_size: z.int().nullable().describe('width and height in pixels where a request names no size'),
   sizes: z.array(z.string()).describe('WIDTHxHEIGHT to choose from: those of its training first'),
+  loras: z
+    .array(z.object({ name: z.string(), strength: z.number(), source: z.string() }))
+    .describe('LoRAs to choose, and how strongly they are applied where a request says nothing'),
   scales: z.int().nullable().describe('passes of a picture, each finer than the one before'),
   defaults: z
     .object({ cfg: z.number(), top_k: z.int(), top_p: z.number(), speed: z.enum(speedNames).nullable() })

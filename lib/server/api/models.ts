@@ -5,7 +5,7 @@ import type { ModelPool, PooledModel } from '../draw/pool.js'
 import type { Operations } from '../http/operation.js'
 import { modelSchema, modelsAnswer } from './image-schemas.js'
 
-function described({ id, source, info, card, state, added }: PooledModel) {
+function described({ id, source, info, card, state, added, loras }: PooledModel) {
   const defaults = info && samplingSettings(info.sampling)
   return {
     id,
@@ -16,6 +16,7 @@ function described({ id, source, info, card, state, added }: PooledModel) {
     source,
     image_size: info?.imageSize ?? null,
     sizes: info ? offeredSizes(info).map(({ width, height }) => `${width}x${height}`) : [],
+    loras: loras.map(({ name, strength, path }) => ({ name, strength, source: path })),
     scales: info?.scales.length ?? null,
     defaults: defaults && {
       cfg: defaults.cfg,

@@ -13,7 +13,7 @@ export interface JobRequest {
   api: 'openai' | 'a1111'
   options: Pick<
     StarGenerateOptions,
-    'count' | 'seed' | 'size' | 'cfg' | 'topK' | 'topP' | 'speed' | 'negativePrompt' | 'onScale'
+    'count' | 'seed' | 'size' | 'lora' | 'cfg' | 'topK' | 'topP' | 'speed' | 'negativePrompt' | 'onScale'
   >
   /** Draws in another way than from the prompt alone. */
   draw?: (star: Star, options: StarGenerateOptions) => AsyncGenerator<StarImage>

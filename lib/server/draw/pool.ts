@@ -2,14 +2,19 @@
 import { totalmem } from 'node:os'
 import { basename } from 'node:path'
 import { type ModelInfo, modelInfo } from '../../engine/model-info.js'
+import { localModel } from '../../models/local.js'
+import type { SourceOptions } from '../../models/source.js'
 import { StarError } from '../../native/error.js'
 import { type LoadOptions, Star } from '../../star.js'
 import { HttpError } from '../http/errors.js'
 import { type ModelCard, readCard } from './card.js'
+import { type FoundLora, findLoras, lorasOf, type OfferedLora } from './loras.js'
 
 export interface PoolOptions {
   /** How models are loaded. */
   load?: Omit<LoadOptions, 'signal' | 'maxQueue'>
+  /** LoRAs that requests may choose, or folders of them; each is offered with the models that it fits. */
+  loras?: readonly string[]
   /** Milliseconds after which a model that nobody uses is unloaded; 0: never. */
   idleUnload: number
   /** Milliseconds that a request waits for its model to be loaded. Default 30 s. */
@@ -26,6 +31,8 @@ export class PooledModel {
   /** Requests at work with it, or waiting for it. */
   users = 0
   lastUsed = 0
+  /** LoRAs that requests may choose. */
+  loras: readonly OfferedLora[] = []
   readonly added = Math.floor(Date.now() / 1000)
 
   constructor(
@@ -65,12 +72,22 @@ function names(sources: readonly string[]): string[] {
 export class ModelPool {
   readonly #models: PooledModel[] = []
   readonly #options: PoolOptions
+  readonly #loras: readonly FoundLora[]
   readonly #timer: NodeJS.Timeout
   readonly #closing = new AbortController()
 
-  /** @throws as `modelInfo` where a model that is no name of Hugging Face is missing or damaged */
+  /**
+   * @throws as `modelInfo` where a model that is no name of Hugging Face is missing or damaged, as `findLoras` for LoRAs, ERR_ARGUMENT
+   * where LoRAs to choose would be merged
+   */
   constructor(sources: readonly string[], options: PoolOptions) {
     this.#options = options
+    this.#loras = findLoras(options.loras ?? [])
+    if (this.#loras.length > 0 && options.load?.loraMode === 'merge')
+      throw new StarError(
+        'ERR_ARGUMENT',
+        'LoRAs that requests choose cannot be merged into the weights: leave out --lora-mode merge, or name LoRAs by --lora alone',
+      )
     const ids = names(sources)
     sources.forEach((source, i) => {
       this.add(source, ids[i])
@@ -87,8 +104,15 @@ export class ModelPool {
   add(source: string, id: string): PooledModel {
     const info = describe(source, this.#options.load)
     const model = new PooledModel(id, source, info, readCard(info?.path ?? source))
+    if (info) model.loras = this.#lorasOf(model, info.path, sourceOptions(this.#options.load))
     this.#models.push(model)
     return model
+  }
+
+  #lorasOf({ source }: PooledModel, path: string, options: SourceOptions): OfferedLora[] {
+    const { lora: given = [], loraMode } = this.#options.load ?? {}
+    // Merged ones are part of the weights.
+    return loraMode === 'merge' ? [] : lorasOf({ source, path, options, given, found: this.#loras })
   }
 
   /** The model of that name, or the first one. @throws 404 where there is none */
@@ -158,7 +182,15 @@ export class ModelPool {
     const signal = this.#closing.signal
     try {
       await this.#makeRoom(weightBytes(model.info), model)
-      const open = (): Promise<Star> => Star.load(model.source, { ...load, signal })
+      if (!model.info) {
+        // One of Hugging Face, of which only its files tell which LoRAs fit.
+        const { offline, cacheDir, onDownload: onProgress } = load ?? {}
+        const here = await localModel(model.source, sourceOptions(load), { offline, cacheDir, onProgress, signal })
+        model.loras = this.#lorasOf(model, here.path, here.options)
+      }
+      const others = model.loras.filter(({ path }) => path !== model.source)
+      const lora = load?.loraMode === 'merge' ? load.lora : others.map(({ path, strength }) => ({ path, strength }))
+      const open = (): Promise<Star> => Star.load(model.source, { ...load, lora, signal })
       const star = await open().catch(async (error: unknown) => {
         // Another model may be in the way, of which only the device knows.
         if (!(error instanceof StarError) || error.code !== 'ERR_MEMORY' || !(await this.#unloadIdle(model)))
@@ -227,16 +259,20 @@ export class ModelPool {
 }
 
 /** What there is to know of a model before it is loaded; null for one of Hugging Face, which is not here yet. */
-function describe(source: string, load: PoolOptions['load'] = {}): ModelInfo | null {
-  const { tokenizer, textEncoder, patchNums, crossAttention, ropeTheta, ropeNorm, version } = load
-  const options = { tokenizer, textEncoder, patchNums, crossAttention, ropeTheta, ropeNorm, version }
-  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+function describe(source: string, load: PoolOptions['load']): ModelInfo | null {
   try {
-    return modelInfo(source, given)
+    return modelInfo(source, sourceOptions(load))
   } catch (error) {
     if (error instanceof StarError && error.code === 'ERR_FILE' && isHubName(source)) return null
     throw error
   }
+}
+
+/** What a checkpoint does not say by itself. */
+function sourceOptions(load: PoolOptions['load'] = {}): SourceOptions {
+  const { tokenizer, textEncoder, patchNums, crossAttention, ropeTheta, ropeNorm, version } = load
+  const options = { tokenizer, textEncoder, patchNums, crossAttention, ropeTheta, ropeNorm, version }
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 }
 
 const isHubName = (source: string): boolean => /^[\w.-]+\/[\w.@/-]+$/.test(source) && !source.startsWith('.')

@@ -8,6 +8,8 @@ export interface Model {
   /** WIDTHxHEIGHT to choose from. */
   sizes: string[]
   scales: number | null
+  /** To choose from, with the strength that each has where nothing is chosen. */
+  loras: { name: string; strength: number; source: string }[]
   defaults: { cfg: number; top_k: number; top_p: number; speed: Speed | null } | null
   about: string
   examples: string[]
@@ -26,6 +28,15 @@ export const sizeText = ({ width, height }: Size): string => `${width}x${height}
 export const speeds = ['full', 'fast', 'turbo'] as const
 export type Speed = (typeof speeds)[number]
 
+/** A LoRA at work. */
+export interface ChosenLora {
+  /** In the API; files do not say it. */
+  name?: string
+  /** As the server was given it, which is also what files say. */
+  path: string
+  strength: number
+}
+
 /** What one request asks for. */
 export interface Drawing {
   model: string
@@ -34,6 +45,8 @@ export interface Drawing {
   seed: number
   /** Where it is not the model's own. */
   size?: Size
+  /** Where the model has some to choose. */
+  lora?: ChosenLora[]
   cfg: number
   topK: number
   topP: number
@@ -46,6 +59,7 @@ export interface Settings {
   model: string
   seed: number
   size?: Size
+  lora?: ChosenLora[]
   cfg: number
   topK: number
   topP: number
@@ -135,12 +149,13 @@ async function* events(response: Response): AsyncGenerator<Record<string, unknow
   }
 }
 
-export const requestBody = ({ model, prompt, count, seed, size, cfg, topK, topP, speed }: Drawing) => ({
+export const requestBody = ({ model, prompt, count, seed, size, lora, cfg, topK, topP, speed }: Drawing) => ({
   model,
   prompt,
   n: count,
   seed,
   ...(size && { size: sizeText(size) }),
+  ...(lora && { lora: lora.map(({ name, path, strength }) => ({ name: name ?? path, strength })) }),
   cfg,
   top_k: topK,
   top_p: topP,

@@ -7,18 +7,27 @@ const quoted = (text: string): string => (/^[\w./:@-]+$/.test(text) ? text : `'$
 const literal = (text: string): string =>
   `'${JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"').replaceAll("'", "\\'")}'`
 
-function commandLine(drawing: Drawing, { source, defaults }: Model): string {
+/** LoRAs at work, but for the one that stands for the model itself. */
+const lorasOf = ({ lora = [] }: Drawing, { source }: Model) =>
+  lora.filter(({ path, strength }) => strength !== 0 && path !== source)
+
+function commandLine(drawing: Drawing, model: Model): string {
   const { prompt, count, seed, size, cfg, topK, topP, speed } = drawing
+  const { source, defaults } = model
   const options = [`--model ${quoted(source)}`, `--seed ${seed}`, `--cfg ${cfg}`, `--top-k ${topK}`, `--top-p ${topP}`]
   if (count > 1) options.push(`--count ${count}`)
   if (size) options.push(`--size ${sizeText(size)}`)
   if (speed !== (defaults?.speed ?? 'full')) options.push(`--speed ${speed}`)
+  for (const { path, strength } of lorasOf(drawing, model)) options.push(`--lora ${quoted(`${path}:${strength}`)}`)
   // A prompt that begins with a dash would be an option.
   return `npx star-t2i sample ${options.join(' ')} -- ${quoted(prompt)}`
 }
 
-function typescript(drawing: Drawing, { source, defaults }: Model): string {
+function typescript(drawing: Drawing, model: Model): string {
   const { prompt, count, seed, size, cfg, topK, topP, speed } = drawing
+  const { source, defaults } = model
+  const loras = lorasOf(drawing, model).map(({ path, strength }) => `{ path: ${literal(path)}, strength: ${strength} }`)
+  const loading = [literal(source), ...(loras.length > 0 ? [`{ lora: [${loras.join(', ')}] }`] : [])]
   const options = [
     ...(count > 1 ? [`count: ${count}`] : []),
     `seed: ${seed}`,
@@ -31,7 +40,7 @@ function typescript(drawing: Drawing, { source, defaults }: Model): string {
   return [
     "import { Star } from 'star-t2i'",
     '',
-    `await using star = await Star.load(${literal(source)})`,
+    `await using star = await Star.load(${loading.join(', ')})`,
     `const { images } = await star.generate(${literal(prompt)}, { ${options.join(', ')} })`,
     `for (const [i, image] of images.entries()) await image.save(\`star-\${i}.png\`)`,
     '',

@@ -1,6 +1,7 @@
 /** What to draw: the form, what it remembers, and its way back to a model's defaults. */
 import { type Drawing, type Model, type Settings, type Size, type Speed, sizeText, speeds } from './api.js'
 import { byId, input, make, on, select } from './dom.js'
+import { chooseLoras, chosenLoras, offerLoras, resetLoras } from './loras.js'
 
 const remembered = 'star-t2i.form'
 /** Seeds of six digits, which people can read to each other. */
@@ -34,10 +35,12 @@ export function setDefaults(): void {
   setSlider('top-k', defaults?.top_k ?? 600)
   setSlider('top-p', defaults?.top_p ?? 0.8)
   select('speed').value = defaults?.speed ?? 'full'
+  resetLoras()
 }
 
-/** The sizes of the model, its own square first. */
-function setSizes(): void {
+/** What the model has to choose from: sizes, its own square first, and LoRAs. */
+function setChoices(): void {
+  offerLoras(currentModel())
   const { image_size: side, sizes } = currentModel()
   const own = `${side}x${side}`
   const options = sizes.filter((text) => text !== own).map((text) => ({ value: text, text: text.replace('x', ' × ') }))
@@ -76,6 +79,7 @@ export const peek = (): Drawing => ({
   count: number('count'),
   seed: number('seed'),
   size: sizeOf(select('size').value),
+  lora: chosenLoras(),
   cfg: number('cfg-value'),
   topK: number('top-k-value'),
   topP: number('top-p-value'),
@@ -85,7 +89,7 @@ export const peek = (): Drawing => ({
 export const presetOf = (speed: Settings['speed']): Speed | undefined => speeds.find((name) => name === speed)
 
 /** Fills the form with what a picture was made with. @returns what cannot be had here */
-export function fill({ prompt: text, model, seed, size, cfg, topK, topP, speed }: Settings): string | null {
+export function fill({ prompt: text, model, seed, size, lora, cfg, topK, topP, speed }: Settings): string | null {
   prompt.value = text
   input('seed').value = String(seed)
   input('count').value = '1'
@@ -96,6 +100,7 @@ export function fill({ prompt: text, model, seed, size, cfg, topK, topP, speed }
     select('model').dispatchEvent(new Event('change'))
   }
   const offered = setSize(size)
+  const [missing] = chooseLoras(lora ?? [])
   setSlider('cfg', cfg)
   setSlider('top-k', topK)
   setSlider('top-p', topP)
@@ -103,6 +108,7 @@ export function fill({ prompt: text, model, seed, size, cfg, topK, topP, speed }
   remember()
   prompt.dispatchEvent(new Event('input'))
   if (!known) return `the model ${model} is not on this server; ${currentModel().id} draws something else`
+  if (missing) return `the LoRA ${missing} is not among those of ${currentModel().id} on this server`
   if (!offered) return `the size ${sizeText(size!)} is not among those that this page offers`
   return typeof speed === 'object' ? 'the picture leaves out what no preset of this page does' : null
 }
@@ -129,7 +135,7 @@ function recall(): void {
   const asked = new URLSearchParams(location.search).get('model')
   const wanted = [asked, kept.model].find((id) => models.some((model) => model.id === id))
   if (wanted) select('model').value = wanted
-  setSizes()
+  setChoices()
   setDefaults()
   prompt.value = kept.text ?? ''
   input('count').value = String(kept.count ?? 4)
@@ -137,6 +143,7 @@ function recall(): void {
   setLocked(kept.locked ?? false)
   if (kept.model !== currentModel().id) return
   setSize(kept.size)
+  if (kept.lora) chooseLoras(kept.lora)
   if (kept.cfg !== undefined) setSlider('cfg', kept.cfg)
   if (kept.topK !== undefined) setSlider('top-k', kept.topK)
   if (kept.topP !== undefined) setSlider('top-p', kept.topP)
@@ -177,7 +184,7 @@ export function start(given: Model[], onModel: (model: Model) => void): void {
     remember()
   })
   on('model', 'change', () => {
-    setSizes()
+    setChoices()
     setDefaults()
     onModel(currentModel())
   })

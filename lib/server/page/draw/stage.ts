@@ -153,8 +153,10 @@ export class Stage {
     await Promise.all(stored)
   }
 
-  async #keep(tile: Tile, file: Blob, { model, prompt, seed, size, cfg, topK, topP, speed }: Drawing): Promise<void> {
-    const picture = { model, prompt, seed, ...(size && { size }), cfg, topK, topP, speed, created: Date.now(), file }
+  async #keep(tile: Tile, file: Blob, drawing: Drawing): Promise<void> {
+    const { model, prompt, seed, size, lora, cfg, topK, topP, speed } = drawing
+    const made = { model, prompt, seed, ...(size && { size }), ...(lora?.length && { lora }) }
+    const picture = { ...made, cfg, topK, topP, speed, created: Date.now(), file }
     let kept: Stored
     try {
       kept = await add(picture)

@@ -13,16 +13,25 @@ export interface ViewerHooks {
 
 const formats = ['png', 'jpeg', 'webp', 'avif'] as const
 
-const rowsOf = ({ prompt, model, seed, size, cfg, topK, topP, speed }: Settings): [string, string][] => [
-  ['Prompt', prompt],
-  ['Model', model],
-  ['Seed', String(seed)],
-  ['Size', size ? sizeText(size).replace('x', ' × ') : 'the model’s'],
-  ['Guidance', String(cfg)],
-  ['Top-k', String(topK)],
-  ['Top-p', String(topP)],
-  ['Speed', typeof speed === 'object' ? 'of its own' : (speed ?? 'full')],
-]
+const hasLoras = ({ lora }: Settings): boolean => (lora?.length ?? 0) > 0
+
+const loraText = ({ lora = [] }: Settings): string =>
+  lora.map(({ name, path, strength }) => `${name ?? path} at ${strength}`).join(', ') || 'none'
+
+const rowsOf = (settings: Settings, withLoras = hasLoras(settings)): [string, string][] => {
+  const { prompt, model, seed, size, cfg, topK, topP, speed } = settings
+  return [
+    ['Prompt', prompt],
+    ['Model', model],
+    ['Seed', String(seed)],
+    ['Size', size ? sizeText(size).replace('x', ' × ') : 'the model’s'],
+    ['Guidance', String(cfg)],
+    ['Top-k', String(topK)],
+    ['Top-p', String(topP)],
+    ['Speed', typeof speed === 'object' ? 'of its own' : (speed ?? 'full')],
+    ...(withLoras ? [['LoRAs', loraText(settings)] as [string, string]] : []),
+  ]
+}
 
 function imageOf(picture: Stored, urls: string[]): HTMLImageElement {
   const url = URL.createObjectURL(picture.file)
@@ -135,8 +144,9 @@ export function compare(left: Stored, right: Stored): void {
   const move = (): void => over.style.setProperty('--cut', `${slider.value}%`)
   slider.addEventListener('input', move)
   move()
-  const others = rowsOf(right)
-  const rows = rowsOf(left).map(([name, value], i) => {
+  const withLoras = hasLoras(left) || hasLoras(right)
+  const others = rowsOf(right, withLoras)
+  const rows = rowsOf(left, withLoras).map(([name, value], i) => {
     const row = make(
       'tr',
       {},
