@@ -1,6 +1,7 @@
 /** `star plan --time`: the clock on paper of a training step or of pictures, as a table. */
 import type { CardName } from '../plan/index.js'
 import type { LoadOptions } from '../star.js'
+import type { LoraRunConfig } from '../train/kinds/lora/config.js'
 import type { TransformerRunConfig } from '../train/kinds/transformer/config.js'
 import type { TimePlan } from '../train/paper-clock.js'
 import { columns } from './text.js'
@@ -9,15 +10,29 @@ import { columns } from './text.js'
 const stepsPerEpoch = 1000
 const ignore = ['weights', 'weights and optimizer']
 
+/** The optimizer of one of the processes that share a batch. */
+async function optimizerOf({ optimizer }: TransformerRunConfig | LoraRunConfig, processes: number) {
+  const { resolveOptimizer } = await import('../train/config/resolve.js')
+  const resolved = resolveOptimizer(optimizer, stepsPerEpoch)
+  return { ...resolved, batchSize: resolved.batchSize / processes, shard: false }
+}
+
+export async function loraTime(run: LoraRunConfig, processes: number, card: CardName): Promise<TimePlan> {
+  const { timeOnPaper } = await import('../train/paper-clock.js')
+  const { rehearseLoraStep } = await import('../train/lora-rehearsal.js')
+  const { baseOfRun } = await import('../train/kinds/lora/plan.js')
+  const { config, tokenizer } = baseOfRun(run)
+  const optimizer = await optimizerOf(run, processes)
+  return timeOnPaper({ card, ignore }, (options) => rehearseLoraStep({ run, config, optimizer, tokenizer }, options))
+}
+
 export async function trainingTime(run: TransformerRunConfig, processes: number, card: CardName): Promise<TimePlan> {
   const { timeOnPaper } = await import('../train/paper-clock.js')
   const { rehearseTransformerStep } = await import('../train/rehearsal.js')
-  const { resolveOptimizer } = await import('../train/config/resolve.js')
   const { modelOfRun } = await import('../train/kinds/transformer/plan.js')
   const { tokenizerSchema } = await import('../models/tokenizer/index.js')
   const { config } = modelOfRun(run)
-  const resolved = resolveOptimizer(run.optimizer, stepsPerEpoch)
-  const optimizer = { ...resolved, batchSize: resolved.batchSize / processes, shard: false }
+  const optimizer = await optimizerOf(run, processes)
   const tokenizer = tokenizerSchema.parse({ patchNums: config.patchNums })
   return timeOnPaper({ card, ignore }, (options) =>
     rehearseTransformerStep({ run, config, optimizer, tokenizer }, options),

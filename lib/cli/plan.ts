@@ -36,7 +36,7 @@ function bytes(text: string): number {
 export function addPlanCommand(star: Command): void {
   addRunOptions(star.command('plan'))
     .description(
-      'tell the memory that a training run of a transformer takes, or with --generate the drawing of pictures',
+      'tell the memory that a training run of a transformer or a LoRA takes, or with --generate the drawing of pictures',
     )
     .option('--memory <amount>', 'of the device it is to run on, such as 24GB (default: this machine’s)', bytes)
     .option('--processes <n>', 'that share each batch (default: 1)', wholeNumber('--processes', 1, 1e6))
@@ -74,6 +74,7 @@ export function addPlanCommand(star: Command): void {
       `
 Examples:
   $ star plan configs/emoji-64.json
+  $ star plan configs/emoji-64-lora.json
   $ star plan configs/config_d16_256.json --memory 80GB --ac 64
   $ star plan configs/config_d30_1024.json --memory 24GB --processes 64 --set optimizer.shard=true
   $ star plan --generate --depth 30 --side 1024 --dtype bf16
@@ -95,13 +96,25 @@ Examples:
         return checkFits(plan, available, 'the device', remedies)
       }
       const { config: run } = await readRun(runArguments(command.args, flags))
-      if (run.kind !== 'transformer')
-        throw new StarError('ERR_ARGUMENT', `plan takes runs of kind "transformer", this one is "${run.kind}"`)
+      if (run.kind !== 'transformer' && run.kind !== 'lora')
+        throw new StarError(
+          'ERR_ARGUMENT',
+          `plan takes runs of kind "transformer" or "lora", this one is "${run.kind}"`,
+        )
       if (flags.time) {
-        const { trainingTime } = await import('./plan-time.js')
+        const { loraTime, trainingTime } = await import('./plan-time.js')
         const { checkShares } = await import('../train/config/optimizer.js')
-        checkShares(run.optimizer, flags.processes ?? 1)
-        return printTime(await trainingTime(run, flags.processes ?? 1, flags.time), flags)
+        const { processes = 1 } = flags
+        checkShares(run.optimizer, processes)
+        const time =
+          run.kind === 'lora' ? loraTime(run, processes, flags.time) : trainingTime(run, processes, flags.time)
+        return printTime(await time, flags)
+      }
+      if (run.kind === 'lora') {
+        const { baseOfRun, checkLoraRun, planLoraRun } = await import('../train/kinds/lora/plan.js')
+        const plan = planLoraRun(run, baseOfRun(run), flags.processes)
+        await print(plan, available, flags, [])
+        return checkLoraRun(run, plan, available, 'the device', flags.processes)
       }
       const { config, tokenizerBytes, assumed } = runs.modelOfRun(run)
       const plan = runs.planTransformerRun(run, config, tokenizerBytes, flags.processes)

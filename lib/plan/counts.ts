@@ -23,6 +23,43 @@ function blockCount(c: StarConfig): number {
   return self + (c.enableCross ? cross : 0) + feedForward + (c.sharedAdaLN ? 6 * w : 0)
 }
 
+/** Of a LoRA that updates some matrices of each block. */
+export interface LoraCounts {
+  /** Numbers that are trained. */
+  parameters: number
+  /** Numbers that a block keeps for backward beside its own, of each image token and of each text token. */
+  perToken: number
+  perTextToken: number
+  /** Numbers that a block at work holds for each image token and does not keep. */
+  working: number
+}
+
+/** @param places of the updated matrices in a block, such as `attn.proj` */
+export function loraCounts(c: StarConfig, rank: number, places: readonly string[]): LoraCounts {
+  const hidden = hiddenWidth(c)
+  const sizes: Record<string, readonly [inputs: number, outputs: number]> = {
+    'attn.mat_qkv': [c.width, 3 * c.width],
+    'attn.proj': [c.width, c.width],
+    'ffn.fc1': [c.width, hidden],
+    'ffn.fc2': [hidden, c.width],
+    ...(c.enableCross && {
+      'cross_attn.mat_q': [c.width, c.width],
+      'cross_attn.mat_kv': [c.textWidth, 2 * c.width],
+      'cross_attn.proj': [c.width, c.width],
+    }),
+  }
+  const updated = places.filter((place) => place in sizes)
+  const ofText = updated.filter((place) => place === 'cross_attn.mat_kv').length
+  return {
+    parameters: c.depth * updated.reduce((sum, place) => sum + rank * (sizes[place][0] + sizes[place][1]), 0),
+    // x·Aᵀ, from which B's gradient is made; A's is made from x, which is kept as in any training.
+    perToken: rank * (updated.length - ofText),
+    perTextToken: rank * ofText,
+    // The product of a matrix and its update lie beside their sum; of the rest of a block, five maps were counted.
+    working: 5 * c.width + 2 * Math.max(0, ...updated.map((place) => sizes[place][1])),
+  }
+}
+
 /** Counts of the transformer that `new StarTransformer(config)` makes. */
 export function transformerCounts(c: StarConfig): TransformerCounts {
   const { width: w, patchNums } = c

@@ -2,7 +2,7 @@
 import { type StarConfig, tokenCount } from '../models/star/index.js'
 import { StarError } from '../native/index.js'
 import type { WeightType } from '../nn/index.js'
-import { hiddenWidth, transformerCounts } from './counts.js'
+import { hiddenWidth, type LoraCounts, transformerCounts } from './counts.js'
 
 /** Bytes by what they are for. `peak` is the largest sum of what is there at once. */
 export interface MemoryPlan {
@@ -30,6 +30,8 @@ export interface TrainingPlanInput {
   textLength: number
   /** Bytes of the frozen tokenizer. */
   tokenizer: number
+  /** A LoRA that is trained in place of the weights, which are frozen. */
+  lora?: LoraCounts
 }
 
 const sizeOf = (type: WeightType): number => (type === 'f32' ? 4 : 2)
@@ -62,21 +64,24 @@ export function blockTape(
  * optimizer has others to gather weights in.
  */
 export function planTraining(input: TrainingPlanInput): MemoryPlan {
-  const { config: c, samples, precision, textLength } = input
+  const { config: c, samples, precision, textLength, lora } = input
   const size = sizeOf(precision)
   const { body, head, buffers } = transformerCounts(c)
-  const count = body + head
+  const all = body + head + buffers
+  const count = lora ? lora.parameters : body + head
   const length = input.length ?? tokenCount(c.patchNums)
   const tokens = samples * length
-  const tape = blockTape(c, samples, textLength, size, length)
+  const updates = lora ? samples * (lora.perToken * length + lora.perTextToken * textLength) : 0
+  const tape = blockTape(c, samples, textLength, size, length) + size * updates
   const blocks = input.recompute ? c.depth * size * tokens * c.width + tape : c.depth * tape
   const logits = size * tokens * (2 * c.vocabSize + 2 * c.width) // with their gradient
   const inputs = tokens * (4 * c.latentChannels + size * c.width) + samples * textLength * c.textWidth * (4 + size)
-  const weights = size * (count + buffers)
+  const weights = size * (lora ? all + count : all)
   const stepped = input.shard ? Math.ceil(count / input.processes) : count
   const masters = precision === 'f32' ? 0 : 4 * stepped
   const average = input.average ? 4 * stepped : 0
-  const activations = blocks + logits + inputs
+  const working = lora ? size * tokens * lora.working : 0
+  const activations = blocks + working + logits + inputs
   const accumulated = input.accumulate > 1 ? 4 * count : 0
   const gradients = input.accumulate > 1 ? accumulated : size * count
   const exchanged = input.processes > 1 ? (input.accumulate > 1 ? 4 : size) * count : 0
@@ -91,12 +96,15 @@ export function planTraining(input: TrainingPlanInput): MemoryPlan {
       ['gradients', input.processes > 1 ? accumulated : gradients],
       ['buckets of gradients', exchanged],
       ['buckets of gathered weights', gathered],
-      ['activations of the blocks', blocks],
+      ['activations of the blocks', blocks + working],
       ['logits and inputs', logits + inputs],
       ['frozen tokenizer', input.tokenizer],
     ],
-    // In buckets, a gradient is gone as soon as it is made.
-    peak: kept + Math.max(activations + accumulated, input.processes > 1 ? 0 : gradients),
+    // In buckets, a gradient is gone as soon as it is made. A frozen model is read in f32 and rounded then.
+    peak: Math.max(
+      kept + Math.max(activations + accumulated, input.processes > 1 ? 0 : gradients),
+      lora && size < 4 ? (4 + size) * all + input.tokenizer : 0,
+    ),
   }
 }
 

@@ -47,7 +47,8 @@ export interface Rehearsed {
   peakBytes: number
 }
 
-async function measured(device: string, run: () => Promise<void>): Promise<Rehearsed> {
+/** Runs it, and tells the memory of the device at its most. */
+export async function measured(device: string, run: () => Promise<void>): Promise<Rehearsed> {
   native.resetPeakMemory(device)
   await run()
   native.synchronize(device)
@@ -59,7 +60,8 @@ const never = (what: string) => (): never => {
   throw new Error(`a rehearsal has no ${what}`)
 }
 
-const unsaved = {
+/** What no rehearsed task has. */
+export const unsaved = {
   sides: [],
   frozen: {},
   source: null,
@@ -69,15 +71,17 @@ const unsaved = {
   modelConfig: never('model for use'),
 }
 
-const figuresOf = (loss: Tensor, ...more: Tensor[]): Figures => ({
+/** Figures of a micro-batch that are read back as those of a real one. */
+export const figuresOf = (loss: Tensor, ...more: Tensor[]): Figures => ({
   values: concat([scalars([loss]), ...more], 0),
   named: ([mean]) => ({ loss: mean }),
 })
 
 /** One sample, as often as it is asked for. */
-const batchOf = (count: number): Batch => ({ ids: Array.from({ length: count }, (_, i) => `${i}`), epoch: 0 })
+export const batchOf = (count: number): Batch => ({ ids: Array.from({ length: count }, (_, i) => `${i}`), epoch: 0 })
 
-async function step(
+/** Steps of a task with an optimizer, which are freed at the end. */
+export async function step(
   task: Task,
   optimizer: ResolvedOptimizer,
   precision: WeightType,
@@ -115,7 +119,8 @@ export interface TransformerStep {
   tokenizer: TokenizerConfig
 }
 
-function textOf(count: number, width: number, device: string): TextInput {
+/** Texts of as many samples, none of whose values matter. */
+export function textOf(count: number, width: number, device: string): TextInput {
   return {
     states: zeros([count, textLength, width], { device }),
     pooled: zeros([count, width], { device }),

@@ -31,7 +31,9 @@ import { flatMetrics } from '../flat-metrics.js'
 import type { Exported, RunData } from '../run-spec.js'
 import { drawPrompts } from '../sample-pictures.js'
 import { type Figures, type FrozenParts, type Metrics, scalars, type Task } from '../task.js'
+import { hostMemory } from '../transformer/plan.js'
 import type { LoraRunConfig } from './config.js'
+import { checkLoraRun, planLoraRun, sizesOf } from './plan.js'
 import { openPrior, type Prior, type PriorOptions } from './prior.js'
 
 /** A micro-batch: samples, the pictures of the model's own that go with them, and the branches that each of both leaves out. */
@@ -255,6 +257,7 @@ function baseOf({ transformer, textEncoder, path }: ModelSource) {
   )
 }
 
+/** @throws ERR_MEMORY when a step cannot fit this machine; a GPU's memory is not known here */
 export async function openData(config: LoraRunConfig, run: RunFolder, context: TaskContext): Promise<LoraData> {
   if (config.prior && config.data.buckets)
     throw new StarError(
@@ -263,6 +266,10 @@ export async function openData(config: LoraRunConfig, run: RunFolder, context: T
     )
   const source = await openSource(baseSource(config), context)
   const { transformer, textEncoder } = baseOf(source)
+  if (context.device === 'cpu') {
+    const plan = planLoraRun(config, sizesOf(source), context.group.size)
+    checkLoraRun(config, plan, hostMemory(), 'this machine', context.group.size)
+  }
   const tokens = await TokenData.open({ data: config.data, source, textEncoder, seed: config.seed }, run, context)
   let base: StarTransformer | null = null
   try {

@@ -14,7 +14,7 @@ import { trainingGrids } from '../../data/shapes.js'
 import type { TransformerRunConfig } from './config.js'
 
 /** Tokens that prompts are taken to have: what a CLIP encoder reads. */
-const textLength = 77
+export const textLength = 77
 
 /** What may be in use of a machine by programs of its own. */
 const share = 0.95
@@ -56,7 +56,10 @@ function longestOf({ data }: TransformerRunConfig, { patchNums }: StarConfig): n
 }
 
 /** What to change in a run that does not fit. */
-function remedies({ optimizer, recompute, precision }: TransformerRunConfig, processes: number): string[] {
+export function remedies(
+  { optimizer, recompute, precision }: Pick<TransformerRunConfig, 'optimizer' | 'recompute' | 'precision'>,
+  processes: number,
+): string[] {
   const { batchSize, accumulate, shard } = optimizer
   return [
     ...(accumulate * processes < batchSize
