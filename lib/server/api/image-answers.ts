@@ -26,6 +26,10 @@ function lorasIn({ id, loras }: PooledModel, asked: Generations['lora']): JobReq
   })
 }
 
+/** Undefined for the speed that a model has by itself: a file is the same whether a request names that or none. */
+const speedIn = ({ info }: PooledModel, asked: Generations['speed']): JobRequest['options']['speed'] =>
+  info && asked === (info.sampling.speed ?? 'full') ? undefined : (asked ?? undefined)
+
 /** How the pictures of a request are drawn. @throws 400 for LoRAs that the model does not have */
 export const settingsIn = (model: PooledModel, body: Generations): JobRequest['options'] => ({
   lora: lorasIn(model, body.lora),
@@ -34,7 +38,7 @@ export const settingsIn = (model: PooledModel, body: Generations): JobRequest['o
   cfg: body.cfg ?? undefined,
   topK: body.top_k ?? undefined,
   topP: body.top_p ?? undefined,
-  speed: body.speed ?? undefined,
+  speed: speedIn(model, body.speed),
   negativePrompt: body.negative_prompt || undefined,
 })
 
