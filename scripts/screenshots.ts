@@ -41,6 +41,20 @@ for (const prompt of ['a smiling cat', 'a man detective', 'a woman astronaut', '
   await draw(wide, prompt)
 await shoot(wide, 'serve.png')
 
+await wide.fill('#count', '1')
+await draw(wide, 'a smiling cat')
+await wide.click('.tile button')
+await wide.getByRole('button', { name: 'Change a part' }).click()
+const canvas = wide.locator('.painter canvas')
+await canvas.waitFor()
+const { x, y, width, height } = (await canvas.boundingBox())!
+await wide.mouse.move(x + 0.3 * width, y + 0.3 * height)
+await wide.mouse.down()
+await wide.mouse.move(x + 0.7 * width, y + 0.4 * height, { steps: 8 })
+await wide.mouse.up()
+await wide.fill('#edit-prompt', 'a smiling cat with heart-eyes')
+await shoot(wide, 'serve-edit.png')
+
 const phone = await open({
   viewport: { width: 390, height: 720 },
   deviceScaleFactor: 2,

@@ -1,30 +1,12 @@
 /** The page that makes pictures, in a real Chromium. */
 import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import type { BrowserContextOptions, Page } from 'playwright-core'
 import t from 'tap'
 import { Star } from '../../../lib/index.js'
 import { serveModels } from '../../../lib/server/index.js'
 import { shippedModels } from '../../../lib/weights/index.js'
-import { launchBrowser, noBrowser } from '../../support/browser.js'
+import { launchBrowser, noBrowser, serious } from '../../support/browser.js'
 import { metric, post, until } from '../../support/draw-server.js'
-
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-
-interface Fault {
-  id: string
-  impact: string
-  nodes: { html: string }[]
-}
-
-/** What axe-core finds on the page as it stands, of serious and critical impact. */
-async function serious(page: Page): Promise<string[]> {
-  await page.evaluate(axe)
-  const found = (await page.evaluate('axe.run().then(({ violations }) => violations)')) as Fault[]
-  return found
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`)
-}
 
 t.test('the page in a browser', { skip: noBrowser }, async (t) => {
   const [model] = [...shippedModels().keys()].filter((name) => name !== 'minilm-l6')

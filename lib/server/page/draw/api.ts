@@ -51,6 +51,8 @@ export interface Drawing {
   topK: number
   topP: number
   speed: Speed
+  /** A part of this picture is drawn, in place of a new one. */
+  change?: { image: Blob; mask: Blob }
 }
 
 /** What a picture was made with, as its file says it. */
@@ -154,7 +156,7 @@ export const requestBody = ({ model, prompt, count, seed, size, lora, cfg, topK,
   prompt,
   n: count,
   seed,
-  ...(size && { size: sizeText(size) }),
+  size: size && sizeText(size),
   ...(lora && { lora: lora.map(({ name, path, strength }) => ({ name: name ?? path, strength })) }),
   cfg,
   top_k: topK,
@@ -165,10 +167,26 @@ export const requestBody = ({ model, prompt, count, seed, size, lora, cfg, topK,
 /** Longest time in which a full queue or a loading model is waited for, in milliseconds. */
 const patience = 120_000
 
+/** Where a drawing is asked for, and how. */
+function requestOf(drawing: Drawing): { path: string; init: RequestInit } {
+  const { size, ...body } = { ...requestBody(drawing), stream: true, partial_images: 64, progress: true }
+  const { change } = drawing
+  if (!change) {
+    const headers = { 'content-type': 'application/json' }
+    return { path: '/v1/images/generations', init: { headers, body: JSON.stringify({ ...body, size }) } }
+  }
+  // A changed picture keeps its size.
+  const form = new FormData()
+  form.set('image', change.image, 'image')
+  form.set('mask', change.mask, 'mask.png')
+  for (const [name, value] of Object.entries(body))
+    if (value !== undefined) form.set(name, typeof value === 'object' ? JSON.stringify(value) : String(value))
+  return { path: '/v1/images/edits', init: { body: form } }
+}
+
 /** Draws, with the picture after each scale. @throws ApiError; DOMException where the signal fires */
 export async function draw(drawing: Drawing, hooks: Hooks, signal: AbortSignal): Promise<void> {
-  const body = JSON.stringify({ ...requestBody(drawing), stream: true, partial_images: 64, progress: true })
-  const response = await persistently(body, hooks, signal)
+  const response = await persistently(requestOf(drawing), hooks, signal)
   let done = 0
   for await (const event of events(response)) {
     const {
@@ -177,11 +195,11 @@ export async function draw(drawing: Drawing, hooks: Hooks, signal: AbortSignal):
       image_index: index,
     } = event as { type: string; b64_json: string; image_index: number }
     if (event.error) throw new ApiError((event as Refusal).error?.message ?? 'the server failed')
-    if (type === 'image_generation.queued') hooks.onQueue(event.position as number)
-    else if (type === 'image_generation.in_progress') hooks.onStart()
-    else if (type === 'image_generation.partial_image')
-      hooks.onPicture(index, blobOf(picture), event.partial_image_index as number)
-    else if (type === 'image_generation.completed') {
+    const [, what] = type.split('.')
+    if (what === 'queued') hooks.onQueue(event.position as number)
+    else if (what === 'in_progress') hooks.onStart()
+    else if (what === 'partial_image') hooks.onPicture(index, blobOf(picture), event.partial_image_index as number)
+    else if (what === 'completed') {
       hooks.onPicture(index, blobOf(picture), null)
       done++
     }
@@ -190,10 +208,13 @@ export async function draw(drawing: Drawing, hooks: Hooks, signal: AbortSignal):
 }
 
 /** Asks again while the queue is full or the model is being loaded. */
-async function persistently(body: string, hooks: Hooks, signal: AbortSignal): Promise<Response> {
+async function persistently(
+  { path, init }: ReturnType<typeof requestOf>,
+  hooks: Hooks,
+  signal: AbortSignal,
+): Promise<Response> {
   for (const end = Date.now() + patience; ; ) {
-    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body, signal }
-    const response = await fetch('/v1/images/generations', init).catch((error: unknown) => {
+    const response = await fetch(path, { ...init, method: 'POST', signal }).catch((error: unknown) => {
       if (signal.aborted) throw error
       throw new ApiError('The server does not answer. Is it still running?', { cause: error })
     })

@@ -2,6 +2,7 @@
 import { type Drawing, type Model, models, type Settings, settingsOf } from './api.js'
 import { type CopyKind, copyKinds, copyText } from './copy-as.js'
 import { button, byId, copy, input, on, select, toast } from './dom.js'
+import { givenToEditor, openEditor } from './editor.js'
 import * as form from './form.js'
 import { Gallery } from './gallery.js'
 import { numbers, planGrid } from './grid.js'
@@ -25,8 +26,21 @@ function show(picture: Stored): void {
     use,
     copyAs: (kind, settings) =>
       copyAs(kind as CopyKind, { ...settings, speed: form.presetOf(settings.speed) ?? 'full', count: 1 }),
+    change: ({ file, prompt }) => change(file, prompt),
     remove: (gone) => void gallery.remove([gone]),
     beside: (from, by) => gallery.beside(from, by),
+  })
+}
+
+/** Lets a part of a picture be painted, and draws it with the settings of the form. */
+function change(picture: Blob | null, text = prompt.value.trim()): void {
+  openEditor(picture, {
+    prompt: text,
+    draw: ({ prompt: shown, ...files }) => {
+      rememberPrompt(shown)
+      void stage.single({ ...form.read(), prompt: shown, size: undefined, change: files }, form.currentModel())
+      showStage()
+    },
   })
 }
 
@@ -65,13 +79,17 @@ function submit(): void {
   try {
     const plan = planGrid(drawing, guidance)
     void (plan ? stage.grid(plan, form.currentModel()) : stage.single(drawing, form.currentModel()))
-    // On a phone the pictures are below the form.
-    const calm = matchMedia('(prefers-reduced-motion: reduce)').matches
-    if (matchMedia('(max-width: 52rem)').matches)
-      byId('stage').scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' })
+    showStage()
   } catch (error) {
     stage.problem((error as Error).message)
   }
+}
+
+/** On a phone the pictures are below the form. */
+function showStage(): void {
+  const calm = matchMedia('(prefers-reduced-motion: reduce)').matches
+  if (matchMedia('(max-width: 52rem)').matches)
+    byId('stage').scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' })
 }
 
 /** What a model says of itself, and prompts to begin with. */
@@ -118,7 +136,7 @@ function follow(): void {
 }
 
 async function restore(file: File | undefined): Promise<void> {
-  if (!file) return
+  if (!file || givenToEditor(file)) return
   try {
     use(await settingsOf(file))
   } catch (error) {
@@ -165,6 +183,7 @@ function attachDrop(): void {
     const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith('image/'))
     if (file) void restore(file)
   })
+  on('edit-picture', 'click', () => change(null))
   on('open-picture', 'click', () => input('picture-file').click())
   on('picture-file', 'change', () => {
     void restore(input('picture-file').files?.[0])

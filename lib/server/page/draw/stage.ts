@@ -154,8 +154,13 @@ export class Stage {
   }
 
   async #keep(tile: Tile, file: Blob, drawing: Drawing): Promise<void> {
-    const { model, prompt, seed, size, lora, cfg, topK, topP, speed } = drawing
-    const made = { model, prompt, seed, ...(size && { size }), ...(lora?.length && { lora }) }
+    const { model, prompt, seed, size, lora, cfg, topK, topP, speed, change } = drawing
+    const made = {
+      ...{ model, prompt, seed },
+      ...(size && { size }),
+      ...(lora?.length && { lora }),
+      ...(change && { changed: true }),
+    }
     const picture = { ...made, cfg, topK, topP, speed, created: Date.now(), file }
     let kept: Stored
     try {

@@ -7,6 +7,8 @@ export interface Stored extends Settings {
   created: number
   /** A PNG. */
   file: Blob
+  /** A part of another picture was drawn anew. */
+  changed?: boolean
 }
 
 const name = 'star-t2i'

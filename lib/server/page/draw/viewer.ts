@@ -6,6 +6,8 @@ import type { Stored } from './store.js'
 export interface ViewerHooks {
   use(settings: Settings): void
   copyAs(kind: string, settings: Settings): void
+  /** Opens it, so that a part of it is drawn anew. */
+  change(picture: Stored): void
   remove(picture: Stored): void
   /** The picture before or after in the gallery. */
   beside(picture: Stored, by: number): Stored | undefined
@@ -74,6 +76,8 @@ export function view(first: Stored, hooks: ViewerHooks): void {
   const facts = make('dl')
   const actions = make('div', { className: 'actions' })
   const show = (): void => {
+    // The picture that it was made of is not in its settings.
+    copying.hidden = picture.changed ?? false
     figure.replaceChildren(imageOf(picture, urls))
     facts.replaceChildren(
       ...rowsOf(picture).flatMap(([name, value]) => [
@@ -84,6 +88,15 @@ export function view(first: Stored, hooks: ViewerHooks): void {
   }
   const dialog = openDialog('Picture', 'viewer', figure, make('div', { className: 'facts' }, facts, actions))
   const close = (): void => dialog.close()
+  const copying = chooser(
+    'Copy as',
+    [
+      ['cli', 'command line'],
+      ['typescript', 'TypeScript'],
+      ['curl', 'curl'],
+    ],
+    (kind) => hooks.copyAs(kind, picture),
+  )
   actions.append(
     button(
       'Use these settings',
@@ -98,15 +111,11 @@ export function view(first: Stored, hooks: ViewerHooks): void {
       formats.map((format) => [format, format.toUpperCase()] as const),
       (format) => void download(picture, format),
     ),
-    chooser(
-      'Copy as',
-      [
-        ['cli', 'command line'],
-        ['typescript', 'TypeScript'],
-        ['curl', 'curl'],
-      ],
-      (kind) => hooks.copyAs(kind, picture),
-    ),
+    button('Change a part', () => {
+      close()
+      hooks.change(picture)
+    }),
+    copying,
     ...(picture.id < 0
       ? []
       : [
