@@ -24,11 +24,11 @@ Napi::Value to_array(Napi::Env env, const void* data, size_t size) {
 }  // namespace
 
 void LmdbReaderObject::define(Napi::Env env, Napi::Object exports) {
-  exports.Set(
-      "LmdbReader",
-      DefineClass(env, "LmdbReader",
-                  {InstanceMethod("get", &LmdbReaderObject::get), InstanceMethod("locate", &LmdbReaderObject::locate),
-                   InstanceMethod("count", &LmdbReaderObject::count), InstanceMethod("close", &LmdbReaderObject::close)}));
+  exports.Set("LmdbReader",
+              DefineClass(env, "LmdbReader",
+                          {InstanceMethod("get", &LmdbReaderObject::get), InstanceMethod("locate", &LmdbReaderObject::locate),
+                           InstanceMethod("keys", &LmdbReaderObject::keys), InstanceMethod("count", &LmdbReaderObject::count),
+                           InstanceMethod("close", &LmdbReaderObject::close)}));
 }
 
 LmdbReaderObject::LmdbReaderObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LmdbReaderObject>(info) {
