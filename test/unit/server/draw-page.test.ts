@@ -70,6 +70,10 @@ t.test('the page in a browser', { skip: noBrowser }, async (t) => {
     t.match(await page.textContent('#status'), /^2 pictures in [\d.]+ s$/)
     t.equal(await page.locator('.kept').count(), 2)
     t.same(await serious(page), [], 'axe-core finds nothing serious')
+    const [wide, room] = (await page.evaluate(
+      '(({ scrollWidth, clientWidth }) => [scrollWidth, clientWidth])(document.getElementById("form"))',
+    )) as [number, number]
+    t.ok(wide <= room, `the form is ${wide} pixels wide and has room for ${room}`)
 
     await page.reload()
     await page.locator('.kept').nth(1).waitFor()
