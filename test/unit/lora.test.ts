@@ -5,6 +5,7 @@ import t from 'tap'
 import { type LoadOptions, Star } from '../../lib/index.js'
 import { openLora, writeMergedModel } from '../../lib/models/lora/index.js'
 import { findModel } from '../../lib/models/source.js'
+import { loadSimt } from '../../lib/native/devices.js'
 import { native } from '../../lib/native/index.js'
 import { scope, Tensor } from '../../lib/tensor/index.js'
 import { readSafetensors, writeSafetensors } from '../../lib/weights/index.js'
@@ -237,4 +238,26 @@ t.test('what is no LoRA, or one of another model, is refused in one line', async
   t.equal(openLora(at('alone.safetensors')).alpha, 3, 'a file by itself says its alpha')
   scope(() => writeSafetensors(at('bare.safetensors'), readSafetensors(at('alone.safetensors')).tensors))
   await refuse([{ path: at('bare.safetensors') }], { code: 'ERR_FILE', message: /does not say its alpha/ })
+})
+
+t.test('strengths that a call chooses are those of its recordings too', async (t) => {
+  const device = loadSimt()
+  const [style, other] = ['style', 'other'].map((name) => ({ path: at(name), strength: 0.7 }))
+  const load = (lora: LoadOptions['lora']): Promise<Star> =>
+    Star.load(at('model'), { device, thread: 'main', dtype: 'f32', decoderDtype: 'f32', lora })
+  const drawn = async (star: Star, lora?: LoadOptions['lora']): Promise<Uint8Array> =>
+    (await star.generate('a cat', { seed: 5, lora })).images[0].data
+  await using star = await load([style, other])
+  // The second drawing of a shape records its scales, and the third launches them.
+  const many: Uint8Array[] = []
+  for (let i = 0; i < 3; i++) many.push(await drawn(star, [style]))
+  const changed = await drawn(star, [other])
+  for (const [given, lora] of [
+    [many[2], style],
+    [changed, other],
+  ] as const) {
+    await using alone = await load([lora])
+    t.same(given, await drawn(alone))
+  }
+  t.notSame(changed, many[2])
 })
