@@ -43,6 +43,10 @@ const settingsSchema = samplingSchema.extend({
       by: z.enum(['edit', 'vary']),
       /** How much was drawn anew. */
       strength: z.number(),
+      /** What it showed before, where it was changed by words. */
+      from: z.string().optional(),
+      /** Share of it that was changed by words. */
+      share: z.number().optional(),
       /** Whether code vectors were mixed at the mask's edge. */
       softEdge: z.boolean().optional(),
     })

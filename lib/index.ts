@@ -1,6 +1,7 @@
 /** Public interface of star-t2i. */
 
 export { type AnimationFormat, type AnimationOptions, StarAnimation } from './animation.js'
+export { StarAttention, type WordAttention } from './attention.js'
 export { readPngText } from './data/png.js'
 export { type ConnectOptions, type DistributedEnvironment, type Launcher, ProcessGroup } from './distributed/index.js'
 export type { StarEditOptions, StarVaryOptions } from './edit-options.js'
@@ -46,3 +47,4 @@ export {
   type FloatType,
 } from './weights/convert.js'
 export type { ElementType } from './weights/stored-tensor.js'
+export type { StarAttentionOptions, StarWordEditOptions } from './word-options.js'

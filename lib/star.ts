@@ -1,10 +1,11 @@
 /** Star: a loaded model that makes pictures of prompts. */
 import { z } from 'zod'
 import { StarAnimation } from './animation.js'
+import { StarAttention } from './attention.js'
 import { parseConfig, shown } from './config/parse-config.js'
 import { type ChangeCall, editCall, type StarEditOptions, type StarVaryOptions, varyCall } from './edit-options.js'
 import type { Change, PictureSource } from './editing/index.js'
-import type { DrawingModel, StarInfo } from './engine/drawing-model.js'
+import type { AttendRequest, DrawingModel, StarInfo, WordMaps } from './engine/drawing-model.js'
 import { LoadedModel } from './engine/loaded-model.js'
 import { chosenLoras, hashWithLoras, type LoraMode, type LoraOption, loraModes } from './engine/loras.js'
 import { type CallScale, DrawQueue } from './engine/queue.js'
@@ -29,6 +30,13 @@ import { type WeightType, weightTypes } from './nn/index.js'
 import { checkedSize } from './picture-size.js'
 import type { Prompt } from './prompts.js'
 import { sampleVersions } from './sampling/index.js'
+import {
+  attentionCall,
+  checkWords,
+  type StarAttentionOptions,
+  type StarWordEditOptions,
+  wordEditCall,
+} from './word-options.js'
 
 /** A model folder says all but the device; what a checkpoint does not say is to be given. */
 export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' | 'cacheDir'> {
@@ -102,6 +110,8 @@ export class Star {
   readonly #onNotice: LoadOptions['onNotice']
   /** Notices about sizes, each of which is told once. */
   readonly #told = new Set<string>()
+  /** Pictures that are being read. */
+  readonly #attending = new Set<Promise<unknown>>()
   #disposed: Promise<void> | null = null
 
   private constructor(model: DrawingModel, maxQueue: number, onNotice: LoadOptions['onNotice']) {
@@ -180,12 +190,58 @@ export class Star {
    * Draws a part of a picture anew (in-painting), or what lies beyond it (out-painting), so that it fits the prompt and the rest.
    * Pixels outside of the mask and its feathered edge keep their bytes. The result has the picture's size (and what it is extended
    * by); the model sees a square around the part, at its own size.
+   *
+   * With `from` and `to` in place of a prompt and a mask, words say what changes: the part in which the picture attends differently to
+   * the two prompts is led away from what it shows, the rest is held. The result is as that of `vary`.
    * @param image path of a file, bytes of one (PNG, JPEG, WebP, AVIF), or pixels, such as a `StarImage`
    * @throws as `generate`; ERR_ARGUMENT for a mask that is empty, covers everything or has another size; ERR_FILE for a file that cannot be read
    */
-  async edit(image: PictureSource, options: StarEditOptions): Promise<StarResult> {
+  async edit(image: PictureSource, options: StarEditOptions | StarWordEditOptions): Promise<StarResult> {
     this.#checkLoaded('edit')
+    checkOptions('edit', options)
+    if ('from' in options || 'to' in options) return this.#editWords(image, options as StarWordEditOptions)
     return this.#all(await editCall(image, options, this.#model.info))
+  }
+
+  async #editWords(image: PictureSource, options: StarWordEditOptions): Promise<StarResult> {
+    const { from, to, change, ...call } = await wordEditCall(image, options, this.#model.info)
+    const { pixels } = change.given
+    const [own, other] = await this.#attend({ prompts: [from, to], pixels, size: call.size }, call.signal)
+    const given = change.nudged(own.words, other.words)
+    return this.#all({ ...call, change: { ...change, given } })
+  }
+
+  /**
+   * Where a picture shows the words of a prompt: for each of them how much each position attends to it. The picture is one of the
+   * prompt, drawn with the options, or `image`.
+   * @throws as `generate`; ERR_ARGUMENT for a prompt with weights, or scales or blocks that the model has not, ERR_CONFIG for a model
+   * without cross-attention, ERR_FILE for a file that cannot be read
+   */
+  async attention(prompt: string, options: StarAttentionOptions = {}): Promise<StarAttention> {
+    this.#checkLoaded('attention')
+    const call = await attentionCall(prompt, options, this.#model.info)
+    const { size, scales, blocks, drawing } = call
+    const pixels = call.pixels ?? (await this.generate(call.prompt, drawing)).images[0].data
+    const request = { prompts: [call.prompt], pixels, size, scales, blocks }
+    const [{ rows, cols, words }] = await this.#attend(request, drawing.signal)
+    const { imageSize } = this.#model.info
+    const { width, height } = size ?? { width: imageSize, height: imageSize }
+    return new StarAttention({ width, height, data: pixels }, rows, cols, words)
+  }
+
+  /** The maps of each prompt. @throws ERR_ABORTED when the signal fires or the model is disposed */
+  async #attend(request: AttendRequest, signal?: AbortSignal): Promise<WordMaps[]> {
+    this.#checkLoaded('attention')
+    const work = this.#model.attend(request)
+    this.#attending.add(work)
+    try {
+      const maps = await work
+      if (signal?.aborted) throw new StarError('ERR_ABORTED', 'the call was aborted', { cause: signal.reason })
+      checkWords(maps)
+      return maps
+    } finally {
+      this.#attending.delete(work)
+    }
   }
 
   /**
@@ -214,7 +270,7 @@ export class Star {
     if (this.#disposed) throw new StarError('ERR_ARGUMENT', `${name}: this model was disposed; load it again`)
   }
 
-  async #all(call: GenerateCall): Promise<StarResult> {
+  async #all(call: GenerateCall & Partial<ChangeCall>): Promise<StarResult> {
     const images: StarImage[] = []
     for await (const image of this.#draw(call)) images.push(image)
     return { images }
@@ -287,7 +343,9 @@ export class Star {
 
   /** Ends the calls that wait or are at work with ERR_ABORTED, and frees the weights once nothing uses them. */
   dispose(): Promise<void> {
-    this.#disposed ??= this.#queue.close().then(() => this.#model.dispose())
+    this.#disposed ??= Promise.all([this.#queue.close(), Promise.allSettled(this.#attending)]).then(() =>
+      this.#model.dispose(),
+    )
     return this.#disposed
   }
 

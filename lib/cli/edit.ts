@@ -21,10 +21,14 @@ import { Progress } from './progress.js'
 interface ChangeFlags extends DrawingFlags {
   out?: string
   count: number
-  strength: number
+  /** `vary` has a default. */
+  strength?: number
 }
 
 interface EditFlags extends ChangeFlags {
+  from?: string
+  to?: string
+  share?: number
   mask?: string
   box?: number[]
   extend?: StarEditOptions['extend']
@@ -50,10 +54,10 @@ function extensionOf(text: string): StarEditOptions['extend'] {
 }
 
 /** Options of both commands. */
-function addChangeOptions(command: Command, own: (command: Command) => Command): Command {
+function addChangeOptions(command: Command, prompt: string, own: (command: Command) => Command): Command {
   command
     .argument('<picture>', 'the picture: PNG, JPEG, WebP or AVIF')
-    .argument('<prompt>', 'what the changed picture shows')
+    .argument(prompt, 'what the changed picture shows')
     .option(
       '-o, --out <path>',
       'file to write, or a folder for PROMPT-SEED.png (default: a free name beside the picture)',
@@ -64,8 +68,11 @@ function addChangeOptions(command: Command, own: (command: Command) => Command):
 
 export function addEditCommands(star: Command): void {
   const edit = star.command('edit').description('draw a part of a picture anew, or what lies beyond its edges')
-  addChangeOptions(edit, (command) =>
-    command
+  addChangeOptions(edit, '[prompt]', (command) =>
+    addSizeOption(command)
+      .option('--from <prompt>', 'what the picture shows: with --to, words say what changes, without a mask')
+      .option('--to <prompt>', 'what it is to show: the same with some words changed')
+      .option('--share <x>', 'with --to: the share of the picture that changes (default: 0.3)', number('--share', 0, 1))
       .option(
         '--mask <file>',
         'a picture of the same size: its transparent part is drawn, or the white part where all of it is opaque (default: the transparent part of the picture itself)',
@@ -80,22 +87,37 @@ export function addEditCommands(star: Command): void {
       .option('--soft-edge', 'mix given and drawn code vectors at the mask’s edge')
       .option(
         '--strength <x>',
-        'below 1, the coarsest (1 − x) of the scales are kept inside the mask too',
+        'below 1, the coarsest (1 − x) of the scales are kept inside the mask too (default: 1); with --to: from 0, the changed part held to what it shows, to 1, drawn as the prompt says (default: 0.5)',
         number('--strength', 0, 1),
-        1,
       ),
   )
     .addHelpText(
       'after',
       `
 Pixels outside of the mask and its feathered edge keep their bytes; those inside have no influence with a strength of 1.
+With --from and --to there is no mask: what attends differently to the two prompts is drawn anew, the rest is held, and the picture
+has the model's size, or --size.
 
 Examples:
   $ star edit photo.png "a smiling cat" --mask mask.png --out cat.png
   $ star edit photo.png "a red apple" --box 16,16,32,32 --count 4 --out apples/
-  $ star edit photo.png "a green meadow" --extend left=64,right=64 --out wide.png`,
+  $ star edit photo.png "a green meadow" --extend left=64,right=64 --out wide.png
+  $ star edit apple.png --from "a red apple" --to "a green apple" --share 0.75 --strength 1 --out green.png`,
     )
-    .action((picture: string, prompt: string, flags: EditFlags) => {
+    .action((picture: string, prompt: string | undefined, flags: EditFlags) => {
+      if (flags.from !== undefined || flags.to !== undefined) return changeWords(picture, prompt, flags)
+      if (prompt === undefined)
+        throw new StarError(
+          'ERR_ARGUMENT',
+          'the prompt is missing: say what the changed picture shows, or give --from and --to',
+        )
+      if (flags.size)
+        throw new StarError(
+          'ERR_ARGUMENT',
+          '--size goes with --from and --to: with a mask the result has the size of the picture',
+        )
+      if (flags.share !== undefined)
+        throw new StarError('ERR_ARGUMENT', '--share goes with --from and --to: a mask says itself which part is drawn')
       const { extend, feather, softEdge, strength, box } = flags
       const mask = box ? { x: box[0], y: box[1], width: box[2], height: box[3] } : flags.mask
       return change(picture, prompt, flags, (model, settings) =>
@@ -104,7 +126,7 @@ Examples:
     })
 
   const vary = star.command('vary').description('draw pictures that are like a given one')
-  addChangeOptions(vary, (command) =>
+  addChangeOptions(vary, '<prompt>', (command) =>
     addSizeOption(command).option(
       '--strength <x>',
       'from 0, the picture as the tokenizer sees it, to 1, a new one: the coarsest (1 − x) of the scales are kept',
@@ -127,6 +149,27 @@ Examples:
         model.vary(picture, { ...settings, prompt, strength: flags.strength }),
       ),
     )
+}
+
+/** Flags that say which part is drawn, where words do not. */
+const maskFlags = ['mask', 'box', 'extend', 'feather', 'softEdge'] as const
+
+function changeWords(picture: string, prompt: string | undefined, flags: EditFlags): Promise<void> {
+  const { from, to, share, strength } = flags
+  if (from === undefined || to === undefined || prompt !== undefined)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      '--from says what the picture shows and --to what it is to show: give both, and no prompt beside them',
+    )
+  const given = maskFlags.find((name) => flags[name] !== undefined)
+  if (given)
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `--${given === 'softEdge' ? 'soft-edge' : given} goes with a mask: with --from and --to words say what changes`,
+    )
+  return change(picture, to, flags, (model, settings) =>
+    model.edit(picture, { ...settings, from, to, share, strength }),
+  )
 }
 
 async function change(

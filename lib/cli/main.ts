@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { followLauncher } from '../distributed/launcher/worker-guard.js'
 import { StarError } from '../native/error.js'
 import { addAgainCommand } from './again.js'
+import { addAttentionCommand } from './attention.js'
 import { addCheckpointCommands } from './ckpt.js'
 import { addConfigCommand } from './config.js'
 import { addConvertCommand } from './convert.js'
@@ -57,6 +58,7 @@ Set STAR_THREADS to the number of threads, STAR_DEBUG=1 to see where an error co
   addAgainCommand(star)
   addEditCommands(star)
   addMorphCommand(star)
+  addAttentionCommand(star)
   addInfoCommand(star)
   addInitCommand(star)
   addServeCommand(star)

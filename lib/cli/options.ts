@@ -36,3 +36,13 @@ export function sizeOption(option: string): (text: string) => PictureSize {
     return { width, height }
   }
 }
+
+/** Parses a list of indices. */
+export const indexList =
+  (name: string) =>
+  (text: string): number[] => {
+    const parts = text.split(',').map((part) => part.trim())
+    if (!parts.every((part) => /^\d{1,6}$/.test(part)))
+      throw new StarError('ERR_ARGUMENT', `${name} is "${text}", expected indices such as 4,5`)
+    return parts.map(Number)
+  }

@@ -2,3 +2,4 @@
 export { type Change, changePart, changeWhole, type EditRegion, type Extend, type ModelSizes } from './change.js'
 export type { Box, MaskSource } from './mask.js'
 export type { PictureSource, PixelData } from './raster.js'
+export { changeWords, type WordChange } from './words.js'

@@ -51,10 +51,32 @@ export interface DrawOptions {
   signal: AbortSignal
 }
 
+/** Which picture is read with which prompts, and where attention counts: `attentionMaps`. */
+export interface AttendRequest {
+  prompts: readonly string[]
+  /** R, G, B bytes of a picture of this size. */
+  pixels: Uint8Array
+  /** Default: the model's square. */
+  size?: PictureSize
+  scales?: readonly number[]
+  blocks?: readonly number[]
+}
+
+/** How much each position of a picture's latent attends to the words of a prompt. */
+export interface WordMaps {
+  /** Of the latent. */
+  rows: number
+  cols: number
+  /** In the order of the prompt: the sum over a word's tokens, row by row. */
+  words: { word: string; map: Float32Array }[]
+}
+
 export interface DrawingModel {
   readonly info: StarInfo
   /** Draws pictures together, one call at a time. @returns R, G, B bytes of each */
   draw(drawings: readonly Drawing[], options: DrawOptions): Promise<Uint8Array[]>
-  /** Frees the weights. Not to be called while `draw` is at work. */
+  /** Reads a picture with prompts, at any time, beside a drawing too. @returns the maps of each prompt */
+  attend(request: AttendRequest): Promise<WordMaps[]>
+  /** Frees the weights. Not to be called while `draw` or `attend` is at work. */
   dispose(): Promise<void>
 }

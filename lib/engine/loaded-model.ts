@@ -1,18 +1,19 @@
 /** A model whose weights are loaded in this thread. */
 
+import { positionsIn } from '../models/grid.js'
 import { type HubOptions, localModel, localTextEncoder } from '../models/local.js'
 import { applyLoras, type LoraAdapters, mergeLoras, strangeLoras, type WeightedLora } from '../models/lora/index.js'
 import { findModel, loadPart, type ModelSource, type SourceOptions } from '../models/source.js'
 import { SamplerHead, StarTransformer } from '../models/star/index.js'
-import type { TextEncoder } from '../models/text/index.js'
+import type { EncodedText, TextEncoder } from '../models/text/index.js'
 import { loadTextEncoder } from '../models/text/load.js'
-import { Tokenizer } from '../models/tokenizer/index.js'
+import { downsampling, Tokenizer } from '../models/tokenizer/index.js'
 import { weightsHash } from '../models/weights-hash.js'
 import { native, StarError } from '../native/index.js'
 import { buildIn, type WeightType } from '../nn/index.js'
-import { drawPictures, GraphPool, type WeightedText, withSpeed } from '../sampling/index.js'
+import { attentionMaps, drawPictures, GraphPool, type WeightedText, withSpeed } from '../sampling/index.js'
 import { fallbackNotice, keep, resolveDevice, scope } from '../tensor/index.js'
-import type { Drawing, DrawingModel, DrawOptions, StarInfo } from './drawing-model.js'
+import type { AttendRequest, Drawing, DrawingModel, DrawOptions, StarInfo, WordMaps } from './drawing-model.js'
 import { hashWithLoras, type LoraMode, type LoraOption, openLoras } from './loras.js'
 import { describeSource } from './model-info.js'
 
@@ -98,11 +99,7 @@ export class LoadedModel implements DrawingModel {
         row: row(parts[j % parts.length].prompt),
         weight: parts[j]?.weight ?? 0,
       }))
-    const { lengths: _, ...text } = scope(() => {
-      const encoded = textEncoder.encode(prompts, { trim: true })
-      for (const tensor of [encoded.states, encoded.pooled, encoded.mask]) keep(tensor)
-      return encoded
-    })
+    const text = encoded(textEncoder, prompts)
     try {
       return await drawPictures({
         tokenizer,
@@ -126,6 +123,29 @@ export class LoadedModel implements DrawingModel {
     }
   }
 
+  async attend({ prompts, pixels, size, scales, blocks }: AttendRequest): Promise<WordMaps[]> {
+    const { tokenizer, transformer, textEncoder } = this.networks
+    const patch = downsampling(tokenizer.config)
+    const { width, height } = size ?? { width: this.info.imageSize, height: this.info.imageSize }
+    const grid = { rows: height / patch, cols: width / patch }
+    const text = encoded(textEncoder, prompts)
+    try {
+      const maps = await attentionMaps({ tokenizer, transformer, text, pixels, grid, scales, blocks })
+      const length = text.states.dim(1)
+      return maps.map((map, i) => ({
+        ...grid,
+        words: textEncoder.words(prompts[i]).map(({ word, begin, end }) => ({
+          word,
+          map: Float32Array.from({ length: positionsIn(grid) }, (_, position) =>
+            map.subarray(position * length + begin, position * length + end).reduce((sum, value) => sum + value, 0),
+          ),
+        })),
+      }))
+    } finally {
+      for (const tensor of Object.values(text)) tensor.dispose()
+    }
+  }
+
   async dispose(): Promise<void> {
     this.#graphs.dispose()
     const { adapters, ...networks } = this.networks
@@ -133,6 +153,13 @@ export class LoadedModel implements DrawingModel {
     // Whoever frees a model wants its memory for something else, maybe for another program.
     native.trimMemory(this.info.device)
   }
+}
+
+/** Encoded prompts, the caller's. */
+function encoded(encoder: TextEncoder, prompts: readonly string[]): Omit<EncodedText, 'lengths'> {
+  const { lengths: _, ...text } = scope(() => encoder.encode(prompts, { trim: true }))
+  for (const tensor of Object.values(text)) keep(tensor)
+  return text
 }
 
 async function loadNetworks(

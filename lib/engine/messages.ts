@@ -2,7 +2,7 @@
 import type { HubProgress } from '../models/local.js'
 import { type ErrorCode, StarError } from '../native/error.js'
 import type { PictureSize, SamplingSettings } from '../sampling/index.js'
-import type { Drawing, StarInfo } from './drawing-model.js'
+import type { AttendRequest, Drawing, StarInfo, WordMaps } from './drawing-model.js'
 import type { LoadModelOptions } from './loaded-model.js'
 
 /** What the thread is started with. */
@@ -21,6 +21,7 @@ export type Request =
       lora: readonly number[] | undefined
       watched: boolean
     }
+  | { kind: 'attend'; id: number; request: AttendRequest }
   | { kind: 'preview' }
   | { kind: 'continue' }
   | { kind: 'abort' }
@@ -37,6 +38,7 @@ export type Message =
   /** Null: the pixels are those of the last preview. */
   | { kind: 'drawn'; pixels: Uint8Array[] | null }
   | { kind: 'failed'; error: SentError }
+  | { kind: 'attended'; id: number; result: WordMaps[] | SentError }
 
 /** An error as it crosses: its class would be lost. */
 export interface SentError {

@@ -127,7 +127,7 @@ export class DrawQueue {
 
   /** @param maxWaiting calls that may wait behind those at work */
   constructor(
-    private readonly model: DrawingModel,
+    private readonly model: Pick<DrawingModel, 'draw'>,
     private readonly maxWaiting: number,
   ) {}
 

@@ -1,7 +1,7 @@
 /** A model in a thread of its own, so that the caller's event loop stays free while it loads and draws. */
 import { Worker } from 'node:worker_threads'
 import { StarError } from '../native/error.js'
-import type { Drawing, DrawingModel, DrawOptions, StarInfo } from './drawing-model.js'
+import type { AttendRequest, Drawing, DrawingModel, DrawOptions, StarInfo, WordMaps } from './drawing-model.js'
 import type { LoadModelOptions } from './loaded-model.js'
 import { type Message, type Request, receivedError, type ThreadInput } from './messages.js'
 
@@ -25,6 +25,8 @@ export class ThreadModel implements DrawingModel {
   #drawing: (Settle<Uint8Array[]> & Pick<DrawOptions, 'onScale'>) | null = null
   #preview: Settle<Uint8Array[]> | null = null
   #lastPreview: Uint8Array[] | null = null
+  readonly #attending = new Map<number, Settle<WordMaps[]>>()
+  #attended = 0
   #failure: StarError | null = null
 
   private constructor(
@@ -83,10 +85,10 @@ export class ThreadModel implements DrawingModel {
     if (this.#failure) throw this.#failure
     const { settings, size, lora, onScale, signal } = options
     const abort = (): void => this.#send({ kind: 'abort' })
-    this.#thread.ref()
     try {
       const { promise, ...settle } = settled<Uint8Array[]>()
       this.#drawing = { ...settle, onScale }
+      this.#hold()
       this.#lastPreview = null
       this.#send({ kind: 'draw', drawings, settings, size, lora, watched: onScale !== undefined })
       signal.addEventListener('abort', abort, { once: true })
@@ -95,8 +97,29 @@ export class ThreadModel implements DrawingModel {
     } finally {
       signal.removeEventListener('abort', abort)
       this.#drawing = null
-      this.#thread.unref()
+      this.#hold()
     }
+  }
+
+  async attend(request: AttendRequest): Promise<WordMaps[]> {
+    if (this.#failure) throw this.#failure
+    const { promise, ...settle } = settled<WordMaps[]>()
+    const id = this.#attended++
+    this.#attending.set(id, settle)
+    this.#hold()
+    this.#send({ kind: 'attend', id, request })
+    try {
+      return await promise
+    } finally {
+      this.#attending.delete(id)
+      this.#hold()
+    }
+  }
+
+  /** Keeps the program running as long as somebody waits for the thread. */
+  #hold(): void {
+    if (this.#drawing || this.#attending.size > 0) this.#thread.ref()
+    else this.#thread.unref()
   }
 
   #receive(message: Message): void {
@@ -107,6 +130,12 @@ export class ThreadModel implements DrawingModel {
     } else if (message.kind === 'previewFailed') this.#preview?.reject(receivedError(message.error))
     else if (message.kind === 'drawn') this.#drawing?.resolve(message.pixels ?? this.#lastPreview!)
     else if (message.kind === 'failed') this.#drawing?.reject(receivedError(message.error))
+    else if (message.kind === 'attended') {
+      const { id, result } = message
+      const waiting = this.#attending.get(id)
+      if (Array.isArray(result)) waiting?.resolve(result)
+      else waiting?.reject(receivedError(result))
+    }
   }
 
   async #show({ scaleIndex, scales }: Message & { kind: 'scale' }): Promise<void> {
@@ -129,6 +158,7 @@ export class ThreadModel implements DrawingModel {
     this.#failure ??= failure
     this.#drawing?.reject(this.#failure)
     this.#preview?.reject(this.#failure)
+    for (const waiting of this.#attending.values()) waiting.reject(this.#failure)
   }
 
   async dispose(): Promise<void> {

@@ -57,8 +57,13 @@ async function preview(): Promise<void> {
   }
 }
 
+async function attend(model: LoadedModel, { id, request }: Request & { kind: 'attend' }): Promise<void> {
+  send({ kind: 'attended', id, result: await model.attend(request).catch(sentError) })
+}
+
 async function answer(model: LoadedModel, request: Request): Promise<void> {
   if (request.kind === 'draw') await draw(model, request)
+  else if (request.kind === 'attend') await attend(model, request)
   else if (request.kind === 'preview') await preview()
   else if (request.kind === 'continue') leave()
   else if (request.kind === 'abort') {

@@ -5,7 +5,7 @@
 import type { Level } from '../models/star/index.js'
 import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
-import { add, affine, keep, mul, reshape, Tensor } from '../tensor/index.js'
+import { add, affine, keep, mul, reshape, scatterRows, softmax, sub, Tensor, zeros } from '../tensor/index.js'
 
 /** Tensors are the caller's, and must live until the generation is over. */
 export interface ScaleConditions {
@@ -13,6 +13,22 @@ export interface ScaleConditions {
   tokens: Tensor
   /** Share m of the known token in the code vector m·e(known) + (1 − m)·e(drawn), from 0 to 1: f32 (B, h·w). */
   known: Tensor
+  /** Strength by which logits are led to the known token (`nudged`), from 0: f32 (B, h·w). Missing: not at all. */
+  nudge?: Tensor
+}
+
+/**
+ * Logits led to known tokens y by a strength s at each position, l + s·(onehot(y) − softmax(l)): a step against the gradient of the
+ * cross-entropy of y (El-Ghoussani et al. 2026, "Masked Logit Nudging", arXiv 2604.14591).
+ * @param logits (B, n, V) @param tokens i32 (B, n) @param strength f32 (B, n)
+ */
+export function nudged(logits: Tensor, tokens: Tensor, strength: Tensor): Tensor {
+  const [batch, length, vocab] = logits.shape
+  const rows = batch * length
+  const towards = zeros([rows, vocab, 1], { device: logits.device })
+  scatterRows(towards, reshape(strength, [rows, 1, 1]), reshape(tokens, [rows, 1]))
+  const away = mul(softmax(logits), reshape(strength, [batch, length, 1]))
+  return add(logits, sub(reshape(towards, logits.shape), away))
 }
 
 /** The code vectors of a scale with the given ones put in: codes (B, h·w, Z) → (B, h·w, Z). */
@@ -40,6 +56,7 @@ export function checkConditions(
     for (const [name, type] of [
       ['tokens', 'i32'],
       ['known', 'f32'],
+      ['nudge', 'f32'],
     ] as const) {
       const tensor = scale?.[name]
       if (tensor && (tensor.dtype !== type || tensor.shape.join() !== [images, end - begin].join()))

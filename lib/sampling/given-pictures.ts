@@ -6,6 +6,7 @@ import { type Grid, gridsOf, positionsIn, squareGrid } from '../models/grid.js'
 import { downsampling, latentSide, type Tokenizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
 import { concat, noGrad, scope, Tensor } from '../tensor/index.js'
+import { areaMeans } from './area-means.js'
 import { disposeConditions, type ScaleConditions } from './conditions.js'
 
 /** A picture of the size that is drawn, and what is kept of it. */
@@ -18,6 +19,19 @@ export interface GivenPicture {
   keptScales: number
   /** Code vectors at the edge are mixed by the share of their area that is kept; without, a position is kept or drawn. */
   softEdge: boolean
+  /** How strongly logits are led to the picture's tokens where these are not kept. Default: not at all. */
+  nudge?: Nudge
+}
+
+/** Strengths of `nudged` for a picture's tokens. */
+export interface Nudge {
+  /** Of each scale, from 0. */
+  strengths: readonly number[]
+  /**
+   * Where they hold: shares m from 0 to 1 of the last scale's positions, row by row, and the strength of all scales elsewhere;
+   * m·inside + (1 − m)·outside in between. A coarser scale has the means over its positions. Default: everywhere.
+   */
+  within?: { shares: Float32Array; outside: number }
 }
 
 /**
@@ -32,7 +46,7 @@ export function keptPositions(
   { softEdge, threshold = 0.5 }: { softEdge: boolean; threshold?: number },
 ): Float32Array {
   if (p === 1) return Float32Array.of(1)
-  const shares = areaMeans(keep, p)
+  const shares = areaMeans(keep, squareGrid(Math.sqrt(keep.length)), squareGrid(p))
   return softEdge ? shares : shares.map((share) => (1 - share >= Math.max(threshold, leastDrawn) ? 0 : 1))
 }
 
@@ -41,31 +55,20 @@ const leastDrawn = 1e-6
 
 /** The drawn share of its area from which on a position is drawn: a half, or half of the most that a thin mask covers of one. */
 export const drawnFrom = (keep: Float32Array, finest: number): number =>
-  Math.min(0.5, areaMeans(keep, finest).reduce((most, share) => Math.max(most, 1 - share), 0) / 2)
+  Math.min(
+    0.5,
+    areaMeans(keep, squareGrid(Math.sqrt(keep.length)), squareGrid(finest)).reduce(
+      (most, share) => Math.max(most, 1 - share),
+      0,
+    ) / 2,
+  )
 
-/** Means of a square map over p×p cells of equal area: pixels that a cell's border crosses count by their part in it. */
-function areaMeans(map: Float32Array, p: number): Float32Array {
-  const side = Math.sqrt(map.length)
-  const parts = overlaps(side, p)
-  // Along rows first, (side, p), then along columns.
-  const rows = new Float64Array(side * p)
-  parts.forEach((pixels, j) => {
-    for (const [x, width] of pixels) for (let y = 0; y < side; y++) rows[y * p + j] += map[y * side + x] * width
-  })
-  const sums = new Float64Array(p * p)
-  parts.forEach((pixels, i) => {
-    for (const [y, height] of pixels) for (let j = 0; j < p; j++) sums[i * p + j] += rows[y * p + j] * height
-  })
-  return Float32Array.from(sums, (sum) => sum * (p / side) ** 2)
+/** Strengths at the positions of a scale. */
+function strengthsAt({ strengths, within }: Nudge, k: number, grid: Grid, last: Grid): Float32Array {
+  const inside = strengths[k] ?? 0
+  if (!within) return new Float32Array(positionsIn(grid)).fill(inside)
+  return areaMeans(within.shares, last, grid).map((share) => share * inside + (1 - share) * within.outside)
 }
-
-/** For each of p equal parts of [0, side): the pixels in it, and how much of each. */
-const overlaps = (side: number, p: number): [number, number][][] =>
-  Array.from({ length: p }, (_, i) => {
-    const [begin, end] = [(i * side) / p, ((i + 1) * side) / p]
-    const pixels = Array.from({ length: Math.ceil(end) - Math.floor(begin) }, (_, j) => Math.floor(begin) + j)
-    return pixels.map((x): [number, number] => [x, Math.min(x + 1, end) - Math.max(x, begin)])
-  })
 
 /**
  * What each scale is given of the pictures, one of them for each image of a batch; one object may stand for several. Null for a
@@ -91,14 +94,22 @@ export function conditionsOf(
           if (!own.keep) return new Float32Array(count)
           return keptPositions(own.keep, grid.rows, { softEdge: own.softEdge, threshold: thresholds.get(own) })
         })
-        if (shares.every((share) => share.every((x) => x === 0))) return null
+        const led = pictures.some(({ nudge }) => nudge)
+        if (!led && shares.every((share) => share.every((x) => x === 0))) return null
         const known = Float32Array.from(shares.flatMap((share) => [...share]))
+        const shape = [pictures.length, count]
+        const strengths = pictures.map(
+          ({ nudge }) => (nudge && strengthsAt(nudge, k, grid, last)) ?? new Float32Array(count),
+        )
         return {
           tokens: concat(
             pictures.map((own) => tokens.get(own)![k]),
             0,
           ),
-          known: Tensor.from(known, [pictures.length, count], { device }),
+          known: Tensor.from(known, shape, { device }),
+          ...(led && {
+            nudge: Tensor.from(Float32Array.from(strengths.flatMap((own) => [...own])), shape, { device }),
+          }),
         }
       })
     }),
@@ -111,27 +122,33 @@ export function disposeGiven(conditions: readonly (ScaleConditions | null)[]): v
 }
 
 /** Token maps (1, h·w) of each picture, encoded by itself, so that they do not depend on what else is in the batch. */
-function tokensOfEach(
+const tokensOfEach = (
   tokenizer: Tokenizer,
   pictures: readonly GivenPicture[],
-  { rows, cols }: Grid,
-): Map<GivenPicture, Tensor[]> {
-  const patch = downsampling(tokenizer.config)
-  const [width, height] = [cols * patch, rows * patch]
-  const device = tokenizer.quantizer.embedding.weight.device
-  return new Map(
+  last: Grid,
+): Map<GivenPicture, Tensor[]> =>
+  new Map(
     [...new Set(pictures)].map((picture) => {
-      const { pixels, keep } = picture
-      if (
-        pixels.length !== width * height * 3 ||
-        (keep && (rows !== cols || !Number.isInteger(Math.sqrt(keep.length))))
-      )
+      const { keep } = picture
+      if (keep && (last.rows !== last.cols || !Number.isInteger(Math.sqrt(keep.length))))
         throw new StarError(
           'ERR_SHAPE',
-          `a given picture has ${pixels.length} bytes${keep ? ` and ${keep.length} shares` : ''}, expected ${width}×${height} pixels of 3 bytes${keep ? ', a square, and the shares of one' : ''}`,
+          `a given picture of ${last.cols}×${last.rows} positions has ${keep.length} shares, expected a square, and the shares of one`,
         )
-      const values = Float32Array.from(pixels, (byte) => byte / 127.5 - 1)
-      return [picture, tokenizer.tokenize(Tensor.from(values, [1, height, width, 3], { device }))]
+      return [picture, tokensOf(tokenizer, picture.pixels, last)]
     }),
   )
+
+/** Token maps (1, h·w) of a picture given as R, G, B bytes. @throws ERR_SHAPE for another number of pixels than of the map */
+export function tokensOf(tokenizer: Tokenizer, pixels: Uint8Array, { rows, cols }: Grid): Tensor[] {
+  const patch = downsampling(tokenizer.config)
+  const [width, height] = [cols * patch, rows * patch]
+  if (pixels.length !== width * height * 3)
+    throw new StarError(
+      'ERR_SHAPE',
+      `a given picture has ${pixels.length} bytes, expected ${width}×${height} pixels of 3 bytes`,
+    )
+  const values = Float32Array.from(pixels, (byte) => byte / 127.5 - 1)
+  const { device } = tokenizer.quantizer.embedding.weight
+  return tokenizer.tokenize(Tensor.from(values, [1, height, width, 3], { device }))
 }

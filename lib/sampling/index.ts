@@ -1,7 +1,8 @@
 /** Sampling: what other folders use of it. */
+export * from './attention-maps.js'
 export type { ScaleConditions } from './conditions.js'
 export * from './generate.js'
-export type { GivenPicture } from './given-pictures.js'
+export type { GivenPicture, Nudge } from './given-pictures.js'
 export { GraphPool } from './graphs.js'
 export * from './guidance.js'
 export * from './noise.js'

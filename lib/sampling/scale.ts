@@ -2,9 +2,9 @@
 import type { Grid } from '../models/grid.js'
 import type { SamplerHead, ScaleDecoder, StarTransformer } from '../models/star/index.js'
 import type { MultiScaleQuantizer } from '../models/tokenizer/index.js'
-import { affine, draw, gumbelMix, noGrad, reshape, scope, slice, type Tensor } from '../tensor/index.js'
-import { putGiven } from './conditions.js'
-import { guidanceStrength, guide, mixed, repeated } from './guidance.js'
+import { affine, concat, draw, gumbelMix, noGrad, reshape, scope, slice, type Tensor } from '../tensor/index.js'
+import { nudged, putGiven, type ScaleConditions } from './conditions.js'
+import { guidanceStrength, guide, type Mix, mixed, repeated } from './guidance.js'
 import type { ScaleSources } from './runner.js'
 import { progress, type SamplingSettings, smoothing, tokenFilter } from './settings.js'
 import type { SpeedSettings } from './speed.js'
@@ -52,16 +52,25 @@ export function sampleScale(
       const scales = transformer.levels.length
       const late = models.settings.cfg > 0 && k >= (speed?.unguidedFrom ?? scales)
       const settings = late ? { ...models.settings, cfg: 0, moreSmooth: false } : models.settings
-      const guided = settings.cfg > 0
+      const isGuided = settings.cfg > 0
       const sharper = late && k === scales - 1 ? 1 / speed!.temperature : 1
-      const sharpened = (logits: Tensor): Tensor => (sharper === 1 ? logits : affine(logits, null, sharper, 0, 0))
-      const features = decoder.step(k, input && repeated(input, { guided, mix }))
+      /** What tokens are drawn from, of the logits of both halves or, without guidance (null), of the prompts' half. */
+      const combined = (logits: Tensor, strength: number | null): Tensor => {
+        const one = mixed(
+          guided(logits, strength, (own) => ledTo(given, own, mix)),
+          mix,
+        )
+        return sharper === 1 ? one : affine(one, null, sharper, 0, 0)
+      }
+      const features = decoder.step(k, input && repeated(input, { guided: isGuided, mix }))
       const next = (codes: Tensor) =>
         quantizer.nextInput(k, fHat, given ? putGiven(quantizer, codes, given) : codes, grid)
-      const transformerLogits = () =>
-        sharpened(
-          mixed(guidedLogits(transformer, features, guided ? guidanceStrength(settings.cfg, k, scales) : null), mix),
-        )
+      const transformerLogits = () => {
+        const strength = isGuided ? guidanceStrength(settings.cfg, k, scales) : null
+        // At strength 0 the other half's logits are not needed.
+        if (strength !== 0) return combined(transformer.logits(features), strength)
+        return combined(transformer.logits(slice(features, 0, 0, features.dim(0) / 2)), null)
+      }
       if (samplerHead && k >= settings.stableFrom) {
         const pooled = slice(decoder.pooled, 0, 0, features.dim(0))
         const codebook = quantizer.embedding.weight
@@ -76,7 +85,7 @@ export function sampleScale(
           grid,
           mix,
           transformerLogits,
-          sharpened,
+          combined,
           onStep,
         })
         return { ...next(quantizer.embedIndices(tokens)), tokens }
@@ -97,9 +106,18 @@ export function sampleScale(
   )
 }
 
-/** Logits of the prompts' half. At strength 0 the other half's logits are not needed. */
-function guidedLogits(transformer: StarTransformer, features: Tensor, strength: number | null): Tensor {
-  if (strength === null) return transformer.logits(features)
-  if (strength === 0) return transformer.logits(slice(features, 0, 0, features.dim(0) / 2))
-  return guide(transformer.logits(features), strength)
+/** Guidance of logits whose prompts' half is changed before. */
+function guided(logits: Tensor, strength: number | null, change: (own: Tensor) => Tensor): Tensor {
+  if (strength === null) return change(logits)
+  const half = logits.dim(0) / 2
+  const own = slice(logits, 0, 0, half)
+  const changed = change(own)
+  return guide(changed === own ? logits : concat([changed, slice(logits, 0, half, 2 * half)], 0), strength)
+}
+
+/** The logits of each text of the images, led to the given tokens where these say so. */
+function ledTo(given: ScaleConditions | null, logits: Tensor, mix: Mix | null): Tensor {
+  if (!given?.nudge) return logits
+  const ofAll = (rows: Tensor): Tensor => repeated(rows, { guided: false, mix })
+  return nudged(logits, ofAll(given.tokens), ofAll(given.nudge))
 }

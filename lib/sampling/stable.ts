@@ -5,7 +5,7 @@
 import type { Grid } from '../models/grid.js'
 import type { SamplerHead } from '../models/star/index.js'
 import { cast, draw, embedding, mul, reshape, scope, type Tensor, unmask, zeros } from '../tensor/index.js'
-import { guide, type Mix, mixed, repeated } from './guidance.js'
+import { type Mix, repeated } from './guidance.js'
 import type { NoiseSource } from './noise.js'
 import { type SamplingSettings, tokenFilter } from './settings.js'
 import { unmaskSchedule } from './unmask.js'
@@ -51,8 +51,8 @@ export interface StableOptions {
   mix?: Mix | null
   /** The transformer's own guided logits (B, n, V). */
   transformerLogits: () => Tensor
-  /** What becomes of the head's own guided logits before tokens are drawn; default: nothing. */
-  sharpened?: (logits: Tensor) => Tensor
+  /** Makes the head's own logits of both halves, or of the prompts' half (strength null), those that tokens are drawn from. */
+  combined: (logits: Tensor, strength: number | null) => Tensor
   onStep?: (event: StableStepEvent) => void
 }
 
@@ -96,7 +96,6 @@ export function stableTokens(options: StableOptions): Tensor {
     ) // (B, n, Z)
     const rows = repeated(fixed, { guided, mix })
     const logits = head.forward({ rows, features, pooled, begin: k, end: k + 1, grid })
-    const drawn = mixed(guided ? guide(logits, settings.cfg) : logits, mix)
-    return options.sharpened?.(drawn) ?? drawn
+    return options.combined(logits, guided ? settings.cfg : null)
   }
 }

@@ -78,6 +78,47 @@ t.test('an animation, and a picture guided away from a prompt', async (t) => {
   refused(t, await star(['sample', 'a cat:1 and a dog:x', ...tiny]), /the weight of the prompt "a dog" is "x"/)
 })
 
+t.test('words change a picture, and are shown in it', async (t) => {
+  const words = ['--from', 'a red apple', '--to', 'a green apple']
+  const tiny = ['--model', model, '--device', 'cpu']
+  const how = ['--share', '0.5', '--strength', '1', '--seed', '3']
+  t.match(await star(['edit', at('photo.png'), ...words, ...how, '--out', at('green.png'), ...tiny]), {
+    code: 0,
+    stdout: `${at('green.png')}\n`,
+    stderr: '',
+  })
+  await using loaded = await Star.load(model, { device: 'cpu' })
+  const options = { from: 'a red apple', to: 'a green apple', share: 0.5, strength: 1, seed: 3 }
+  t.same([...(await raw('green.png'))], [...(await loaded.edit(pixels, options)).images[0].data])
+  const shown = ['attention', 'a red apple', '--image', at('photo.png'), '--at-blocks', '0', '--out', at('words.png')]
+  t.match(await star([...shown, ...tiny]), { code: 0, stdout: `${at('words.png')}\n`, stderr: '' })
+  const maps = await loaded.attention('a red apple', { image: at('photo.png'), blocks: [0] })
+  t.same(readFileSync(at('words.png')), Buffer.from(await maps.toBuffer()))
+  t.match(await star(['attention', 'a cat', '--out', at('cat.png'), ...tiny]), { code: 0 })
+
+  const edit = (...args: string[]) => star(['edit', at('photo.png'), ...args, '--out', at('none.png'), ...tiny])
+  refused(t, await edit(...words.slice(2)), /give both, and no prompt beside them/)
+  refused(t, await edit('a cat', ...words), /give both, and no prompt beside them/)
+  refused(t, await edit(), /the prompt is missing/)
+  refused(t, await edit(...words, '--box', '0,0,4,4'), /--box goes with a mask/)
+  refused(t, await edit(...words, '--soft-edge'), /--soft-edge goes with a mask/)
+  refused(t, await edit('--from', 'a cat', '--to', 'A cat'), /expected other words in one/)
+  refused(t, await edit('a cat', '--box', '0,0,4,4', '--size', '8x8'), /--size goes with --from and --to/)
+  refused(t, await edit('a cat', '--box', '0,0,4,4', '--share', '0.5'), /--share goes with --from and --to/)
+  refused(t, await star(['attention', 'a cat', '--out', at('none.jpg'), ...tiny]), /end it in \.png/)
+  refused(
+    t,
+    await star(['attention', 'a cat', '--at-scales', '1,x', '--out', at('none.png'), ...tiny]),
+    /--at-scales is "1,x"/,
+  )
+  refused(
+    t,
+    await star(['attention', 'a cat', '--at-blocks', '7', '--out', at('none.png'), ...tiny]),
+    /blocks are \[7\]/,
+  )
+  t.notOk(existsSync(at('none.png')))
+})
+
 t.test('mistakes are one line, and nothing is written', async (t) => {
   writeFileSync(at('text.png'), 'no picture')
   const out = ['--out', at('none.png')]

@@ -8,7 +8,7 @@ import { seededNoise } from '../../lib/sampling/index.js'
 import { Tensor } from '../../lib/tensor/index.js'
 import { plainArea, plainScales } from './plain-shapes.js'
 
-type Rows = number[][]
+export type Rows = number[][]
 type Size = readonly [rows: number, cols: number]
 
 export interface PlainSpeedOptions {
@@ -34,24 +34,24 @@ interface Half {
   outputs: Rows[][]
 }
 
-const dot = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, x, i) => sum + x * b[i], 0)
-const plus = (a: readonly number[], b: readonly number[]): number[] => a.map((x, i) => x + b[i])
-const sumRows = (a: Rows, b: Rows): Rows => a.map((row, i) => plus(row, b[i]))
+export const dot = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, x, i) => sum + x * b[i], 0)
+export const plus = (a: readonly number[], b: readonly number[]): number[] => a.map((x, i) => x + b[i])
+export const sumRows = (a: Rows, b: Rows): Rows => a.map((row, i) => plus(row, b[i]))
 
-const normalised = (row: readonly number[]): number[] => {
+export const normalised = (row: readonly number[]): number[] => {
   const mean = row.reduce((a, b) => a + b, 0) / row.length
   const variance = row.reduce((sum, x) => sum + (x - mean) ** 2, 0) / row.length
   return row.map((x) => (x - mean) / Math.sqrt(variance + 1e-6))
 }
 
-const softmax = (logits: readonly number[]): number[] => {
+export const softmax = (logits: readonly number[]): number[] => {
   const most = Math.max(...logits)
   const weights = logits.map((x) => Math.exp(x - most))
   const total = weights.reduce((a, b) => a + b, 0)
   return weights.map((x) => x / total)
 }
 
-const gelu = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
+export const gelu = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
 
 /** Means over the cells of an adaptive pooling. */
 function resized(rows: Rows, from: Size, to: Size): Rows {
@@ -60,7 +60,7 @@ function resized(rows: Rows, from: Size, to: Size): Rows {
   return Array.from({ length: to[0] * to[1] }, (_, i) => means.slice(i * width, (i + 1) * width))
 }
 
-class PlainTransformer {
+export class PlainTransformer {
   readonly #weights: Map<string, { values: number[]; shape: readonly number[] }>
   readonly config: StarConfig
 

@@ -1,11 +1,18 @@
 /** Self-attention over the tokens of all scales, and cross-attention to the text. */
 import { Linear, Module } from '../../nn/index.js'
 import {
+  add,
+  affine,
   attention,
+  cast,
   concat,
   embedding,
+  full,
+  matmul,
+  permute,
   reshape,
   slice,
+  softmax,
   splitHeads,
   Tensor,
   writeAlong,
@@ -187,11 +194,33 @@ export class CrossAttention extends Module {
   }
 
   forward(x: Tensor, { k, v, mask }: TextKeysValues): Tensor {
-    const { heads, l2Norm, scale } = this.#options
-    const [q] = splitHeads(this.q.forward(x, { bias: this.qBias }), heads, [
-      { l2Norm, logScale: this.logScale ?? undefined },
-    ])
-    const y = attention(q, k, v, { scale, keyMask: mask ?? undefined })
+    const { scale } = this.#options
+    const y = attention(this.#queries(x), k, v, { scale, keyMask: mask ?? undefined })
     return this.proj.forward(reshape(y, x.shape))
+  }
+
+  /** How much each token attends to each of the text, p = softmax(q·kᵀ·scale), the mean over heads: f32 (B, length, T). */
+  weights(x: Tensor, { k, mask }: Omit<TextKeysValues, 'v'>): Tensor {
+    const { heads, scale } = this.#options
+    const [batch, length] = x.shape
+    const text = k.dim(1)
+    const byHead = (y: Tensor, b: number): Tensor =>
+      cast(reshape(permute(slice(y, 0, b, b + 1), [0, 2, 1, 3]), [heads, y.dim(1), y.dim(3)]), 'f32')
+    const q = this.#queries(x)
+    const mean = full([1, heads], 1 / heads, { device: x.device })
+    const samples = Array.from({ length: batch }, (_, b) => {
+      const scores = matmul(byHead(q, b), byHead(k, b), { transB: true }) // (H, length, T)
+      // Far below any score where the mask is 0.
+      const bias = mask && affine(cast(reshape(slice(mask, 0, b, b + 1), [text]), 'f32'), null, 1e9, 0, -1e9)
+      const p = softmax(bias ? add(scores, bias) : scores, scale)
+      return reshape(matmul(mean, reshape(p, [heads, length * text])), [1, length, text])
+    })
+    return concat(samples, 0)
+  }
+
+  #queries(x: Tensor): Tensor {
+    const { heads, l2Norm } = this.#options
+    const part = { l2Norm, logScale: this.logScale ?? undefined }
+    return splitHeads(this.q.forward(x, { bias: this.qBias }), heads, [part])[0]
   }
 }

@@ -42,6 +42,8 @@ export interface BlockContext extends SelfAttentionContext {
   dropPath: BlockFactors | null
   /** Sampling: which tokens of each branch are computed; default: all. */
   branches?: BranchRule
+  /** Told how much each token attends to each of the text (`CrossAttention.weights`); the tensor is the block's. */
+  onAttention?: (weights: Tensor) => void
 }
 
 /**
@@ -75,10 +77,10 @@ export class Block extends Module {
       return addBranch(input, rule.run(0, input, attend), context.dropPath?.[0])
     })
     const { cross } = this
-    const { text } = context
+    const { text, onAttention } = context
     if (cross && text) {
       const from = x
-      x = scope(() => addCross(from, cross, text, { mode: this.config.crossAttention, rule }))
+      x = scope(() => addCross(from, cross, text, { mode: this.config.crossAttention, rule, onAttention }))
     }
     const from = x
     return scope(() => {
@@ -118,9 +120,17 @@ function addCross(
   x: Tensor,
   cross: CrossAttention,
   text: TextKeysValues,
-  { mode, rule }: { mode: CrossAttentionMode; rule: BranchRule },
+  {
+    mode,
+    rule,
+    onAttention,
+  }: { mode: CrossAttentionMode; rule: BranchRule; onAttention?: BlockContext['onAttention'] },
 ): Tensor {
-  const attend = (x: Tensor): Tensor => cross.forward(layerNorm(x), text)
+  const attend = (x: Tensor): Tensor => {
+    const normal = layerNorm(x)
+    onAttention?.(cross.weights(normal, text))
+    return cross.forward(normal, text)
+  }
   if (mode === 'per-sample') return add(x, rule.run(1, x, attend))
   const [batch, length, width] = x.shape
   const attending = text.k.dim(0)

@@ -23,6 +23,11 @@ export interface DecoderOptions {
   halfFrom?: number | null
   /** Tokens that are left out; default: none. */
   pruning?: Pruning | null
+  /**
+   * Told how much the tokens of a scale attend to the text in a block, f32 (B, h·w, T), of the attending samples in the mode
+   * `first-sample`; the tensor is valid until it returns.
+   */
+  onAttention?: (scale: number, block: number, weights: Tensor) => void
 }
 
 interface PreparedText {
@@ -85,6 +90,7 @@ export class ScaleDecoder {
   readonly #halfFrom: number
   readonly #pruning: Pruning | null
   readonly #outputs: BranchOutputs | null = null
+  readonly #onAttention: DecoderOptions['onAttention']
   #next = 0
 
   /** @param caches keys and values of each block for as many samples, handles that become the decoder's; default: memory of its own */
@@ -112,6 +118,7 @@ export class ScaleDecoder {
     this.batch = samples.length
     this.#halfFrom = halfFrom ?? model.levels.length
     this.#pruning = pruning
+    this.#onAttention = options.onAttention
     this.#attending = attending
     this.#model = model
     this.#grid = grid
@@ -232,6 +239,7 @@ export class ScaleDecoder {
     const features = noGrad(() =>
       scope(() => {
         const tokens = input ? this.#model.wordEmbed.forward(cast(input, this.#model.dtype)) : this.#start
+        const watch = this.#onAttention
         const mask = maskOf(this.#texts)
         const ownMask = mask && first(mask, samples)
         const contexts = this.#caches.map(({ k, v }, block) => {
@@ -240,6 +248,7 @@ export class ScaleDecoder {
             cache: { k: first(k, samples), v: first(v, samples), length: this.#keysBefore(scale, block) },
             text: text && { k: first(text.k, samples), v: first(text.v, samples), mask: ownMask },
             branches: this.#outputs?.ruleOf(scale, block),
+            onAttention: watch && ((weights: Tensor) => watch(scale, block, weights)),
           }
         })
         return this.#model.runScale(scale, tokens, contexts, this.#grid)

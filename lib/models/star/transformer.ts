@@ -180,7 +180,7 @@ export class StarTransformer extends Module {
   runScale(
     scale: number,
     tokens: Tensor,
-    contexts: readonly Pick<BlockContext, 'cache' | 'text' | 'branches'>[],
+    contexts: readonly Pick<BlockContext, 'cache' | 'text' | 'branches' | 'onAttention'>[],
     last?: Grid,
   ): Tensor {
     const tables = this.#tables.of(last)

@@ -32,9 +32,18 @@ export interface TextEncoder {
   encode(prompts: readonly string[], options?: EncodeOptions): EncodedText
   /** The `lengths` that `encode` gives, without encoding. */
   tokenCounts(prompts: readonly string[]): number[]
+  /** The words of a prompt, and which of its tokens they are; without those that lie beyond `maxLength`. */
+  words(prompt: string): WordTokens[]
   /** A hash of all that decides the states: tokenizer, configuration and weights. Reads every weight. */
   fingerprint(): string
   dispose(): void
+}
+
+/** A word, set apart by white space, and its tokens: [begin, end). */
+export interface WordTokens {
+  word: string
+  begin: number
+  end: number
 }
 
 /** A network from token ids to states. */
@@ -114,6 +123,23 @@ export class ModelTextEncoder<M extends TextModel> implements TextEncoder {
 
   tokenCounts(prompts: readonly string[]): number[] {
     return prompts.map((prompt) => this.tokenizer.encode(prompt, this.maxLength).length)
+  }
+
+  words(prompt: string): WordTokens[] {
+    const ids = (text: string): number[] => this.tokenizer.encode(text, this.maxLength)
+    const [all, none] = [ids(prompt), ids('')]
+    // Special tokens are what the prompt begins and ends with as a prompt of no words does.
+    let before = 0
+    while (before < none.length && none[before] === all[before]) before++
+    let behind = 0
+    while (behind < none.length - before && none[none.length - 1 - behind] === all[all.length - 1 - behind]) behind++
+    const list = prompt.split(/\s+/).filter((word) => word !== '')
+    // White space parts tokens, so the first words of a prompt have the tokens that they have alone.
+    const ends = list.map((_, i) => ids(list.slice(0, i + 1).join(' ')).length - behind)
+    const room = all.length - behind
+    return list
+      .map((word, i) => ({ word, begin: i === 0 ? before : ends[i - 1], end: Math.min(ends[i], room) }))
+      .filter(({ begin, end }) => begin < end)
   }
 
   fingerprint(): string {

@@ -5,6 +5,7 @@ import type { ModelPool } from '../draw/pool.js'
 import { clientGone } from '../http/app.js'
 import { HttpError } from '../http/errors.js'
 import { checked, type Operations } from '../http/operation.js'
+import { sizeIn } from './generations.js'
 import { changing, sizeOf } from './given-files.js'
 import { settingsIn, streamed, whole } from './image-answers.js'
 import { editsSchema, generationsAnswer } from './image-schemas.js'
@@ -21,6 +22,7 @@ const numbers = new Set([
   'partial_images',
   'output_compression',
   'feather',
+  'share',
   'strength',
 ])
 const switches = new Set(['stream', 'progress'])
@@ -80,7 +82,8 @@ export function addEdits(operations: Operations, pool: ModelPool, jobs: Jobs, st
       summary: 'Draws a part of a picture anew',
       description:
         'As OpenAI documents it: a form with image, prompt, and mask or a picture that is transparent where it is drawn; the other ' +
-        'fields are those of /v1/images/generations, and feather and strength. The answer has the size of the picture. With stream, ' +
+        'fields are those of /v1/images/generations, and feather and strength. The answer has the size of the picture. With from in ' +
+        'place of a mask, words say what changes, and the answer has the size that the model draws. With stream, ' +
         'events are called image_edit.partial_image and image_edit.completed.',
       bytes: ['multipart/form-data'],
       answer: generationsAnswer,
@@ -93,23 +96,38 @@ export function addEdits(operations: Operations, pool: ModelPool, jobs: Jobs, st
       const model = pool.find(body.model)
       const { width, height } = await sizeOf(body.image, 'image')
       if (body.mask) await sizeOf(body.mask, 'mask')
-      if (body.size && body.size !== 'auto' && body.size !== `${width}x${height}`)
+      const { image, mask, from } = body
+      const [feather, strength, share] = [body.feather, body.strength, body.share].map((value) => value ?? undefined)
+      if (from == null && share !== undefined)
+        throw new HttpError(400, '"share" goes with "from": a mask says itself which part is drawn', {
+          param: 'share',
+          code: 'invalid_value',
+        })
+      const maskField = (['mask', 'feather'] as const).find((name) => body[name] != null)
+      if (from != null && maskField)
+        throw new HttpError(
+          400,
+          `"${maskField}" goes with a mask, but "from" is given: words say what changes, so leave one out`,
+          {
+            param: maskField,
+            code: 'invalid_value',
+          },
+        )
+      if (from == null && body.size && body.size !== 'auto' && body.size !== `${width}x${height}`)
         throw new HttpError(
           400,
           `"size" is "${body.size.slice(0, 40)}", but the picture has ${width}x${height}, which it keeps: send "auto", or leave it out`,
           { param: 'size', code: 'invalid_value' },
         )
-      const { image, mask, feather, strength } = body
       const job = {
         model,
         prompt: body.prompt,
         api: 'openai' as const,
-        options: settingsIn(model, body),
-        draw: changing(body.prompt, {
-          ...{ by: 'edit', image, mask },
-          feather: feather ?? undefined,
-          strength: strength ?? undefined,
-        }),
+        options: { ...settingsIn(model, body), ...(from != null && { size: sizeIn(model, body.size) }) },
+        draw: changing(
+          body.prompt,
+          from == null ? { by: 'edit', image, mask, feather, strength } : { by: 'words', image, from, share, strength },
+        ),
         signal: clientGone(reply),
       }
       return body.stream

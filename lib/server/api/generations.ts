@@ -11,12 +11,13 @@ import { generationsAnswer, generationsSchema } from './image-schemas.js'
 import type { PictureStore } from './picture-store.js'
 
 /** @throws 400 where a size is asked for that the model does not draw */
-function sizeIn({ info }: PooledModel, asked: string | null | undefined): PictureSize | undefined {
+export function sizeIn({ info }: PooledModel, asked: string | null | undefined): PictureSize | undefined {
   if (!asked || asked === 'auto') return undefined
-  const [width, height] = asked.split('x').map(Number)
   const refused = (reason: string): never => {
-    throw new HttpError(400, `"size" is "${asked}": ${reason}`, { param: 'size', code: 'invalid_value' })
+    throw new HttpError(400, `"size" is "${asked.slice(0, 40)}": ${reason}`, { param: 'size', code: 'invalid_value' })
   }
+  if (!/^\d{1,5}x\d{1,5}$/.test(asked)) refused('expected WIDTHxHEIGHT in pixels')
+  const [width, height] = asked.split('x').map(Number)
   if (width === 0 || height === 0) refused('sides are counted in pixels from 1')
   const reason = info && refusal({ width, height }, info)
   if (reason) refused(reason)

@@ -1,6 +1,15 @@
 /** Pictures and masks that clients send to be changed. */
 import sharp from 'sharp'
-import type { PixelData, Star, StarEditOptions, StarGenerateOptions, StarImage, StarVaryOptions } from '../../index.js'
+import type {
+  PixelData,
+  Star,
+  StarEditOptions,
+  StarGenerateOptions,
+  StarImage,
+  StarResult,
+  StarVaryOptions,
+  StarWordEditOptions,
+} from '../../index.js'
 import { StarError } from '../../native/error.js'
 import { HttpError } from '../http/errors.js'
 
@@ -48,20 +57,28 @@ export async function paintedMask(
   }
 }
 
-/** A picture to be changed, and how: a part of it, or the whole. */
+/** A picture to be changed, and how: a part of it, by words, or the whole. */
 export type ChangeRequest =
   | ({ by: 'edit'; image: Uint8Array } & Pick<StarEditOptions, 'mask' | 'feather' | 'strength'>)
+  | ({ by: 'words'; image: Uint8Array } & Pick<StarWordEditOptions, 'from' | 'share' | 'strength'>)
   | ({ by: 'vary'; image: Uint8Array } & Pick<StarVaryOptions, 'strength'>)
 
 /** The changed pictures of a request. @throws 400 for files that cannot be read */
-export const changing = (prompt: string, change: ChangeRequest) =>
-  async function* (star: Star, options: StarGenerateOptions): AsyncGenerator<StarImage> {
+export function changing(prompt: string, change: ChangeRequest) {
+  const changed = (star: Star, options: StarGenerateOptions): Promise<StarResult> => {
+    const { image } = change
+    if (change.by === 'words') {
+      const { from, share, strength } = change
+      return star.edit(image, { ...options, from, to: prompt, share, strength })
+    }
+    const { by, image: _, ...how } = change
+    return by === 'edit'
+      ? star.edit(image, { ...options, prompt, ...how })
+      : star.vary(image, { ...options, prompt, ...how })
+  }
+  return async function* (star: Star, options: StarGenerateOptions): AsyncGenerator<StarImage> {
     try {
-      const { by, image, ...how } = change
-      const { images } =
-        by === 'edit'
-          ? await star.edit(image, { ...options, prompt, ...how })
-          : await star.vary(image, { ...options, prompt, ...how })
+      const { images } = await changed(star, options)
       yield* images
     } catch (error) {
       if (error instanceof StarError && error.code === 'ERR_FILE')
@@ -69,3 +86,4 @@ export const changing = (prompt: string, change: ChangeRequest) =>
       throw error
     }
   }
+}

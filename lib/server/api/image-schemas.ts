@@ -92,13 +92,21 @@ export const editsSchema = generationsSchema.extend({
     .optional()
     .describe('of the same size; its transparent part is drawn. Default: the transparent part of the picture'),
   size: z.string().nullish().describe('"auto" (default), or the size of the picture'),
+  from: z
+    .string()
+    .max(maxPromptLength)
+    .nullish()
+    .describe('what the picture shows: the words in which the prompt differs say what changes, without a mask'),
+  share: z.number().min(0).max(1).nullish().describe('with from: the share of the picture that changes. Default 0.3'),
   feather: z.int().min(0).max(1024).nullish().describe('pixels over which the drawn part fades into the picture'),
   strength: z
     .number()
     .min(0)
     .max(1)
     .nullish()
-    .describe('below 1: coarse scales are kept inside the mask too. Default 1'),
+    .describe(
+      'below 1: coarse scales are kept inside the mask too. Default 1. With from: how freely the changed part is drawn. Default 0.5',
+    ),
   input_fidelity: ignored(z.enum(['low', 'high']), 'what is outside of the mask keeps its bytes'),
 })
 export type Generations = z.output<typeof generationsSchema>

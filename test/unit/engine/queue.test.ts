@@ -1,13 +1,12 @@
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
-import type { Drawing, DrawingModel, DrawOptions, StarInfo } from '../../../lib/engine/drawing-model.js'
+import type { Drawing, DrawingModel, DrawOptions } from '../../../lib/engine/drawing-model.js'
 import { type CallOptions, DrawQueue } from '../../../lib/engine/queue.js'
 import { StarError } from '../../../lib/native/error.js'
 import { samplingSettings } from '../../../lib/sampling/index.js'
 
 /** A model whose pictures are their seeds, and which draws when it is told to. */
-class TestModel implements DrawingModel {
-  readonly info = {} as StarInfo
+class TestModel implements Pick<DrawingModel, 'draw'> {
   /** Prompts of each batch so far. */
   readonly batches: string[] = []
   aborted = 0
@@ -29,8 +28,6 @@ class TestModel implements DrawingModel {
     if (error) throw error
     return pixels
   }
-
-  async dispose(): Promise<void> {}
 }
 
 const settings = samplingSettings()

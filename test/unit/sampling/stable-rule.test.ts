@@ -4,6 +4,7 @@
  */
 import t from 'tap'
 import { levels, SamplerHead } from '../../../lib/models/star/index.js'
+import { guide } from '../../../lib/sampling/index.js'
 import { samplingSettings } from '../../../lib/sampling/settings.js'
 import { stableTokens } from '../../../lib/sampling/stable.js'
 import { noGrad, Random, scope, Tensor } from '../../../lib/tensor/index.js'
@@ -137,6 +138,7 @@ for (const [version, k] of [
             gumbel: () => t.bailout('no Gumbel noise is asked for'),
           } as never,
           transformerLogits: () => Tensor.from(ofTransformer, [1, n, vocab]),
+          combined: (logits, strength) => guide(logits, strength!),
         }),
       )
       const expected = plainTokens({

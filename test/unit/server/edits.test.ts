@@ -74,12 +74,44 @@ t.test('OpenAI’s client edits, whole and as a stream', async (t) => {
     [{ image: [await file(photo), await file(photo)] }, 400, 'image', /"image" comes twice/],
     [{ mask: await file(white), model: 'other' }, 404, 'model', /this server has tiny/],
     [{ mask: await file(white), blur: 1 }, 400, 'blur', /blur/],
+    [{ mask: await file(white), from: 'a cat' }, 400, 'mask', /words say what changes/],
+    [{ mask: await file(white), share: 0.5 }, 400, 'share', /"share" goes with "from"/],
   ] as const)
     await t.rejects(edit(params), { status, ...(param && { param }), message }, message.source)
   const url = `${address}v1/images/edits`
   t.equal((await fetch(url, { method: 'POST', body: new FormData() })).status, 400)
   const broken = { 'content-type': 'multipart/form-data; boundary=x' }
   t.equal((await fetch(url, { method: 'POST', body: '--y\r\n', headers: broken })).status, 400)
+})
+
+t.test('words change a picture', async (t) => {
+  const { server, address } = await tinyServer(t)
+  await server.ready
+  const client = new OpenAI({ baseURL: `${address}v1`, apiKey: 'none', maxRetries: 0 })
+  const answer = await client.images.edit({
+    ...{ image: await toFile(photo, 'a.png', { type: 'image/png' }), prompt: 'a green apple', seed: 7, n: 2 },
+    ...{ from: 'a red apple', share: 0.5, strength: 1 },
+  } as OpenAI.Images.ImageEditParamsNonStreaming)
+  await using star = await Star.load(`${t.testdirName}/tiny`, { device: 'cpu' })
+  const words = { from: 'a red apple', to: 'a green apple', share: 0.5, strength: 1 }
+  const { images } = await star.edit({ ...area, data: bytes }, { ...words, seed: 7, count: 2 })
+  for (const [i, { b64_json }] of answer.data!.entries())
+    t.same([...(await pixels(decoded(b64_json)))], [...images[i].data])
+  for (const [params, param, message] of [
+    [{ from: 'A green  apple' }, null, /expected other words in one/],
+    [{ from: 'a cat', share: 2 }, 'share', /"share" is 2/],
+    [{ from: 'a cat', feather: 2 }, 'feather', /"feather" goes with a mask/],
+    [{ from: 'a cat', size: '9x9' }, 'size', /multiples of 2/],
+    [{ from: 'a cat', size: 'large' }, 'size', /"size" is "large": expected WIDTHxHEIGHT/],
+  ] as const)
+    await t.rejects(
+      client.images.edit({
+        ...{ image: await toFile(photo, 'a.png', { type: 'image/png' }), prompt: 'a green apple' },
+        ...params,
+      } as OpenAI.Images.ImageEditParamsNonStreaming),
+      { status: 400, ...(param && { param }), message },
+      message.source,
+    )
 })
 
 t.test('img2img varies, and with a mask edits', async (t) => {
