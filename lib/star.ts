@@ -206,7 +206,8 @@ export class Star {
   async #editWords(image: PictureSource, options: StarWordEditOptions): Promise<StarResult> {
     const { from, to, change, ...call } = await wordEditCall(image, options, this.#model.info)
     const { pixels } = change.given
-    const [own, other] = await this.#attend({ prompts: [from, to], pixels, size: call.size }, call.signal)
+    const lora = this.#strengths(call.lora)
+    const [own, other] = await this.#attend({ prompts: [from, to], pixels, size: call.size, lora }, call.signal)
     const given = change.nudged(own.words, other.words)
     return this.#all({ ...call, change: { ...change, given } })
   }
@@ -222,11 +223,16 @@ export class Star {
     const call = await attentionCall(prompt, options, this.#model.info)
     const { size, scales, blocks, drawing } = call
     const pixels = call.pixels ?? (await this.generate(call.prompt, drawing)).images[0].data
-    const request = { prompts: [call.prompt], pixels, size, scales, blocks }
+    const lora = this.#strengths(drawing.lora)
+    const request = { prompts: [call.prompt], pixels, size, scales, blocks, lora }
     const [{ rows, cols, words }] = await this.#attend(request, drawing.signal)
     const { imageSize } = this.#model.info
     const { width, height } = size ?? { width: imageSize, height: imageSize }
     return new StarAttention({ width, height, data: pixels }, rows, cols, words)
+  }
+
+  #strengths(wanted: readonly LoraOption[] | undefined): readonly number[] {
+    return chosenLoras(this.#model.info, wanted).map(({ strength }) => strength)
   }
 
   /** The maps of each prompt. @throws ERR_ABORTED when the signal fires or the model is disposed */

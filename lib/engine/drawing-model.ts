@@ -60,6 +60,8 @@ export interface AttendRequest {
   size?: PictureSize
   scales?: readonly number[]
   blocks?: readonly number[]
+  /** Strengths of the model's LoRAs, in their order; default: as they were loaded. */
+  lora?: readonly number[]
 }
 
 /** How much each position of a picture's latent attends to the words of a prompt. */

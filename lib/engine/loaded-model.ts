@@ -73,17 +73,35 @@ export class LoadedModel implements DrawingModel {
     return model
   }
 
+  #loaded(): readonly number[] {
+    return this.info.lora.map(({ strength }) => strength)
+  }
+
   /** Recordings of other strengths are of no use. */
   #setStrengths(strengths: readonly number[]): void {
     if (strengths.every((strength, i) => strength === this.#strengths[i])) return
     this.#strengths = strengths
     this.#graphs.dispose()
     this.#graphs = new GraphPool()
+    this.#apply(strengths)
+  }
+
+  #apply(strengths: readonly number[]): void {
     for (const [i, adapters] of this.networks.adapters.entries()) adapters.strength = strengths[i]
   }
 
+  /** Work that leaves the strengths of the drawing that it may lie within as they are. */
+  #withStrengths<T>(strengths: readonly number[], work: () => T): T {
+    this.#apply(strengths)
+    try {
+      return work()
+    } finally {
+      this.#apply(this.#strengths)
+    }
+  }
+
   async draw(drawings: readonly Drawing[], options: DrawOptions): Promise<Uint8Array[]> {
-    const { settings, size, onScale, signal, lora = this.info.lora.map(({ strength }) => strength) } = options
+    const { settings, size, onScale, signal, lora = this.#loaded() } = options
     this.#setStrengths(lora)
     const { tokenizer, transformer, samplerHead, textEncoder } = this.networks
     const texts = drawings.flatMap(({ prompt, parts, negative }) => [
@@ -123,14 +141,17 @@ export class LoadedModel implements DrawingModel {
     }
   }
 
-  async attend({ prompts, pixels, size, scales, blocks }: AttendRequest): Promise<WordMaps[]> {
+  async attend({ prompts, pixels, size, scales, blocks, lora = this.#loaded() }: AttendRequest): Promise<WordMaps[]> {
     const { tokenizer, transformer, textEncoder } = this.networks
     const patch = downsampling(tokenizer.config)
     const { width, height } = size ?? { width: this.info.imageSize, height: this.info.imageSize }
     const grid = { rows: height / patch, cols: width / patch }
     const text = encoded(textEncoder, prompts)
     try {
-      const maps = await attentionMaps({ tokenizer, transformer, text, pixels, grid, scales, blocks })
+      const maps = await attentionMaps({
+        ...{ tokenizer, transformer, text, pixels, grid, scales, blocks },
+        within: (work) => this.#withStrengths(lora, work),
+      })
       const length = text.states.dim(1)
       return maps.map((map, i) => ({
         ...grid,

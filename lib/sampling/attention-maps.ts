@@ -24,6 +24,8 @@ export interface AttentionMapsOptions {
   scales?: readonly number[]
   /** Indices of the blocks whose attention counts; default: all. */
   blocks?: readonly number[]
+  /** Does a piece of work of the transformer; other work may have its turn between pieces. Default: just does it. */
+  within?: <T>(work: () => T) => T
   signal?: AbortSignal
 }
 
@@ -51,7 +53,7 @@ function checkIndices(name: string, given: readonly number[], count: number): vo
  * @throws ERR_CONFIG for a model without cross-attention, ERR_ARGUMENT for scales or blocks that it has not, ERR_ABORTED
  */
 export async function attentionMaps(options: AttentionMapsOptions): Promise<Float32Array[]> {
-  const { tokenizer, transformer, text, pixels, signal } = options
+  const { tokenizer, transformer, text, pixels, within = (work) => work(), signal } = options
   const { config } = transformer
   const last = options.grid ?? squareGrid(latentSide(tokenizer.config))
   const { scales = fineScales(config.patchNums), blocks = transformer.blocks.map((_, i) => i) } = options
@@ -77,7 +79,7 @@ export async function attentionMaps(options: AttentionMapsOptions): Promise<Floa
     })
   }
   // Each prompt is a sample, and attends to its own text in both modes.
-  using decoder = new ScaleDecoder(transformer, { text, attending: prompts, grid: last, onAttention })
+  using decoder = within(() => new ScaleDecoder(transformer, { text, attending: prompts, grid: last, onAttention }))
   const input = noGrad(() => scope(() => tokenizer.quantizer.transformerInput(tokensOf(tokenizer, pixels, last), last)))
   using tokens = keep(input) // (1, L − p_1², Z)
   const [first] = transformer.levelsOf(last)
@@ -89,7 +91,7 @@ export async function attentionMaps(options: AttentionMapsOptions): Promise<Floa
     noGrad(() =>
       scope(() => {
         const own = k === 0 ? null : slice(tokens, 1, begin - first.end, end - first.end)
-        decoder.step(k, own && concat(Array<Tensor>(prompts).fill(own), 0))
+        within(() => decoder.step(k, own && concat(Array<Tensor>(prompts).fill(own), 0)))
       }),
     )
   }

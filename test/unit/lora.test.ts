@@ -261,3 +261,19 @@ t.test('strengths that a call chooses are those of its recordings too', async (t
   }
   t.notSame(changed, many[2])
 })
+
+t.test('attention has the LoRAs that its call names, whatever was drawn before', async (t) => {
+  await using base = await Star.load(at('model'), { device: 'cpu' })
+  await using star = await Star.load(at('model'), { device: 'cpu', lora: [{ path: at('style') }] })
+  const image = (await base.generate('a cat', { seed: 5 })).images[0]
+  const maps = async (of: Star, options = {}): Promise<number[]> =>
+    (await of.attention('a cat', { image, ...options })).words.flatMap(({ map }) => [...map])
+  const [plain, tuned] = [await maps(base), await maps(star)]
+  t.notSame(tuned, plain)
+  t.same(await maps(star, { lora: [] }), plain)
+  await star.generate('a cat', { lora: [] })
+  t.same(await maps(star), tuned)
+  const drawn = (await star.generate('a cat', { seed: 5 })).images[0].data
+  const beside = await star.generate('a cat', { seed: 5, onScale: async () => void (await maps(star, { lora: [] })) })
+  t.same(beside.images[0].data, drawn, 'a drawing keeps its own')
+})
