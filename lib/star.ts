@@ -5,10 +5,10 @@ import { StarAttention } from './attention.js'
 import { parseConfig, shown } from './config/parse-config.js'
 import { type ChangeCall, editCall, type StarEditOptions, type StarVaryOptions, varyCall } from './edit-options.js'
 import type { Change, PictureSource } from './editing/index.js'
-import type { AttendRequest, DrawingModel, StarInfo, WordMaps } from './engine/drawing-model.js'
+import type { AttendRequest, Drawing, DrawingModel, StarInfo, WordMaps } from './engine/drawing-model.js'
 import { LoadedModel } from './engine/loaded-model.js'
 import { chosenLoras, hashWithLoras, type LoraMode, type LoraOption, loraModes } from './engine/loras.js'
-import { type CallScale, DrawQueue } from './engine/queue.js'
+import { type CallOptions, type CallScale, DrawQueue } from './engine/queue.js'
 import { ThreadModel } from './engine/thread-model.js'
 import {
   checkOptions,
@@ -344,7 +344,29 @@ export class Star {
     let i = 0
     const lora = loras.map(({ strength }) => strength)
     const queued = { settings, size, lora, batchSize, priority, signal, onStart, onScale: tell }
-    for await (const data of this.#queue.draw(drawings, queued)) yield image(data, i++)
+    const { refined = null } = change ?? {}
+    const drawn = refined ? this.#refine(drawings, refined, queued) : this.#queue.draw(drawings, queued)
+    for await (const data of drawn) yield image(data, i++)
+  }
+
+  /** Pictures that stand on what the model draws of their prompts alone: some at a time, first those, then the pictures. */
+  async *#refine(
+    drawings: readonly Drawing[],
+    refined: NonNullable<Change['refined']>,
+    options: CallOptions,
+  ): AsyncGenerator<Uint8Array> {
+    const { batchSize, onScale, ...quiet } = options
+    for (let begin = 0; begin < drawings.length; begin += batchSize) {
+      const part = drawings.slice(begin, begin + batchSize)
+      const alone = part.map(({ given: _, ...drawing }) => drawing)
+      const changed: Drawing[] = []
+      const first = { ...quiet, batchSize, admitted: begin > 0, onStart: begin > 0 ? undefined : options.onStart }
+      for await (const pixels of this.#queue.draw(alone, first))
+        changed.push({ ...part[changed.length], given: refined(pixels) })
+      const second = { ...options, admitted: true, onStart: undefined }
+      if (onScale) second.onScale = (event) => onScale({ ...event, images: event.images.map((image) => begin + image) })
+      yield* this.#queue.draw(changed, second)
+    }
   }
 
   /** Ends the calls that wait or are at work with ERR_ABORTED, and frees the weights once nothing uses them. */

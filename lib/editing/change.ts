@@ -3,7 +3,7 @@ import sharp from 'sharp'
 import { shown } from '../config/parse-config.js'
 import { StarError } from '../native/index.js'
 import type { GivenPicture, PictureSize } from '../sampling/index.js'
-import { fill } from './fill.js'
+import { fill, fitted } from './fill.js'
 import { checkMask, feathered, type Mask, type MaskSource, openMask, transparentPart } from './mask.js'
 import { byRows, openRaster, type PictureSource, type PixelData, pixelLimit, type Raster } from './raster.js'
 import { blend, eachPixel, keptInside, type Window, windowOf } from './window.js'
@@ -38,6 +38,11 @@ export interface ModelSizes {
 /** A change that a model can draw. */
 export interface Change {
   given: GivenPicture
+  /**
+   * What the model is given where it has drawn a picture of the prompt alone before (R, G, B bytes of its size). Null: nothing of it
+   * matters.
+   */
+  refined: ((drawn: Uint8Array) => GivenPicture) | null
   /** Whether the model draws a square, whatever the shape of the picture. */
   square: boolean
   /** The changed picture, of what the model drew (R, G, B bytes of its size). */
@@ -47,8 +52,9 @@ export interface Change {
 const keptScales = (strength: number, scales: number): number => Math.round((1 - strength) * scales)
 
 /**
- * A change of a part of a picture. The model sees a square around that part, at its own size; what is drawn is filled from
- * its surroundings before, so that it has no influence, unless a `strength` below 1 keeps coarse scales of it.
+ * A change of a part of a picture. The model sees a square around that part, at its own size; what is drawn is filled before, so that
+ * it has no influence, unless a `strength` below 1 keeps coarse scales of it: by what the model draws of the prompt alone, fitted to the
+ * surroundings. With that the first half of the scales is kept, and the others are drawn; what comes out is fitted once more.
  * @throws ERR_ARGUMENT for a mask, an extension or a feather that do not fit, ERR_FILE for files that cannot be read
  */
 export async function changePart(source: PictureSource, region: EditRegion, model: ModelSizes): Promise<Change> {
@@ -58,17 +64,42 @@ export async function changePart(source: PictureSource, region: EditRegion, mode
   const { feather = Math.max(2, Math.round(Math.min(mask.width, mask.height) / 64)) } = region
   const blended = await feathered(mask, feather)
   const window = await windowOf(mask, blended)
+  const size = model.imageSize
   const kept = keptScales(strength, model.scales.length)
+  const around = await seenPixels(picture, mask, window, size)
+  if (around.weights.every((weight) => weight === 0))
+    throw new StarError(
+      'ERR_ARGUMENT',
+      `nothing is left of the picture in the square of ${window.side} pixels that the model sees: draw less of it at once`,
+    )
+  const beyond = await seenPixels(picture, blended, window, size)
+  // What fades into the picture is drawn, so it is fitted to what lies beyond, where there is something.
+  const edge = beyond.weights.some((weight) => weight > 0) ? beyond : around
   // With coarse scales kept, what is drawn anew stands on what the picture shows there.
-  const pixels = await seenPixels(picture, kept > 0 ? null : mask, window, model.imageSize)
+  const seen = kept > 0 ? await seenPixels(picture, null, window, size) : around
   const keep = await keptInside(mask, window)
   const base = await rgbOf(picture)
+  const given = { pixels: filledIn(seen), keep, keptScales: kept, softEdge }
   return {
-    given: { pixels, keep, keptScales: kept, softEdge },
+    given,
+    refined:
+      kept > 0
+        ? null
+        : (drawn) => ({
+            ...given,
+            pixels: filledIn(around, fitted(around, around.weights, drawn)),
+            keptScales: Math.floor(model.scales.length * refinedShare),
+          }),
     square: true,
-    finish: async (drawn) => blend(base, await resized(drawn, model.imageSize, window.side), blended, window),
+    finish: async (drawn) => {
+      const whole = fitted(edge, edge.weights, drawn)
+      return blend(base, await resized(whole, size, window.side), blended, window)
+    },
   }
 }
+
+/** Share of the scales that are kept of the picture that was filled with one of the prompt: its outlines, not its details. */
+const refinedShare = 0.5
 
 /**
  * A variation: the largest part in a picture's middle that has the shape drawn, of which the coarsest (1 − strength)·K scales are kept.
@@ -85,6 +116,7 @@ export async function changeWhole(
   const pixels = await middlePart(picture, { width, height })
   return {
     given: { pixels, keep: null, keptScales: keptScales(strength, model.scales.length), softEdge: false },
+    refined: null,
     square: width === height,
     finish: async (data) => ({ width, height, data }),
   }
@@ -158,8 +190,24 @@ async function rgbOf({ width, height, rgba }: Raster): Promise<PixelData> {
   return { width, height, data }
 }
 
-/** The window at the model's size, R, G, B; what a mask draws and what is transparent is filled from the rest. */
-async function seenPixels(picture: Raster, mask: Mask | null, window: Window, size: number): Promise<Uint8Array> {
+/** A square at the model's size, and how far each pixel is known. */
+interface Seen {
+  width: number
+  height: number
+  rgb: Uint8Array
+  weights: Float32Array
+}
+
+/** What is missing comes from another picture, or is filled from the rest. */
+function filledIn(seen: Seen, other?: Uint8Array): Uint8Array {
+  const { rgb, weights } = seen
+  if (weights.every((weight) => weight === 1)) return rgb
+  if (!other) return fill(seen, weights)
+  return rgb.map((byte, i) => Math.round(other[i] + weights[Math.floor(i / 3)] * (byte - other[i])))
+}
+
+/** The window at the model's size; what a mask draws and what is transparent is not known. */
+async function seenPixels(picture: Raster, mask: Mask | null, window: Window, size: number): Promise<Seen> {
   const { side } = window
   const part = new Uint8Array(side * side * 4)
   await eachPixel(picture, window, (from, to) => {
@@ -170,13 +218,7 @@ async function seenPixels(picture: Raster, mask: Mask | null, window: Window, si
   const rgba = await resize(part, 4, side, size)
   const rgb = Uint8Array.from({ length: size * size * 3 }, (_, i) => rgba[Math.floor(i / 3) * 4 + (i % 3)])
   const weights = Float32Array.from({ length: size * size }, (_, i) => rgba[i * 4 + 3] / 255)
-  if (weights.every((weight) => weight === 1)) return rgb
-  if (weights.every((weight) => weight === 0))
-    throw new StarError(
-      'ERR_ARGUMENT',
-      `nothing is left of the picture in the square of ${side} pixels that the model sees: draw less of it at once`,
-    )
-  return fill({ width: size, height: size, rgb }, weights)
+  return { width: size, height: size, rgb, weights }
 }
 
 const resized = (rgb: Uint8Array, from: number, to: number): Promise<Uint8Array> => resize(rgb, 3, from, to)

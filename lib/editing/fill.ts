@@ -21,12 +21,40 @@ export function fill(
   { width, height, rgb }: { width: number; height: number; rgb: Uint8Array },
   weights: Float32Array,
 ): Uint8Array {
-  const colours = Float32Array.from(rgb, (byte, i) => byte * weights[Math.floor(i / 3)])
+  return bytesOf(spread({ width, height, colours: Float32Array.from(rgb) }, weights))
+}
+
+/**
+ * Another picture as it would look at this place: a + filled(b − a), b where it is known. The difference is filled from where b is known, so
+ * that there is no seam, and what the other picture shows stays (as Pérez et al. 2003, "Poisson Image Editing", whose harmonic
+ * correction is filled here).
+ * @param rgb bytes of b
+ * @param weights how far each pixel of b is known, from 0 to 1; at least one is not 0
+ * @param other bytes of a, of the same size
+ */
+export function fitted(
+  { width, height, rgb }: { width: number; height: number; rgb: Uint8Array },
+  weights: Float32Array,
+  other: Uint8Array,
+): Uint8Array {
+  const difference = spread({ width, height, colours: Float32Array.from(rgb, (byte, i) => byte - other[i]) }, weights)
+  return bytesOf(difference.map((value, i) => other[i] + value))
+}
+
+const bytesOf = (values: Float32Array): Uint8Array =>
+  Uint8Array.from(values, (value) => Math.min(255, Math.max(0, Math.round(value))))
+
+/** Values of all pixels, of those that are known. */
+function spread(
+  { width, height, colours: all }: { width: number; height: number; colours: Float32Array },
+  weights: Float32Array,
+): Float32Array {
+  const colours = all.map((value, i) => value * weights[Math.floor(i / 3)])
   const layers: Layer[] = [{ width, height, colours, weights }]
   for (let top = layers[0]; top.width > 1 || top.height > 1; top = layers[layers.length - 1]) layers.push(pull(top))
   let filled: { width: number; height: number; colours: Float32Array } | null = null
   for (const layer of layers.reverse()) filled = filled ? push(layer, filled) : whole(layer)
-  return Uint8Array.from(filled!.colours, (value) => Math.min(255, Math.max(0, Math.round(value))))
+  return filled!.colours
 }
 
 /** Half the size: sums of up to four pixels, with weights of at most 1. */

@@ -17,6 +17,8 @@ export interface CallOptions {
   batchSize: number
   /** The highest is drawn first. */
   priority: number
+  /** Of work that was begun, which is not refused however many calls wait. */
+  admitted?: boolean
   signal?: AbortSignal
   /** Called once, when the model begins with the call's first pictures. */
   onStart?: () => void
@@ -140,7 +142,7 @@ export class DrawQueue {
     if (this.#closed) throw this.#closed
     if (signal?.aborted) throw aborted(signal.reason)
     const waiting = this.#calls.filter((call) => call.taken === 0).length
-    if (this.#batch && waiting >= this.maxWaiting)
+    if (!options.admitted && this.#batch && waiting >= this.maxWaiting)
       throw new StarError(
         'ERR_BUSY',
         `${waiting} calls wait for the model, and maxQueue is ${this.maxWaiting}: try again later`,

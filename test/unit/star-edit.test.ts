@@ -244,3 +244,24 @@ t.test('what cannot be changed is refused in one line', async (t) => {
     message: /^edit: this model was disposed/,
   })
 })
+
+t.test('pictures that do not fit one batch are drawn some at a time, and told of by their places', async (t) => {
+  await using star = await Star.load(folder, { device: 'cpu' })
+  const given = picture()
+  const seen: number[][] = []
+  let started = 0
+  const { images } = await star.edit(given, {
+    ...{ prompt, mask: box, seed: 5, count: 3, batchSize: 2 },
+    onStart: () => {
+      started++
+    },
+    onScale: ({ images, scaleIndex, total }) => {
+      t.equal(total, 3)
+      if (scaleIndex === tinyScales - 1) seen.push([...images])
+    },
+  })
+  t.equal(started, 1)
+  t.same(seen, [[0, 1], [2]])
+  for (const [i, { data }] of images.entries())
+    t.same(data, (await one(star.edit(given, { prompt, mask: box, seed: 5 + i }))).data)
+})

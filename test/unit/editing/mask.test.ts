@@ -1,6 +1,6 @@
 import sharp from 'sharp'
 import t from 'tap'
-import { fill } from '../../../lib/editing/fill.js'
+import { fill, fitted } from '../../../lib/editing/fill.js'
 import { feathered, type Mask, openMask } from '../../../lib/editing/mask.js'
 import { windowOf } from '../../../lib/editing/window.js'
 
@@ -100,4 +100,28 @@ t.test('what is missing is filled from what is around it', async (t) => {
     row.join(' '),
   )
   t.ok(row[3] > 0 && row[4] < 255)
+})
+
+t.test('another picture is fitted to what is known', async (t) => {
+  const [width, height] = [7, 5]
+  const rgb = Uint8Array.from({ length: width * height * 3 }, (_, i) => 60 + ((i * 29) % 120))
+  const inside = (i: number) => i % width > 1 && i % width < 5 && i > width && i < 4 * width
+  const weights = Float32Array.from({ length: width * height }, (_, i) => (inside(i) ? 0 : 1))
+  const only = (pixels: Uint8Array, where: (i: number) => boolean) => pixels.filter((_, i) => where(Math.floor(i / 3)))
+  const other = rgb.map((_, i) => 60 + ((i * 31) % 120))
+  const seen = { width, height, rgb }
+  t.same(
+    only(fitted(seen, weights, other), (i) => !inside(i)),
+    only(rgb, (i) => !inside(i)),
+    'what is known stays',
+  )
+  t.same(fitted(seen, weights, rgb), rgb, 'a picture fits itself')
+  const darker = rgb.map((byte, i) => byte - [10, 20, 30][i % 3])
+  t.same(fitted(seen, weights, darker), rgb, 'a difference that is the same all around is made good')
+  const hidden = rgb.map((byte, i) => (inside(Math.floor(i / 3)) ? 255 - byte : byte))
+  t.same(
+    fitted({ width, height, rgb: hidden }, weights, other),
+    fitted(seen, weights, other),
+    'the missing has no influence',
+  )
 })
