@@ -26,7 +26,7 @@ export type { TokenizerConfig } from './models/tokenizer/index.js'
 export { type ErrorCode, StarError } from './native/index.js'
 export type { WeightType } from './nn/index.js'
 export type { Prompt, WeightedPrompt } from './prompts.js'
-export type { PictureSize, SamplingOptions } from './sampling/index.js'
+export type { PictureSize, SamplingOptions, SpeedName, SpeedSettings, Speeds } from './sampling/index.js'
 export { type LoadOptions, Star, type StarResult } from './star.js'
 export type { DType } from './tensor/index.js'
 export {

@@ -7,6 +7,7 @@ import { StarError } from '../native/index.js'
 
 /** Names of the presets. */
 export const speedNames = ['full', 'fast', 'turbo'] as const
+/** `full` leaves out nothing; `fast` guidance in the last scales; `turbo` tokens of them too. */
 export type SpeedName = (typeof speedNames)[number]
 
 export const speedSchema = z.strictObject({

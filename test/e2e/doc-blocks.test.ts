@@ -195,6 +195,7 @@ const pages = [
     'first-picture',
     'prompts',
     'shapes',
+    'speed',
     'changing-pictures',
     'web-server',
     'own-pictures',
