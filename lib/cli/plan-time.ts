@@ -1,5 +1,6 @@
 /** `star plan --time`: the clock on paper of a training step or of pictures, as a table. */
 import type { CardName } from '../plan/index.js'
+import type { SpeedName } from '../sampling/index.js'
 import type { LoadOptions } from '../star.js'
 import type { LoraRunConfig } from '../train/kinds/lora/config.js'
 import type { TransformerRunConfig } from '../train/kinds/transformer/config.js'
@@ -46,10 +47,11 @@ export interface PicturesTimed {
   cfg: number
   dtype: NonNullable<LoadOptions['dtype']>
   stable?: boolean
+  speed?: SpeedName
 }
 
 export async function picturesTime(
-  { depth, side, batch, cfg, dtype, stable }: PicturesTimed,
+  { depth, side, batch, cfg, dtype, stable, speed }: PicturesTimed,
   card: CardName,
 ): Promise<TimePlan> {
   const { timeOnPaper } = await import('../train/paper-clock.js')
@@ -58,7 +60,7 @@ export async function picturesTime(
   const patchNums = publishedScales.get(side)!
   // Scales are recorded on a GPU; what each launch of a graph does is seen where it runs op by op.
   return timeOnPaper({ card, recorded: true, ignore }, (options) =>
-    rehearseGeneration({ depth, patchNums, images: batch, dtype, settings: { cfg }, stable }, options),
+    rehearseGeneration({ depth, patchNums, images: batch, dtype, settings: { cfg, speed }, stable }, options),
   )
 }
 

@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander'
 import { StarError } from '../native/error.js'
 import type { CardName, MemoryPlan } from '../plan/index.js'
+import type { SpeedName } from '../sampling/index.js'
 import type { LoadOptions } from '../star.js'
 import type { TimePlan } from '../train/paper-clock.js'
 import { number, wholeNumber } from './options.js'
@@ -17,6 +18,7 @@ interface PlanFlags {
   generate?: boolean
   time?: CardName
   stable?: boolean
+  speed?: SpeedName
   depth: number
   side: number
   batch: number
@@ -69,6 +71,13 @@ export function addPlanCommand(star: Command): void {
         .default('f32'),
     )
     .option('--stable', 'with --generate and --time: stable sampling by a sampler head')
+    .addOption(
+      new Option('--speed <preset>', 'with --generate and --time: what is left out of the last scales').choices([
+        'full',
+        'fast',
+        'turbo',
+      ]),
+    )
     .addHelpText(
       'after',
       `

@@ -48,6 +48,24 @@ t.test('the drawing of large pictures in 16 bits', async (t) => {
   t.match(full.stderr, /take 16 bits \(--dtype bf16\)/)
 })
 
+t.test('the time of pictures on a GPU, at each speed', async (t) => {
+  const parts = async (speed: string): Promise<Map<string, number>> => {
+    const args = ['plan', '--generate', '--dtype', 'bf16', '--time', 'h100', '--json', '--speed', speed]
+    const { stdout } = await run(args)
+    const plan = JSON.parse(stdout) as { parts: { part: string; operations: number }[] }
+    return new Map(plan.parts.map(({ part, operations }) => [part, operations]))
+  }
+  const [full, fast, turbo] = [await parts('full'), await parts('fast'), await parts('turbo')]
+  t.strictSame([...fast.keys()], [...full.keys()])
+  const share = (of: typeof full, part: string): number => of.get(part)! / full.get(part)!
+  const last = 'scale 10, 16×16'
+  // Without guidance half of it is computed; of that, turbo computes a quarter of the blocks' work.
+  t.ok(Math.abs(share(fast, last) - 0.5) < 0.01, `${share(fast, last)}`)
+  t.ok(share(turbo, last) > 0.1 && share(turbo, last) < 0.25, `${share(turbo, last)}`)
+  t.equal(share(turbo, 'scale 7, 8×8'), 1)
+  t.equal(share(turbo, 'decoder'), 1)
+})
+
 t.test('what it does not take', async (t) => {
   t.match((await run(['plan', 'configs/emoji-64.json', '--memory', 'much'])).stderr, /--memory is "much"/)
   t.match((await run(['plan', '--generate', '--side', '300'])).stderr, /--side is 300, expected 256, 512, 1024/)

@@ -97,6 +97,19 @@ for (const side of [256, 512, 1024])
           },
         )
 
+// It leaves guidance and tokens out of the last scales, the latter by kernels of its own.
+for (const recorded of [false, true])
+  t.test(`pictures of 1024² at speed turbo${recorded ? ', recorded' : ''}`, async (t) => {
+    const work = { depth: 16, patchNums: publishedScales.get(1024)!, dtype: 'bf16' as const, recorded }
+    const peaks: number[] = []
+    for (const speed of ['full', 'turbo'] as const)
+      for (const images of [1, 8]) {
+        const run = () => rehearseGeneration({ ...work, images, settings: { speed } }, { device })
+        peaks.push(await audited(t, strictest, run))
+      }
+    t.ok(peaks[3] < 1.1 * peaks[1], 'it takes no more memory to speak of')
+  })
+
 for (const capability of others)
   t.test(`training and pictures on compute capability ${capability / 10}`, async (t) => {
     await audited(t, capability, trainingStep('config_d16_256', 'bf16', 8))
