@@ -132,7 +132,14 @@ class CudaBackend : public Backend {
 
 // What a kernel found wrong with the values it was given.
 // Kernels report with atomicMax, so that the same one wins every time.
-enum DeviceFault : int { kNoFault = 0, kEmbeddingIndex = 1, kTargetIndex = 2, kDrawLogits = 3, kDrawUniform = 4, kRowPosition = 5 };
+enum DeviceFault : int {
+  kNoFault = 0,
+  kEmbeddingIndex = 1,
+  kTargetIndex = 2,
+  kDrawLogits = 3,
+  kDrawUniform = 4,
+  kRowPosition = 5
+};
 
 // Memory for the length of a block of code, on the backend's stream: given back to the pool when the work before it is done.
 class Scratch {
