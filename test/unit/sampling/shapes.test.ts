@@ -128,7 +128,7 @@ t.test('gradients of learnt positions go through the interpolation', async (t) =
   const text = tinyText(1)
   const input = Tensor.from(signedValues((length - 1) * 3, 3), [1, length - 1, 3])
   const positions = model.positions!
-  t.ok(gradcheck(() => model.forward({ input, text, grid }), [positions], { step: 1e-2 }) < 2e-2)
+  t.ok(gradcheck(() => model.forward({ input, text, grid }), [positions], { step: 1e-2 }) < 2e-3)
   for (const tensor of [input, ...Object.values(text)]) (tensor as Tensor).dispose()
 })
 
