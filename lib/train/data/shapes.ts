@@ -1,6 +1,7 @@
 /** The shapes that a run trains on: the square of its resolution, or those of `data.buckets`. */
 import { isSameSize, type PictureSize, sizeOf } from '../../data/index.js'
 import type { Grid } from '../../models/grid.js'
+import { tokenCount } from '../../models/star/index.js'
 import { StarError } from '../../native/index.js'
 import type { DataConfig } from '../config/data.js'
 
@@ -53,4 +54,14 @@ export function trainingGrids(config: ShapeConfig, patch: number): Grid[] {
       )
     return gridOf({ width, height }, patch)
   })
+}
+
+/**
+ * Tokens of a sample of the shape that has most.
+ * @param patchNums sides of the square's token maps, coarse to fine
+ * @throws ERR_CONFIG as `trainingGrids`
+ */
+export function longestSample(config: ShapeConfig, patchNums: readonly number[]): number {
+  const patch = config.resolution / patchNums[patchNums.length - 1]
+  return Math.max(...trainingGrids(config, patch).map((grid) => tokenCount(patchNums, grid)))
 }

@@ -1,13 +1,13 @@
 /** The memory plan of a LoRA's training. */
 import { loraTargets } from '../../../models/lora/targets.js'
 import { findModel, type ModelSource, partEntries } from '../../../models/source.js'
-import { type StarConfig, starConfig, tokenCount } from '../../../models/star/index.js'
+import { type StarConfig, starConfig } from '../../../models/star/index.js'
 import type { TokenizerConfig } from '../../../models/tokenizer/index.js'
 import { StarError } from '../../../native/index.js'
 import { checkFits, loraCounts, type MemoryPlan, planTraining } from '../../../plan/index.js'
 import { baseSource } from '../../config/base.js'
 import { checkShares } from '../../config/optimizer.js'
-import { trainingGrids } from '../../data/shapes.js'
+import { longestSample } from '../../data/shapes.js'
 import { remedies, textLength } from '../transformer/plan.js'
 import type { LoraRunConfig } from './config.js'
 
@@ -43,8 +43,6 @@ export const samplesOf = ({ optimizer, prior }: LoraRunConfig, processes = 1): n
 export function planLoraRun(run: LoraRunConfig, { config, tokenizerBytes }: LoraBase, processes = 1): MemoryPlan {
   const { accumulate, ema, shard } = run.optimizer
   checkShares(run.optimizer, processes)
-  const { patchNums } = config
-  const patch = run.data.resolution / patchNums[patchNums.length - 1]
   return planTraining({
     config,
     samples: samplesOf(run, processes),
@@ -54,7 +52,7 @@ export function planLoraRun(run: LoraRunConfig, { config, tokenizerBytes }: Lora
     precision: run.precision,
     recompute: run.recompute,
     average: ema > 0,
-    length: Math.max(...trainingGrids(run.data, patch).map((grid) => tokenCount(patchNums, grid))),
+    length: longestSample(run.data, config.patchNums),
     textLength,
     tokenizer: tokenizerBytes,
     lora: loraCounts(

@@ -5,12 +5,12 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { readConfigFile } from '../../../config/parse-config.js'
 import { findModel, partEntries } from '../../../models/source.js'
-import { publishedScales, type StarConfig, starConfig, tokenCount } from '../../../models/star/index.js'
+import { publishedScales, type StarConfig, starConfig } from '../../../models/star/index.js'
 import { miniLmL6, textEncoderNames } from '../../../models/text/index.js'
 import { type TokenizerConfig, tokenizerSchema } from '../../../models/tokenizer/index.js'
 import { checkFits, type MemoryPlan, planTraining } from '../../../plan/index.js'
 import { checkShares } from '../../config/optimizer.js'
-import { trainingGrids } from '../../data/shapes.js'
+import { longestSample } from '../../data/shapes.js'
 import type { TransformerRunConfig } from './config.js'
 
 /** Tokens that prompts are taken to have: what a CLIP encoder reads. */
@@ -43,16 +43,10 @@ export function planTransformerRun(
     precision: run.precision,
     recompute: run.recompute,
     average: ema > 0,
-    length: Math.min(longestOf(run, config), run.tokenDrop?.keep ?? Number.POSITIVE_INFINITY),
+    length: Math.min(longestSample(run.data, config.patchNums), run.tokenDrop?.keep ?? Number.POSITIVE_INFINITY),
     textLength,
     tokenizer: tokenizerBytes,
   })
-}
-
-/** Tokens of a sample of the shape that has most. */
-function longestOf({ data }: TransformerRunConfig, { patchNums }: StarConfig): number {
-  const patch = data.resolution / patchNums[patchNums.length - 1]
-  return Math.max(...trainingGrids(data, patch).map((grid) => tokenCount(patchNums, grid)))
 }
 
 /** What to change in a run that does not fit. */
