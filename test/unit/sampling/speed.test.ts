@@ -4,11 +4,9 @@ import { SamplerHead, type StarConfigInput, StarTransformer, type TextInput } fr
 import { MultiScaleQuantizer, tokenizerSchema } from '../../../lib/models/tokenizer/index.js'
 import { native } from '../../../lib/native/index.js'
 import {
-  type GenerateOptions,
   GraphPool,
   generate,
   type SamplingOptions,
-  type ScaleEvent,
   type SpeedOptions,
   speedOf,
   speedsOf,
@@ -18,6 +16,7 @@ import { Random, scope, setDefaultDevice, Tensor } from '../../../lib/tensor/ind
 import { useDevice } from '../../support/device.js'
 import { signedValues } from '../../support/gradcheck.js'
 import { plainFastGeneration } from '../../support/plain-speed.js'
+import { sample } from '../../support/sampled.js'
 
 const device = useDevice('simt')
 const patchNums = [1, 2, 3, 4, 5]
@@ -65,13 +64,6 @@ async function withModels(
     for (const owned of [models.transformer, models.quantizer, text.states, text.pooled]) owned.dispose()
   }
   t.equal(native.memory('cpu').liveBytes, before, 'nothing is left behind')
-}
-
-async function sample(options: GenerateOptions): Promise<{ tokens: number[][]; fHat: number[] }> {
-  const tokens: number[][] = []
-  const onScale = ({ tokens: drawn }: ScaleEvent): void => void tokens.push([...(drawn?.ints() ?? [])])
-  using fHat = await generate({ ...options, onScale })
-  return { tokens, fHat: [...fHat.floats()] }
 }
 
 const fast: SpeedOptions = { unguidedFrom: 3, temperature: 0.5 }

@@ -4,18 +4,12 @@ import { type StarConfigInput, StarTransformer, type TextInput } from '../../../
 import { Tokenizer } from '../../../lib/models/tokenizer/index.js'
 import { native } from '../../../lib/native/index.js'
 import { conditionsOf, disposeGiven, tokensOf } from '../../../lib/sampling/given-pictures.js'
-import {
-  attentionMaps,
-  type GenerateOptions,
-  type GivenPicture,
-  GraphPool,
-  generate,
-  type ScaleEvent,
-} from '../../../lib/sampling/index.js'
+import { attentionMaps, type GivenPicture, GraphPool } from '../../../lib/sampling/index.js'
 import { Random, scope, setDefaultDevice, Tensor } from '../../../lib/tensor/index.js'
 import { useDevice } from '../../support/device.js'
 import { signedValues } from '../../support/gradcheck.js'
 import { plainAttention, plainNudged } from '../../support/plain-words.js'
+import { sample } from '../../support/sampled.js'
 
 const device = useDevice('simt')
 const patchNums = [1, 2, 4]
@@ -73,13 +67,6 @@ async function withModels(
     for (const owned of [models.transformer, models.tokenizer, text.states, text.pooled]) owned.dispose()
   }
   t.equal(native.memory('cpu').liveBytes, before, 'nothing is left behind')
-}
-
-async function sample(options: GenerateOptions): Promise<{ tokens: number[][]; fHat: number[] }> {
-  const tokens: number[][] = []
-  const onScale = ({ tokens: drawn }: ScaleEvent): void => void tokens.push([...(drawn?.ints() ?? [])])
-  using fHat = await generate({ ...options, onScale })
-  return { tokens, fHat: [...fHat.floats()] }
 }
 
 for (const crossAttention of ['per-sample', 'first-sample'] as const)
