@@ -44,7 +44,10 @@ export class BucketSource implements SampleSource {
     return this.#source.leftOut
   }
 
-  /** Chooses the bucket of the next `count` samples: the first to have so many, or at the end of the source one that has any. */
+  /**
+   * Chooses the bucket that `next` takes from: the first in which `count` samples wait. At the end of the source, which a single pass
+   * over the data reaches, the first bucket that has any left; `next` then gives fewer than `count`.
+   */
   async select(count: number): Promise<void> {
     await this.#readSaved()
     for (;;) {
