@@ -1,6 +1,7 @@
 /** Which sizes of pictures a model draws, how well it knows them, and which are offered. */
 import { z } from 'zod'
 import type { ModelInfo } from './engine/model-info.js'
+import { gridOf } from './models/grid.js'
 import { tokenCount } from './models/star/index.js'
 import { downsampling } from './models/tokenizer/index.js'
 import { StarError } from './native/index.js'
@@ -76,7 +77,7 @@ export function checkedSize(
 /** Tokens of a picture, over all scales. */
 export function tokensOf({ scales, tokens, tokenizer }: ModelInfo, size: PictureSize | undefined): number {
   const patch = downsampling(tokenizer.config)
-  return size ? tokenCount(scales, { rows: size.height / patch, cols: size.width / patch }) : tokens
+  return size ? tokenCount(scales, gridOf(size, patch)) : tokens
 }
 
 /** Ratios that are offered where the model draws them, width to height. */

@@ -1,6 +1,6 @@
 /** A model whose weights are loaded in this thread. */
 
-import { positionsIn } from '../models/grid.js'
+import { gridOf, positionsIn } from '../models/grid.js'
 import { type HubOptions, localModel, localTextEncoder } from '../models/local.js'
 import { applyLoras, type LoraAdapters, mergeLoras, strangeLoras, type WeightedLora } from '../models/lora/index.js'
 import { findModel, loadPart, type ModelSource, type SourceOptions } from '../models/source.js'
@@ -144,8 +144,7 @@ export class LoadedModel implements DrawingModel {
   async attend({ prompts, pixels, size, scales, blocks, lora = this.#loaded() }: AttendRequest): Promise<WordMaps[]> {
     const { tokenizer, transformer, textEncoder } = this.networks
     const patch = downsampling(tokenizer.config)
-    const { width, height } = size ?? { width: this.info.imageSize, height: this.info.imageSize }
-    const grid = { rows: height / patch, cols: width / patch }
+    const grid = gridOf(size ?? { width: this.info.imageSize, height: this.info.imageSize }, patch)
     const text = encoded(textEncoder, prompts)
     try {
       const maps = await attentionMaps({

@@ -10,6 +10,15 @@ export interface Grid {
   cols: number
 }
 
+/**
+ * The last scale's map of pictures of a size in pixels.
+ * @param patch pixels a side of one of its tokens, of which the sides are multiples
+ */
+export const gridOf = ({ width, height }: { width: number; height: number }, patch: number): Grid => ({
+  rows: height / patch,
+  cols: width / patch,
+})
+
 export const squareGrid = (side: number): Grid => ({ rows: side, cols: side })
 
 export const isSame = (a: Grid, b: Grid): boolean => a.rows === b.rows && a.cols === b.cols

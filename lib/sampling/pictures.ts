@@ -1,7 +1,7 @@
 /**
  * Pictures of encoded prompts: the one way from texts and seeds to pixels, for `Star` and for the sample pictures of a training.
  */
-import type { Grid } from '../models/grid.js'
+import { type Grid, gridOf } from '../models/grid.js'
 import type { SamplerHead, StarTransformer, TextInput } from '../models/star/index.js'
 import { downsampling, type PixelRule, pixelsOf, type Tokenizer } from '../models/tokenizer/index.js'
 import { StarError } from '../native/index.js'
@@ -73,7 +73,7 @@ export interface DrawPicturesOptions extends PictureModels {
 export async function drawPictures(options: DrawPicturesOptions): Promise<Uint8Array[]> {
   const { tokenizer, pictures, size } = options
   const patch = downsampling(tokenizer.config)
-  const grid = size && { rows: size.height / patch, cols: size.width / patch }
+  const grid = size && gridOf(size, patch)
   const given = pictures.flatMap((picture) => picture.given ?? [])
   if (given.length > 0 && given.length < pictures.length)
     throw new StarError(

@@ -1,6 +1,6 @@
 /** The shapes that a run trains on: the square of its resolution, or those of `data.buckets`. */
 import { isSameSize, type PictureSize, sizeOf } from '../../data/index.js'
-import type { Grid } from '../../models/grid.js'
+import { type Grid, gridOf } from '../../models/grid.js'
 import { tokenCount } from '../../models/star/index.js'
 import { StarError } from '../../native/index.js'
 import type { DataConfig } from '../config/data.js'
@@ -23,12 +23,6 @@ export function sampleSize(config: ShapeConfig): PictureSize {
   const [first, ...others] = trainingSizes(config)
   return [first, ...others].find((size) => isSameSize(size, sizeOf(config.resolution))) ?? first
 }
-
-/** The last scale's map of pictures of a size. */
-export const gridOf = ({ width, height }: PictureSize, patch: number): Grid => ({
-  rows: height / patch,
-  cols: width / patch,
-})
 
 /**
  * The last scale's map of each shape.

@@ -1,6 +1,6 @@
 /** A data set as transformers train on it: captions with their text states, and the token maps of a frozen tokenizer. */
 import { type LoadedBatch, shareOf } from '../../data/index.js'
-import { type Grid, gridsOf, positionsIn } from '../../models/grid.js'
+import { type Grid, gridOf, gridsOf, positionsIn } from '../../models/grid.js'
 import { type HubOptions, localModel, localTextEncoder } from '../../models/local.js'
 import { findModel, loadPart, type ModelSource, type SourceOptions } from '../../models/source.js'
 import { loadTextEncoder } from '../../models/text/load.js'
@@ -12,7 +12,7 @@ import type { RunFolder } from '../run-folder/run-folder.js'
 import type { Batch } from './batch.js'
 import type { DownloadContext, TaskContext } from './context.js'
 import { cacheOptions, cacheRoot, type Loaders, openLoaders } from './loaders.js'
-import { gridOf, trainingGrids } from './shapes.js'
+import { trainingGrids } from './shapes.js'
 import { type TextBatch, TextStates } from './text-states.js'
 import { type Tokenized, TokenMaps } from './token-maps.js'
 

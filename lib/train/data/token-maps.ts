@@ -11,11 +11,10 @@ import {
   type RecordCacheOptions,
   toTensor,
 } from '../../data/index.js'
-import { gridsOf, positionsIn } from '../../models/grid.js'
+import { gridOf, gridsOf, positionsIn } from '../../models/grid.js'
 import { downsampling, type Tokenizer } from '../../models/tokenizer/index.js'
 import { StarError } from '../../native/index.js'
 import { cast, concat, noGrad, reshape, scope } from '../../tensor/index.js'
-import { gridOf } from './shapes.js'
 
 const format = 'star-token-maps-2'
 const latentFormat = 'star-token-maps-latents-1'

@@ -2,7 +2,7 @@
 
 import { type LoadedSample, type PictureSize, toTensor } from '../../../data/index.js'
 import { type EfficientNetLite0, loadBackbone } from '../../../models/backbone/index.js'
-import { gridsOf } from '../../../models/grid.js'
+import { gridOf, gridsOf } from '../../../models/grid.js'
 import { perceptualLoss, perceptualTerms } from '../../../models/losses/index.js'
 import {
   pixelsOf as bytesOf,
@@ -20,7 +20,7 @@ import type { Resolved } from '../../config/resolve.js'
 import type { Batch } from '../../data/batch.js'
 import type { TaskContext } from '../../data/context.js'
 import { type Loaders, openLoaders } from '../../data/loaders.js'
-import { gridOf, trainingGrids, trainingSizes } from '../../data/shapes.js'
+import { trainingGrids, trainingSizes } from '../../data/shapes.js'
 import type { RecordedSample } from '../../run-folder/recorder.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
 import { sideBySide } from '../sample-pictures.js'
