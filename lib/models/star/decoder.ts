@@ -172,12 +172,12 @@ export class ScaleDecoder {
         const attended = model.attendedText(text, attendedRows)
         const ids = firstSample ? attendees.map((row) => attendedRows.indexOf(row)) : samples
         return {
-          pooled: gatherRows(text.pooled, samples),
-          start: gatherRows(model.startTokens(text.pooled), samples),
+          pooled: gatherSamples(text.pooled, samples),
+          start: gatherSamples(model.startTokens(text.pooled), samples),
           mask: attended?.mask ? gatherMask(attended.mask, ids) : null,
           texts: model.blocks.map((block) => {
             const own = attended && textKeysValues(block, attended)
-            return own && { k: gatherRows(own.k, ids), v: gatherRows(own.v, ids) }
+            return own && { k: gatherSamples(own.k, ids), v: gatherSamples(own.v, ids) }
           }),
         }
       }),
@@ -286,7 +286,7 @@ const first = (x: Tensor, samples: number): Tensor => (samples < x.dim(0) ? slic
 const maskOf = (texts: readonly (TextKeysValues | null)[]): Tensor | null => texts.find((t) => t !== null)?.mask ?? null
 
 /** x[ids] over the first dimension. */
-function gatherRows(x: Tensor, ids: readonly number[]): Tensor {
+function gatherSamples(x: Tensor, ids: readonly number[]): Tensor {
   const [rows, ...rest] = x.shape
   const table = reshape(x, [rows, x.count / rows])
   return reshape(embedding(table, Tensor.from(Int32Array.from(ids), [ids.length], { device: x.device })), [
