@@ -27,7 +27,12 @@ export function givenToEditor(file: Blob): boolean {
 
 async function imageOf(file: Blob): Promise<HTMLImageElement> {
   const image = crisp(make('img', { alt: '', draggable: false, src: URL.createObjectURL(file) }))
-  await image.decode()
+  try {
+    await image.decode()
+  } catch (error) {
+    URL.revokeObjectURL(image.src)
+    throw error
+  }
   return image
 }
 
