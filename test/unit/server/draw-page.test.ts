@@ -259,7 +259,7 @@ t.test('the page in a browser', { skip: noBrowser }, async (t) => {
     const page = await context.newPage()
     await page.goto(locked.address)
     await page.locator('#examples button').first().click()
-    await page.locator('.tile.done').first().waitFor()
+    await drawn(page, 1)
     t.match(await page.textContent('#status'), /pictures in/)
     await context.close()
   })
