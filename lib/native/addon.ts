@@ -4,6 +4,7 @@ import type { AttentionOps } from './ops/attention.js'
 import type { CommOps } from './ops/comm.js'
 import type { ConvOps } from './ops/conv.js'
 import type { ElementwiseOps } from './ops/elementwise.js'
+import type { Int8Ops } from './ops/int8.js'
 import type { IoOps } from './ops/io.js'
 import type { LayoutOps } from './ops/layout.js'
 import type { LossOps } from './ops/loss.js'
@@ -81,6 +82,7 @@ export interface NativeAddon
     CommOps,
     ConvOps,
     ElementwiseOps,
+    Int8Ops,
     IoOps,
     LayoutOps,
     LossOps,

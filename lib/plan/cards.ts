@@ -8,7 +8,8 @@ export interface Card {
   name: string
   /** Compute capability times ten. */
   capability: number
-  /** Operations a second of matrix products in 16 bits on tensor cores, without sparsity, and in f32 without TF32. */
+  /** Operations a second of matrix products in 8 and 16 bits on tensor cores, without sparsity, and in f32 without TF32. */
+  int8: number
   tensor: number
   single: number
   /** Bytes a second of the memory, and its size in bytes. */
@@ -21,16 +22,40 @@ export interface Card {
  * a footnote says so, and twice these.
  */
 export const cards = {
-  a100: { name: 'A100 SXM 80 GB', capability: 80, tensor: 312e12, single: 19.5e12, bandwidth: 2.039e12, memory: 80e9 },
-  h100: { name: 'H100 SXM', capability: 90, tensor: 989e12, single: 67e12, bandwidth: 3.35e12, memory: 80e9 },
-  h200: { name: 'H200 SXM', capability: 90, tensor: 989e12, single: 67e12, bandwidth: 4.8e12, memory: 141e9 },
+  a100: {
+    name: 'A100 SXM 80 GB',
+    capability: 80,
+    int8: 624e12,
+    tensor: 312e12,
+    single: 19.5e12,
+    bandwidth: 2.039e12,
+    memory: 80e9,
+  },
+  h100: {
+    name: 'H100 SXM',
+    capability: 90,
+    int8: 1979e12,
+    tensor: 989e12,
+    single: 67e12,
+    bandwidth: 3.35e12,
+    memory: 80e9,
+  },
+  h200: {
+    name: 'H200 SXM',
+    capability: 90,
+    int8: 1979e12,
+    tensor: 989e12,
+    single: 67e12,
+    bandwidth: 4.8e12,
+    memory: 141e9,
+  },
 } as const satisfies Record<string, Card>
 
 export type CardName = keyof typeof cards
 
 /** Parts of the rates above that are reached. */
 export const reached = {
-  /** cuBLASLt's large products in bf16: 60 to 75 % of an H100, 80 % of an A100, as published measurements of GEMMs go. */
+  /** cuBLASLt's large products in bf16, and those of bytes for want of better: 60 to 75 % of an H100, 80 % of an A100, as published measurements of GEMMs go. */
   product: 0.65,
   /** cuDNN's implicit-GEMM convolutions. */
   convolution: 0.55,
@@ -53,7 +78,8 @@ export const waitSeconds = 20e-6
 
 /** Operations a second of an op on this card. */
 export function rateOf(card: CardName, op: string, dtype: DType): number {
-  const { tensor, single } = cards[card]
+  const { int8, tensor, single } = cards[card]
+  if (dtype === 'i8') return int8 * reached.product
   if (dtype === 'f32' || op === 'nearest_row' || op === 'gumbel_mix') return single * reached.single
   if (op === 'attention') return tensor * reached.attention[card]
   if (op === 'attention_backward') return tensor * reached.attentionBackward[card]

@@ -7,12 +7,20 @@ import type { Edge } from './tape.js'
 
 export type { DType } from '../native/dtype.js'
 export type Shape = readonly number[]
-export type HostArray = Float32Array | Int32Array | Uint8Array | Uint16Array
+export type HostArray = Float32Array | Int32Array | Uint8Array | Int8Array | Uint16Array
 
 const finalizers = new FinalizationRegistry<NativeTensor>((handle) => handle.release())
 
 const dtypeOfArray = (data: HostArray): DType =>
-  data instanceof Float32Array ? 'f32' : data instanceof Int32Array ? 'i32' : data instanceof Uint8Array ? 'u8' : 'f16'
+  data instanceof Float32Array
+    ? 'f32'
+    : data instanceof Int32Array
+      ? 'i32'
+      : data instanceof Uint8Array
+        ? 'u8'
+        : data instanceof Int8Array
+          ? 'i8'
+          : 'f16'
 
 let defaultDevice = 'cpu'
 /** Device of tensors made without naming one. */
@@ -61,7 +69,9 @@ export class Tensor {
         ? Int32Array.from(data)
         : options.dtype === 'u8'
           ? Uint8Array.from(data)
-          : Float32Array.from(data)
+          : options.dtype === 'i8'
+            ? Int8Array.from(data)
+            : Float32Array.from(data)
       : (data as HostArray)
     const tensor = Tensor.empty(shape, { ...options, dtype: options.dtype ?? dtypeOfArray(array) })
     tensor.handle.write(array)
@@ -117,6 +127,8 @@ export class Tensor {
         return new Int32Array(buffer)
       case 'u8':
         return new Uint8Array(buffer)
+      case 'i8':
+        return new Int8Array(buffer)
       default:
         return new Uint16Array(buffer)
     }

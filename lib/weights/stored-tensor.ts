@@ -28,10 +28,18 @@ const direct: Partial<Record<ElementType, DType>> = {
   BF16: 'bf16',
   I32: 'i32',
   U8: 'u8',
+  I8: 'i8',
   BOOL: 'u8',
 }
 /** The type a tensor is written as. */
-export const elementTypes: Record<DType, ElementType> = { f32: 'F32', f16: 'F16', bf16: 'BF16', i32: 'I32', u8: 'U8' }
+export const elementTypes: Record<DType, ElementType> = {
+  f32: 'F32',
+  f16: 'F16',
+  bf16: 'BF16',
+  i32: 'I32',
+  u8: 'U8',
+  i8: 'I8',
+}
 
 export const isElementType = (name: string): name is ElementType => Object.hasOwn(elementSizes, name)
 
@@ -91,7 +99,7 @@ function hostArray(stored: StoredTensor, bytes: ArrayBuffer): HostArray {
     case 'BOOL':
       return new Uint8Array(bytes)
     case 'I8':
-      return Int32Array.from(new Int8Array(bytes))
+      return new Int8Array(bytes)
     case 'I16':
       return Int32Array.from(new Int16Array(bytes))
     case 'U16':
@@ -154,7 +162,7 @@ function denseBytes(stored: StoredTensor, strides: readonly number[]): ArrayBuff
 }
 
 /**
- * The tensor. F32, F16, BF16, I32 and U8 keep their type, BOOL becomes u8, other integers become i32 (each value is checked
+ * The tensor. F32, F16, BF16, I32, U8 and I8 keep their type, BOOL becomes u8, other integers become i32 (each value is checked
  * to fit) and F64 becomes f32. On the CPU a dense tensor of the first group is the file itself, mapped.
  * @throws ERR_FILE when a value does not fit
  */

@@ -25,6 +25,7 @@ const storageTypes: Record<DType, string> = {
   f32: 'FloatStorage',
   f16: 'HalfStorage',
   bf16: 'BFloat16Storage',
+  i8: 'CharStorage',
   i32: 'IntStorage',
   u8: 'ByteStorage',
 }

@@ -123,6 +123,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   TensorObject::define(env, exports);
   define_devices(exports);
   define_matmul(exports);
+  define_int8(exports);
   define_conv(exports);
   define_resample(exports);
   define_elementwise(exports);

@@ -6,6 +6,7 @@
 namespace star {
 
 void define_matmul(Napi::Object exports);
+void define_int8(Napi::Object exports);
 void define_conv(Napi::Object exports);
 void define_resample(Napi::Object exports);
 void define_elementwise(Napi::Object exports);

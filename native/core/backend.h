@@ -12,6 +12,7 @@
 #include "core/ops/attention.h"
 #include "core/ops/conv.h"
 #include "core/ops/elementwise.h"
+#include "core/ops/int8.h"
 #include "core/ops/layout.h"
 #include "core/ops/loss.h"
 #include "core/ops/matmul.h"
@@ -65,6 +66,9 @@ class Backend {
   virtual void matmul(const MatmulArgs&) = 0;
   virtual void linear_backward_input(const LinearBackwardInputArgs&) = 0;
   virtual void linear_backward_weight(const LinearBackwardWeightArgs&) = 0;
+  virtual void quantize_rows(const QuantizeRowsArgs&) = 0;
+  virtual void dequantize_rows(const DequantizeRowsArgs&) = 0;
+  virtual void linear_int8(const LinearInt8Args&) = 0;
   virtual void conv2d(const Conv2dArgs&) = 0;
   virtual void conv2d_backward_data(const Conv2dBackwardDataArgs&) = 0;
   virtual void conv2d_backward_weight(const Conv2dBackwardWeightArgs&) = 0;

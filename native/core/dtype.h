@@ -7,7 +7,7 @@
 
 namespace star {
 
-enum class DType : uint8_t { F32, F16, BF16, I32, U8 };
+enum class DType : uint8_t { F32, F16, BF16, I32, U8, I8 };  // I8: weights in 8 bits (ops/int8.h)
 
 size_t dtype_size(DType dtype);
 const char* dtype_name(DType dtype);             // "f32", "f16", …
@@ -21,6 +21,7 @@ struct CRef {
   const float* f32() const;  // throws ERR_DTYPE when it is another type
   const int32_t* i32() const;
   const uint8_t* u8() const;
+  const int8_t* i8() const;
 };
 
 // What an op writes.
@@ -32,6 +33,7 @@ struct Ref {
   float* f32() const;
   int32_t* i32() const;
   uint8_t* u8() const;
+  int8_t* i8() const;
 };
 
 }  // namespace star

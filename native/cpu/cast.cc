@@ -19,6 +19,7 @@ namespace HWY_NAMESPACE {
 
 HWY_INLINE float widen(float x) { return x; }
 HWY_INLINE float widen(uint8_t x) { return static_cast<float>(x); }
+HWY_INLINE float widen(int8_t x) { return static_cast<float>(x); }
 HWY_INLINE int32_t widen(int32_t x) { return x; }  // exact towards u8; rounds once towards the floating types
 
 HWY_INLINE void narrow(float x, float* y) { *y = x; }
@@ -26,8 +27,12 @@ HWY_INLINE void narrow(float x, int32_t* y) {  // towards zero; NaN becomes 0
   *y = x >= 2147483648.0f ? INT32_MAX : x <= -2147483648.0f ? INT32_MIN : x == x ? static_cast<int32_t>(x) : 0;
 }
 HWY_INLINE void narrow(float x, uint8_t* y) { *y = x >= 255.0f ? 255 : x > 0.0f ? static_cast<uint8_t>(x) : 0; }
+HWY_INLINE void narrow(float x, int8_t* y) {  // as u8; NaN becomes 0
+  *y = x >= 127.0f ? 127 : x <= -128.0f ? -128 : x == x ? static_cast<int8_t>(x) : 0;
+}
 HWY_INLINE void narrow(int32_t x, int32_t* y) { *y = x; }
 HWY_INLINE void narrow(int32_t x, uint8_t* y) { *y = static_cast<uint8_t>(x < 0 ? 0 : x > 255 ? 255 : x); }
+HWY_INLINE void narrow(int32_t x, int8_t* y) { *y = static_cast<int8_t>(x < -128 ? -128 : x > 127 ? 127 : x); }
 HWY_INLINE void narrow(int32_t x, float* y) { *y = static_cast<float>(x); }
 HWY_INLINE void narrow(int32_t x, Half* y) { *y = static_cast<Half>(static_cast<float>(x)); }
 HWY_INLINE void narrow(int32_t x, Bf16* y) { narrow(static_cast<float>(x), y); }
@@ -52,6 +57,7 @@ void cast_from(DType type, void* y, const void* x, int64_t begin, int64_t end) {
     case DType::BF16: return cast_of<Bf16, From>(y, x, begin, end);
     case DType::I32: return cast_of<int32_t, From>(y, x, begin, end);
     case DType::U8: return cast_of<uint8_t, From>(y, x, begin, end);
+    case DType::I8: return cast_of<int8_t, From>(y, x, begin, end);
   }
 }
 
@@ -62,6 +68,7 @@ void cast_range(Ref y, CRef x, int64_t begin, int64_t end) {
     case DType::BF16: return cast_from<Bf16>(y.dtype, y.data, x.data, begin, end);
     case DType::I32: return cast_from<int32_t>(y.dtype, y.data, x.data, begin, end);
     case DType::U8: return cast_from<uint8_t>(y.dtype, y.data, x.data, begin, end);
+    case DType::I8: return cast_from<int8_t>(y.dtype, y.data, x.data, begin, end);
   }
 }
 

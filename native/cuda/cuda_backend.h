@@ -52,6 +52,9 @@ class CudaBackend : public Backend {
   void matmul(const MatmulArgs&) override;
   void linear_backward_input(const LinearBackwardInputArgs&) override;
   void linear_backward_weight(const LinearBackwardWeightArgs&) override;
+  void quantize_rows(const QuantizeRowsArgs&) override;
+  void dequantize_rows(const DequantizeRowsArgs&) override;
+  void linear_int8(const LinearInt8Args&) override;
   void conv2d(const Conv2dArgs&) override;
   void conv2d_backward_data(const Conv2dBackwardDataArgs&) override;
   void conv2d_backward_weight(const Conv2dBackwardWeightArgs&) override;

@@ -19,6 +19,8 @@ cudaDataType_t cuda_type(DType dtype) {
   switch (dtype) {
     case DType::F16: return CUDA_R_16F;
     case DType::BF16: return CUDA_R_16BF;
+    case DType::I8: return CUDA_R_8I;
+    case DType::I32: return CUDA_R_32I;
     default: return CUDA_R_32F;
   }
 }
@@ -81,8 +83,11 @@ CudaGemm::Owned<cublasLtMatrixLayout_t> CudaGemm::layout(DType dtype, int64_t ro
 
 CudaGemm::Call CudaGemm::describe(const MatmulArgs& args, DType c_dtype, const Epilogue& epilogue) const {
   cublasLtMatmulDesc_t desc = nullptr;
-  // f32 accumulation, and f32 operands as they are: CUBLAS_COMPUTE_32F does not round them to TF32.
-  api_.check(api_.cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), "describing a product");
+  // f32 accumulation, and f32 operands as they are: CUBLAS_COMPUTE_32F does not round them to TF32. Bytes are added up in i32.
+  const bool bytes = args.a.dtype == DType::I8;
+  api_.check(
+      api_.cublasLtMatmulDescCreate(&desc, bytes ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F, bytes ? CUDA_R_32I : CUDA_R_32F),
+      "describing a product");
   Call call{{desc, api_.cublasLtMatmulDescDestroy},
             layout(args.b.dtype, args.trans_b ? args.k : args.n, args.trans_b ? args.n : args.k, args.batch, args.b_stride),
             layout(args.a.dtype, args.trans_a ? args.m : args.k, args.trans_a ? args.k : args.m, args.batch, args.a_stride),
@@ -165,9 +170,14 @@ CudaGemm::Choice CudaGemm::choose(const MatmulArgs& args, const Epilogue& epilog
 
 void CudaGemm::multiply(const MatmulArgs& args, const Choice& choice, const Epilogue& epilogue, const Ref& c) {
   const Call call = describe(args, c.dtype, epilogue);
-  const float alpha = 1.0f, beta = args.accumulate ? 1.0f : 0.0f;
-  api_.check(api_.cublasLtMatmul(handle_.get(), call.desc.get(), &alpha, args.b.data, call.b.get(), args.a.data, call.a.get(),
-                                 &beta, c.data, call.c.get(), c.data, call.c.get(), &choice.algorithm, workspace_,
+  const float one = 1.0f, zero = 0.0f;
+  const int32_t whole_one = 1, whole_zero = 0;
+  const bool bytes = args.a.dtype == DType::I8;
+  const void* alpha = bytes ? static_cast<const void*>(&whole_one) : &one;
+  const void* nothing = bytes ? static_cast<const void*>(&whole_zero) : &zero;
+  const void* beta = args.accumulate ? alpha : nothing;
+  api_.check(api_.cublasLtMatmul(handle_.get(), call.desc.get(), alpha, args.b.data, call.b.get(), args.a.data, call.a.get(),
+                                 beta, c.data, call.c.get(), c.data, call.c.get(), &choice.algorithm, workspace_,
                                  workspace_bytes_, backend_.stream()),
              "the product");
 }

@@ -52,7 +52,8 @@ class CudaGemm {
  public:
   explicit CudaGemm(CudaBackend& owner);
 
-  // The product with its epilogue; a, b and c of one float type, no dimension 0 or above 2^31 - 1, strides 0 where batch is 1.
+  // The product with its epilogue; a, b and c of one float type (or a and b i8 and c i32, with
+  // trans_b alone and k and n multiples of 4), no dimension 0 or above 2^31 - 1, strides 0 where batch is 1.
   // Where the library does not offer the epilogue for this problem, finish(product) does it, a CRef (batch, m, n) in f32 or,
   // where the epilogue leaves the product alone, c itself.
   template <class Finish>

@@ -1,6 +1,6 @@
-// Matrix products and the linear layer's gradients, by cuBLASLt: bias, gelu and their gradients are done in the product's
-// epilogue where the library offers that, and in a pass of our own over the product where it does not. The library's gelu is the
-// tanh form, like ours.
+// Matrix products, the linear layer in 8 bits and the linear layer's gradients, by cuBLASLt: bias, gelu and their gradients are
+// done in the product's epilogue where the library offers that, and in a pass of our own over the product where it does not. The
+// library's gelu is the tanh form, like ours.
 #include <cstdint>
 #include <initializer_list>
 
@@ -9,6 +9,7 @@
 #include "cuda/cuda_backend.h"
 #include "cuda/dispatch.h"
 #include "cuda/gemm.h"
+#include "cuda/int8.h"
 #include "cuda/launch.h"
 
 namespace star {
@@ -62,6 +63,36 @@ void CudaBackend::matmul(const MatmulArgs& given) {
     opened(*this, gemm_).run(args, {static_cast<cublasLtEpilogue_t>(code), const_cast<void*>(args.bias.data), kept.data}, finish);
   }
   if (args.pre_activation && !gelu) copy(args.pre_activation.data, args.c.data, bytes);
+}
+
+// By the library's products of bytes where it offers them (k and n multiples of 4, in cuBLAS's documentation of IMMA kernels),
+// and by the same whole numbers in f32 where it does not.
+void CudaBackend::linear_int8(const LinearInt8Args& a) {
+  const char* op = "linear_int8";
+  check_dtypes(op, a.y, {a.x, a.bias});
+  if (a.rows == 0 || a.n == 0) return;
+  check_sizes(op, {a.rows, a.n, a.k});
+  const auto floats = [](int64_t count) { return static_cast<size_t>(count) * sizeof(float); };
+  const Scratch bytes(*this, static_cast<size_t>(a.rows * a.k)), scales(*this, floats(a.rows));
+  const Ref x8{bytes.as<void>(), DType::I8}, scale{scales.as<void>(), DType::F32};
+  quantize_rows({x8, scale, a.x, a.rows, a.k});
+  MatmulArgs product{};
+  product.batch = 1, product.m = a.rows, product.n = a.n, product.k = a.k;
+  product.trans_b = true;
+  const bool gelu = a.activation == Activation::Gelu;
+  if (a.k > 0 && a.k % 4 == 0 && a.n % 4 == 0 && reinterpret_cast<uintptr_t>(a.w.data) % 16 == 0) {
+    const Scratch sums(*this, static_cast<size_t>(a.rows * a.n) * sizeof(int32_t));
+    product.c = {sums.as<void>(), DType::I32}, product.a = x8, product.b = a.w;
+    opened(*this, gemm_).run(product, {}, [](CRef) {});
+    return scale_sums(*this, {a.y, product.c, scale, a.wscale, a.bias, a.rows, a.n, gelu});
+  }
+  const Scratch wide_x(*this, floats(a.rows * a.k)), wide_w(*this, floats(a.n * a.k)), sums(*this, floats(a.rows * a.n));
+  const Ref x{wide_x.as<void>(), DType::F32}, w{wide_w.as<void>(), DType::F32}, y{sums.as<void>(), DType::F32};
+  dequantize_rows({x, x8, scale, a.rows, a.k});
+  dequantize_rows({w, a.w, a.wscale, a.n, a.k});
+  product.c = y, product.a = x, product.b = w;
+  matmul(product);
+  bias_gelu(*this, op, {a.y, {}, y, a.bias, a.rows, a.n, gelu});
 }
 
 void CudaBackend::linear_backward_input(const LinearBackwardInputArgs& args) {

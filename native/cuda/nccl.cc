@@ -23,12 +23,14 @@ ncclDataType_t type_of(DType dtype) {
     case DType::BF16: return ncclBfloat16;
     case DType::I32: return ncclInt32;
     case DType::U8: return ncclUint8;
+    case DType::I8: return ncclInt8;
   }
   fail(ErrorCode::Internal, "a type without a name");
 }
 
 ncclDataType_t summed_type_of(DType dtype) {
-  if (dtype == DType::U8) fail(ErrorCode::DType, "u8 is not reduced, expected f32, f16, bf16 or i32");
+  if (dtype == DType::U8 || dtype == DType::I8)
+    fail(ErrorCode::DType, "%s is not reduced, expected f32, f16, bf16 or i32", dtype_name(dtype));
   return type_of(dtype);
 }
 

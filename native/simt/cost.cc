@@ -72,6 +72,14 @@ Cost cost_of(const LinearBackwardWeightArgs& a) {
           a.dy.dtype, shape_text({a.rows, a.n, a.k})};
 }
 
+Cost cost_of(const QuantizeRowsArgs& a) { return over({a.q, a.x}, product({a.rows, a.cols}), a.x.dtype, {a.rows, a.cols}); }
+Cost cost_of(const DequantizeRowsArgs& a) { return over({a.q, a.x}, product({a.rows, a.cols}), a.x.dtype, {a.rows, a.cols}); }
+Cost cost_of(const LinearInt8Args& a) {
+  return {2 * product({a.rows, a.n, a.k}),
+          bytes_of(a.x, product({a.rows, a.k})) + bytes_of(a.w, product({a.n, a.k})) + bytes_of(a.y, product({a.rows, a.n})),
+          DType::I8, shape_text({a.rows, a.n, a.k})};
+}
+
 Cost cost_of(const Conv2dArgs& a) { return convolution(a.s, a.x, a.weight, a.y); }
 Cost cost_of(const Conv2dBackwardDataArgs& a) { return convolution(a.s, a.dx, a.weight, a.dy); }
 Cost cost_of(const Conv2dBackwardWeightArgs& a) { return convolution(a.s, a.x, a.dweight, a.dy); }

@@ -18,6 +18,9 @@ struct Cost {
 Cost cost_of(const MatmulArgs&);
 Cost cost_of(const LinearBackwardInputArgs&);
 Cost cost_of(const LinearBackwardWeightArgs&);
+Cost cost_of(const QuantizeRowsArgs&);
+Cost cost_of(const DequantizeRowsArgs&);
+Cost cost_of(const LinearInt8Args&);
 Cost cost_of(const Conv2dArgs&);
 Cost cost_of(const Conv2dBackwardDataArgs&);
 Cost cost_of(const Conv2dBackwardWeightArgs&);

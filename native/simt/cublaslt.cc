@@ -67,6 +67,8 @@ bool element_of(uint32_t type, Element& element) {
     case CUDA_R_32F: element = Element::F32; return true;
     case CUDA_R_16F: element = Element::F16; return true;
     case CUDA_R_16BF: element = Element::BF16; return true;
+    case CUDA_R_8I: element = Element::I8; return true;
+    case CUDA_R_32I: element = Element::I32; return true;
     default: return false;
   }
 }
@@ -91,6 +93,15 @@ bool valid(const cublasLtMatrixLayoutOpaque_t& layout) {
   return layout.rows > 0 && layout.cols > 0 && layout.ld >= static_cast<int64_t>(layout.rows) && layout.batch > 0;
 }
 
+// What cuBLAS documents of products of bytes in the regular order of elements: sums in i32, op(A) transposed and op(B) not,
+// leading dimensions, rows of D and the inner dimension multiples of 4, no epilogue.
+bool takes_bytes(const cublasLtMatmulDescOpaque_t& desc, const cublasLtMatrixLayoutOpaque_t& a,
+                 const cublasLtMatrixLayoutOpaque_t& b, const cublasLtMatrixLayoutOpaque_t& d, Element out) {
+  return desc.compute == CUBLAS_COMPUTE_32I && desc.scale == CUDA_R_32I && out == Element::I32 && desc.trans_a == CUBLAS_OP_T &&
+         desc.trans_b == CUBLAS_OP_N && a.ld % 4 == 0 && b.ld % 4 == 0 && d.ld % 4 == 0 && d.rows % 4 == 0 && a.rows % 4 == 0 &&
+         a.batch == 1 && desc.epilogue == CUBLASLT_EPILOGUE_DEFAULT;
+}
+
 cublasStatus_t describe(const cublasLtMatmulDescOpaque_t* desc, const cublasLtMatrixLayoutOpaque_t* a,
                         const cublasLtMatrixLayoutOpaque_t* b, const cublasLtMatrixLayoutOpaque_t* c,
                         const cublasLtMatrixLayoutOpaque_t* d, Problem& problem) {
@@ -99,8 +110,10 @@ cublasStatus_t describe(const cublasLtMatmulDescOpaque_t* desc, const cublasLtMa
   Element b_type, c_type;
   if (!element_of(a->type, p.in) || !element_of(b->type, b_type) || !element_of(c->type, c_type) || !element_of(d->type, p.out))
     return CUBLAS_STATUS_NOT_SUPPORTED;
-  if (desc->compute != CUBLAS_COMPUTE_32F || desc->scale != CUDA_R_32F || b_type != p.in || c_type != p.out ||
-      (p.out != p.in && p.out != Element::F32))
+  if (b_type != p.in || c_type != p.out) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (p.in == Element::I8 ? !takes_bytes(*desc, *a, *b, *d, p.out)
+                          : desc->compute != CUBLAS_COMPUTE_32F || desc->scale != CUDA_R_32F || p.in == Element::I32 ||
+                                (p.out != p.in && p.out != Element::F32))
     return CUBLAS_STATUS_NOT_SUPPORTED;
   const bool ta = desc->trans_a == CUBLAS_OP_T, tb = desc->trans_b == CUBLAS_OP_T;
   p.rows = static_cast<int64_t>(ta ? a->cols : a->rows);
@@ -189,6 +202,17 @@ void multiply(const Problem& p, const void* a, const void* b, float* to) {
                                                   {DNNL_ARG_DST, star::simt::dnnl_view(product, to + i * p.rows * p.cols)}});
 }
 
+// D = op(A)·op(B) of bytes in i32, for one matrix; alpha is 1 and beta 0.
+void multiply_bytes(const Problem& p, const void* a, const void* b, void* d) {
+  for (int64_t col = 0; col < p.cols; ++col)
+    for (int64_t row = 0; row < p.rows; ++row) {
+      const int8_t *left = static_cast<const int8_t*>(a) + row * p.a.ld, *right = static_cast<const int8_t*>(b) + col * p.b.ld;
+      int32_t sum = 0;
+      for (int64_t i = 0; i < p.k; ++i) sum += left[i] * right[i];
+      static_cast<int32_t*>(d)[col * p.d.ld + row] = sum;
+    }
+}
+
 float gelu(float x) {  // tanh form
   return 0.5f * x * (1.0f + std::tanh(0.7978845608028654f * (x + 0.044715f * x * x * x)));
 }
@@ -257,6 +281,11 @@ cudaError_t run(const Problem& p, float alpha, float beta, const void* a, const 
   try {
     const bool dense = p.d.ld == p.rows && (p.d.batch == 1 || p.d.batch_stride == p.rows * p.cols);
     if (p.bias_gradient) sum_b(p, b);
+    if (p.in == Element::I8) {
+      multiply_bytes(p, a, b, d);
+      mark_written(p, d, p.d.ld, p.d.batch_stride);
+      return cudaSuccess;
+    }
     const bool plain = p.desc.epilogue == CUBLASLT_EPILOGUE_DEFAULT || p.bias_gradient;
     if (p.out == Element::F32 && dense && alpha == 1.0f && beta == 0.0f && plain) {
       multiply(p, a, b, static_cast<float*>(d));
@@ -429,7 +458,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     star::simt::invalidate_capture(stream);
     return CUBLAS_STATUS_EXECUTION_FAILED;
   }
-  const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
+  const auto number = [&](const void* at) {
+    return p.in == Element::I8 ? static_cast<float>(*static_cast<const int32_t*>(at)) : *static_cast<const float*>(at);
+  };
+  const float scale = number(alpha), keep = number(beta);
   ++star::simt::counts().library_calls;
   const cudaError_t done = star::simt::submit(stream, [=] {
     if (chosen.workspace > 0) {

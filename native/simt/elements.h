@@ -10,9 +10,16 @@
 
 namespace star::simt {
 
-enum class Element : uint8_t { F32, F16, BF16 };
+enum class Element : uint8_t { F32, F16, BF16, I8, I32 };  // the last two for products of bytes alone
 
-inline size_t element_size(Element type) { return type == Element::F32 ? 4 : 2; }
+inline size_t element_size(Element type) {
+  switch (type) {
+    case Element::I8: return 1;
+    case Element::F16:
+    case Element::BF16: return 2;
+    default: return 4;
+  }
+}
 
 inline float load_element(const void* data, Element type, size_t i) {
   switch (type) {

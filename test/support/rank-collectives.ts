@@ -71,9 +71,9 @@ export interface CaseResult {
 }
 
 /** Rounding of one sum, relative to it. */
-const unitRoundoff: Record<DType, number> = { f32: 2 ** -24, f16: 2 ** -11, bf16: 2 ** -8, i32: 0, u8: 0 }
+const unitRoundoff: Record<DType, number> = { f32: 2 ** -24, f16: 2 ** -11, bf16: 2 ** -8, i32: 0, u8: 0, i8: 0 }
 /** What f16 rounds to below its normal numbers. */
-const smallest: Record<DType, number> = { f32: 0, f16: 2 ** -24, bf16: 0, i32: 0, u8: 0 }
+const smallest: Record<DType, number> = { f32: 0, f16: 2 ** -24, bf16: 0, i32: 0, u8: 0, i8: 0 }
 
 /** The largest error, where every one of the size − 1 sums may round once. */
 function compare(

@@ -12,6 +12,7 @@ __device__ __forceinline__ float widen(float x) { return x; }
 __device__ __forceinline__ float widen(f16 x) { return to_float(x); }
 __device__ __forceinline__ float widen(bf16 x) { return to_float(x); }
 __device__ __forceinline__ float widen(uint8_t x) { return x; }
+__device__ __forceinline__ float widen(int8_t x) { return x; }
 __device__ __forceinline__ int32_t widen(int32_t x) { return x; }  // exact towards u8; rounds once towards the floating types
 
 template <class T>
@@ -30,6 +31,14 @@ template <>
 struct Narrow<uint8_t> {
   __device__ static uint8_t of(float x) { return x >= 255.0f ? 255 : x > 0.0f ? static_cast<uint8_t>(x) : 0; }
   __device__ static uint8_t of(int32_t x) { return static_cast<uint8_t>(x < 0 ? 0 : x > 255 ? 255 : x); }
+};
+
+template <>
+struct Narrow<int8_t> {
+  __device__ static int8_t of(float x) {  // as u8; NaN becomes 0
+    return x >= 127.0f ? 127 : x <= -128.0f ? -128 : x == x ? static_cast<int8_t>(x) : 0;
+  }
+  __device__ static int8_t of(int32_t x) { return static_cast<int8_t>(x < -128 ? -128 : x > 127 ? 127 : x); }
 };
 
 // n elements a thread.
@@ -64,6 +73,7 @@ void dispatch_any(DType dtype, F&& f) {
     case DType::BF16: return f(bf16{});
     case DType::I32: return f(int32_t{});
     case DType::U8: return f(uint8_t{});
+    case DType::I8: return f(int8_t{});
   }
 }
 
@@ -104,6 +114,10 @@ void CudaBackend::fill(const FillArgs& args) {
     }
     case DType::U8: {
       const uint8_t byte = value >= 255.0f ? 255 : value > 0.0f ? static_cast<uint8_t>(value) : 0;
+      return fill_with(args.y, byte, args.count, stream());
+    }
+    case DType::I8: {
+      const int8_t byte = value >= 127.0f ? 127 : value <= -128.0f ? -128 : value == value ? static_cast<int8_t>(value) : 0;
       return fill_with(args.y, byte, args.count, stream());
     }
   }

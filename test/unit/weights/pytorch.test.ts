@@ -53,7 +53,7 @@ t.test('every type, also with a step', async (t) => {
     ['LongStorage', BigInt64Array.of(-5n, 7n, 2147483647n), 'i32', [-5, 2147483647]],
     ['IntStorage', Int32Array.of(-5, 7, 8), 'i32', [-5, 8]],
     ['ShortStorage', Int16Array.of(-5, 7, 8), 'i32', [-5, 8]],
-    ['CharStorage', Int8Array.of(-5, 7, 8), 'i32', [-5, 8]],
+    ['CharStorage', Int8Array.of(-5, 7, 8), 'i8', [-5, 8]],
     ['ByteStorage', Uint8Array.of(250, 7, 8), 'u8', [250, 8]],
     ['BoolStorage', Uint8Array.of(1, 0, 1), 'u8', [1, 1]],
   ]
