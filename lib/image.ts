@@ -8,6 +8,7 @@ import { parseJson } from './config/json.js'
 import { parseConfig, shown } from './config/parse-config.js'
 import { readPngText, withPngText } from './data/index.js'
 import { loraModes } from './engine/loras.js'
+import { modelTypes } from './models/star/index.js'
 import { fileError, replaceFile } from './native/files.js'
 import { StarError } from './native/index.js'
 import { pictureSizeSchema } from './picture-size.js'
@@ -30,8 +31,8 @@ const settingsSchema = samplingSchema.extend({
   model: z.string(),
   /** SHA-256 of the model's stored weights, in hexadecimal. */
   weights: z.string(),
-  /** Element type of the transformer's weights. */
-  dtype: z.enum(['f32', 'f16', 'bf16']),
+  /** Type that the transformer drew in. */
+  dtype: z.enum(modelTypes),
   /** Device it was drawn on. */
   device: z.string(),
   /** Width and height that it was drawn with, where these are not the model's own. */

@@ -24,7 +24,7 @@ import {
 import { type ImageSettings, loraSchema, readSettings, StarImage } from './image.js'
 import type { HubOptions } from './models/local.js'
 import type { SourceOptions } from './models/source.js'
-import { crossAttentionModes } from './models/star/index.js'
+import { crossAttentionModes, type ModelType, modelTypes } from './models/star/index.js'
 import { StarError } from './native/index.js'
 import { type WeightType, weightTypes } from './nn/index.js'
 import { checkedSize } from './picture-size.js'
@@ -43,11 +43,12 @@ export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' |
   /** `auto` (the default) takes a GPU where one is available; `cpu` and `cuda` take that one or fail. */
   device?: string
   /**
-   * Element type of the transformer's and sampler head's weights and of the keys and values of a generation: 'f32', 'f16' or
-   * 'bf16'. 16 bits halve their memory; logits and the text encoder stay f32. Default: f32 on the CPU, f16 on a GPU where the
-   * weights are stored in f16, else bf16.
+   * Type of the transformer's and sampler head's weights and of the keys and values of a generation: 'f32', 'f16' or 'bf16'. 16
+   * bits halve their memory; logits and the text encoder stay f32. 'int8' has the matrices of the blocks in 8 bits, a scale a row,
+   * and all else in 16. Default: int8 where the weights are stored so, f32 on the CPU, f16 on a GPU where the weights are
+   * stored in f16, else bf16.
    */
-  dtype?: WeightType
+  dtype?: ModelType
   /** Element type in which the tokenizer's decoder makes pixels. Default: f16 on a GPU (tensor cores), f32 on the CPU. */
   decoderDtype?: WeightType
   /** LoRAs to draw with, several add up. The path of a LoRA in place of the model's stands for the model it was trained on with it. */
@@ -83,7 +84,7 @@ export interface StarResult {
 
 const loadSchema = z.strictObject({
   device: z.string().optional(),
-  dtype: z.enum(weightTypes).optional(),
+  dtype: z.enum(modelTypes).optional(),
   decoderDtype: z.enum(weightTypes).optional(),
   lora: z.array(loraSchema).optional(),
   loraMode: z.enum(loraModes).optional(),
@@ -321,7 +322,7 @@ export class Star {
     const made = {
       model: name,
       weights: hashWithLoras(baseWeights, loras, loraMode),
-      dtype: dtype as WeightType,
+      dtype,
       device,
       ...(active.length > 0 && { lora: active, loraMode }),
       ...settings,

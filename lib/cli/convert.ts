@@ -10,7 +10,7 @@ import { megabytes, table } from './text.js'
 
 interface ConvertFlags extends ReleasedFlags {
   key?: string
-  dtype?: FloatType
+  dtype?: FloatType | 'int8'
   shardSize?: number
   layout?: 'reference'
   json?: boolean
@@ -24,11 +24,10 @@ export function addConvertCommand(star: Command): void {
     .argument('<out>', 'a .safetensors, .pth, .pt, .bin or .ckpt file, or a folder (a path without extension)')
     .option('--key <path>', 'take only what lies below this name, such as trainer.var_wo_ddp')
     .addOption(
-      new Option('--dtype <type>', 'type of floating-point tensors; default: as they are').choices([
-        'f32',
-        'f16',
-        'bf16',
-      ]),
+      new Option(
+        '--dtype <type>',
+        'type of floating-point tensors; int8: the matrices of a transformer’s blocks in 8 bits; default: as they are',
+      ).choices(['f32', 'f16', 'bf16', 'int8']),
     )
     .option(
       '--shard-size <gigabytes>',
@@ -51,6 +50,7 @@ A PyTorch file is read without running anything from it. Numbers and texts besid
 Examples:
   $ star convert ar-ckpt-last.pth transformer.safetensors --key trainer.var_wo_ddp --dtype f16
   $ star convert model.safetensors model.pth
+  $ star convert transformer.safetensors small.safetensors --dtype int8
   $ star convert large.safetensors large --shard-size 2
   $ star convert runs/mine ar-ckpt-last.pth --layout reference`,
     )
@@ -61,12 +61,14 @@ async function convert(input: string, output: string, flags: ConvertFlags): Prom
   if (flags.layout) return convertLayout(input, output, flags)
   const { convertWeights } = await import('../weights/convert.js')
   const { convertedMetadata } = await import('../models/source.js')
+  const { isBlockMatrix } = await import('../models/star/index.js')
+  const { dtype } = flags
   using progress = new Progress('writing')
   const done = await interruptible(async (signal) => {
     try {
       return await convertWeights(input, output, {
         key: flags.key,
-        dtype: flags.dtype,
+        ...(dtype === 'int8' ? { int8: isBlockMatrix } : { dtype }),
         metadata: convertedMetadata(input, flags.key, releasedOptions(flags)),
         shardBytes: flags.shardSize && flags.shardSize * 1e9,
         signal,

@@ -40,8 +40,8 @@ export function addDrawingOptions(command: Command, own: (command: Command) => C
     .addOption(
       new Option(
         '--dtype <type>',
-        'of weights and caches: 16 bits halve them (default: f32 on the CPU, 16 bits on a GPU)',
-      ).choices(['f32', 'f16', 'bf16']),
+        'of weights and caches: 16 bits halve them, int8 takes 8 for most weights (default: f32 on the CPU, 16 bits on a GPU)',
+      ).choices(['f32', 'f16', 'bf16', 'int8']),
     )
     .addOption(
       new Option(

@@ -67,7 +67,7 @@ export function addPlanCommand(star: Command): void {
     .option('--cfg <x>', 'with --generate: guidance; 0 halves the work', number('--cfg', 0, 1000), 4)
     .addOption(
       new Option('--dtype <type>', 'with --generate: of weights and caches')
-        .choices(['f32', 'f16', 'bf16'])
+        .choices(['f32', 'f16', 'bf16', 'int8'])
         .default('f32'),
     )
     .option('--stable', 'with --generate and --time: stable sampling by a sampler head')
@@ -153,7 +153,7 @@ async function generation(flags: PlanFlags): Promise<{ plan: MemoryPlan; remedie
     plan,
     remedies: [
       ...(flags.batch > 1 ? ['draw fewer pictures together (--batch)'] : []),
-      ...(dtype === 'f32' ? ['take 16 bits (--dtype bf16)'] : []),
+      ...(dtype === 'f32' ? ['take 16 bits (--dtype bf16)'] : dtype === 'int8' ? [] : ['take 8 bits (--dtype int8)']),
       'take a smaller model',
     ],
   }

@@ -1,6 +1,6 @@
 /** What draws pictures: a loaded model in this thread, or one in a thread of its own. */
+import type { ModelType } from '../models/star/index.js'
 import type { GivenPicture, PictureSize, SamplingSettings } from '../sampling/index.js'
-import type { DType } from '../tensor/index.js'
 import type { LoraInfo, LoraMode } from './loras.js'
 import type { ModelInfo } from './model-info.js'
 
@@ -8,8 +8,8 @@ import type { ModelInfo } from './model-info.js'
 export interface StarInfo extends ModelInfo {
   /** The device that its weights are on. */
   device: string
-  /** Element type of the transformer's weights. */
-  dtype: DType
+  /** Type that the transformer draws in. */
+  dtype: ModelType
   /** SHA-256 of the stored weights, and of the LoRAs at work, in hexadecimal. */
   weights: string
   /** The same without LoRAs. */

@@ -4,7 +4,7 @@ import { gridOf, positionsIn } from '../models/grid.js'
 import { type HubOptions, localModel, localTextEncoder } from '../models/local.js'
 import { applyLoras, type LoraAdapters, mergeLoras, strangeLoras, type WeightedLora } from '../models/lora/index.js'
 import { findModel, loadPart, type ModelSource, type SourceOptions } from '../models/source.js'
-import { SamplerHead, StarTransformer } from '../models/star/index.js'
+import { type ModelType, SamplerHead, StarTransformer } from '../models/star/index.js'
 import type { EncodedText, TextEncoder } from '../models/text/index.js'
 import { loadTextEncoder } from '../models/text/load.js'
 import { downsampling, Tokenizer } from '../models/tokenizer/index.js'
@@ -19,7 +19,7 @@ import { describeSource } from './model-info.js'
 
 export interface LoadModelOptions extends SourceOptions, Pick<HubOptions, 'offline' | 'cacheDir'> {
   device?: string
-  dtype?: WeightType
+  dtype?: ModelType
   decoderDtype?: WeightType
   lora?: readonly LoraOption[]
   loraMode?: LoraMode
@@ -60,8 +60,16 @@ export class LoadedModel implements DrawingModel {
     const source = findModel(here.path, here.options)
     const info = describeSource(source)
     const onGpu = device !== 'cpu' && device !== 'simt'
-    const dtype = asked ?? (onGpu ? gpuType(source) : 'f32')
-    const types = { dtype, decoderDtype: decoderDtype ?? (onGpu ? 'f16' : 'f32') }
+    const stored = storedTypes(source)
+    // f16 holds weights that are stored in it exactly; bf16 holds any weight's size.
+    const half = onGpu && stored.has('F16') ? 'f16' : 'bf16'
+    const floatType = onGpu ? half : 'f32'
+    const dtype = asked ?? (stored.has('I8') ? 'int8' : floatType)
+    const types = {
+      dtype: dtype === 'int8' ? half : dtype,
+      int8: dtype === 'int8',
+      decoderDtype: decoderDtype ?? (onGpu ? 'f16' : 'f32'),
+    }
     const networks = await loadNetworks(source, device, types, { loras, loraMode }, hub)
     const baseWeights = weightsHash(source)
     const weights = hashWithLoras(baseWeights, loras, loraMode)
@@ -185,7 +193,7 @@ function encoded(encoder: TextEncoder, prompts: readonly string[]): Omit<Encoded
 async function loadNetworks(
   source: ModelSource,
   device: string,
-  { dtype, decoderDtype }: { dtype: WeightType; decoderDtype: WeightType },
+  { dtype, int8, decoderDtype }: { dtype: WeightType; int8: boolean; decoderDtype: WeightType },
   { loras, loraMode }: { loras: readonly WeightedLora[]; loraMode: LoraMode },
   hub: HubOptions,
 ): Promise<Networks> {
@@ -209,10 +217,10 @@ async function loadNetworks(
     const tokenizer = own(new Tokenizer(source.tokenizer, { init: null, device }))
     loadPart(source, 'tokenizer', tokenizer)
     if (decoderDtype !== 'f32') tokenizer.decodeIn(decoderDtype)
-    const transformer = own(buildIn(dtype, () => new StarTransformer(config, { init: null, device })))
+    const transformer = own(buildIn(dtype, () => new StarTransformer(config, { init: null, device, int8 })))
     loadPart(source, 'transformer', transformer)
     const samplerHead = source.samplerHead
-      ? own(buildIn(dtype, () => new SamplerHead(config, { init: null, device })))
+      ? own(buildIn(dtype, () => new SamplerHead(config, { init: null, device, int8 })))
       : null
     if (samplerHead) loadPart(source, 'sampler-head', samplerHead)
     const textEncoder = own(loadTextEncoder(await localTextEncoder(encoderName, hub), device))
@@ -232,8 +240,8 @@ async function loadNetworks(
   }
 }
 
-/** f16 holds weights that are stored in it exactly; bf16 holds any weight's size. */
-function gpuType(source: ModelSource): WeightType {
+/** Element types of the transformer's weights in its file. */
+function storedTypes(source: ModelSource): Set<string> {
   using weights = source.open('transformer')
-  return Array.from(weights.entries).some(({ dtype }) => dtype === 'F16') ? 'f16' : 'bf16'
+  return new Set(Array.from(weights.entries, ({ dtype }) => dtype))
 }

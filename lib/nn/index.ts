@@ -2,6 +2,7 @@
 export * from './conv.js'
 export * from './embedding.js'
 export * from './init.js'
+export * from './int8.js'
 export * from './linear.js'
 export * from './low-rank.js'
 export * from './module.js'

@@ -9,6 +9,8 @@ export interface LayerOptions {
   std?: number
   /** Whether the layer has a bias. Default true. */
   bias?: boolean
+  /** Whether a linear layer's weight is in 8 bits, a scale a row: it is then not trained. Default false. */
+  int8?: boolean
   device?: string
 }
 

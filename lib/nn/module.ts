@@ -1,6 +1,7 @@
 /** Module: a layer that owns named parameters, buffers and child layers. Names are those of the released state dicts. */
 import { StarError } from '../native/index.js'
-import { keep, type Tensor } from '../tensor/index.js'
+import { keep, scaleName, type Tensor } from '../tensor/index.js'
+import { copyWeight, type ScaledTensor, weightOfScale } from './int8.js'
 import { describeDiff, type WeightDiff } from './weight-diff.js'
 
 export interface NamedTensor {
@@ -56,9 +57,10 @@ export abstract class Module {
     return tensor
   }
 
-  /** Registers a tensor that is saved but not trained. */
-  protected buffer(name: string, tensor: Tensor): Tensor {
-    this.#own.push({ name, tensor: keep(asBuilt(tensor)), trainable: false, single: false })
+  /** Registers a tensor that is saved but not trained. With `single` it keeps its type in any precision. */
+  protected buffer(name: string, tensor: Tensor, options: { single?: boolean } = {}): Tensor {
+    const single = options.single ?? false
+    this.#own.push({ name, tensor: keep(single ? tensor : asBuilt(tensor)), trainable: false, single })
     return tensor
   }
 
@@ -128,7 +130,8 @@ export abstract class Module {
 
   /**
    * Copies weights in by name. Every tensor of this module must be there with its own shape, and nothing may be left over,
-   * unless `ignore` matches its name: what it matches is taken where it fits.
+   * unless `ignore` matches its name: what it matches is taken where it fits. Matrices in 8 bits become those of a float type where
+   * the module has one, and the other way round.
    * @param options.onCopied is told of each tensor of `weights` that was copied, for its memory to be given back
    * @throws ERR_SHAPE with a readable list of what is missing, unexpected or misshapen
    */
@@ -139,11 +142,23 @@ export abstract class Module {
     const diff: WeightDiff = { missing: [], unexpected: [], misshapen: [] }
     const ignored = (name: string): boolean => options.ignore?.test(name) ?? false
     const seen = new Set<string>()
-    const matched: [Tensor, Tensor][] = []
-    for (const { name, tensor } of this.namedTensors()) {
+    const matched: { to: ScaledTensor; from: ScaledTensor }[] = []
+    const own = new Map(Array.from(this.namedTensors(), ({ name, tensor }) => [name, tensor] as const))
+    for (const [name, tensor] of own) {
       seen.add(name)
       const given = weights.get(name)
-      if (given?.shape.join() === tensor.shape.join()) matched.push([tensor, given])
+      const weight = weightOfScale(name, own)
+      // Made of the weight, where that comes in a float type.
+      if (weight !== null && !given && weights.get(weight)?.dtype !== 'i8') continue
+      const givenScale = given?.dtype === 'i8' ? weights.get(scaleName(name)) : undefined
+      if (givenScale) seen.add(scaleName(name))
+      if (given?.dtype === 'i8' && givenScale?.shape.join() !== String(given.shape[0]))
+        diff.missing.push(scaleName(name))
+      else if (given?.shape.join() === tensor.shape.join())
+        matched.push({
+          to: { tensor, scale: tensor.dtype === 'i8' ? own.get(scaleName(name)) : undefined },
+          from: { tensor: given, scale: givenScale },
+        })
       else if (ignored(name)) continue
       else if (given) diff.misshapen.push({ name, given: given.shape, expected: tensor.shape })
       else diff.missing.push(name)
@@ -151,9 +166,9 @@ export abstract class Module {
     for (const name of weights.keys()) if (!seen.has(name) && !ignored(name)) diff.unexpected.push(name)
     const problems = describeDiff(diff)
     if (problems) throw new StarError('ERR_SHAPE', `the weights do not fit the model: ${problems}`)
-    for (const [tensor, given] of matched) {
-      tensor.copyFrom(given)
-      options.onCopied?.(given)
+    for (const { to, from } of matched) {
+      copyWeight(to, from)
+      options.onCopied?.(from.tensor)
     }
   }
 

@@ -4,6 +4,9 @@ import { type StarConfig, tokenCount } from '../models/star/index.js'
 export interface TransformerCounts {
   /** Trainable parameters of all but the head that makes logits. */
   body: number
+  /** Those of the body that are in 8 bits where the model is, and their rows, which then have a scale each. */
+  matrices: number
+  rows: number
   /** The head's. */
   head: number
   /** Constants that lie beside the parameters: zero biases. */
@@ -23,6 +26,22 @@ function blockCount(c: StarConfig): number {
   return self + (c.enableCross ? cross : 0) + feedForward + (c.sharedAdaLN ? 6 * w : 0)
 }
 
+/** Inputs and outputs of the matrices of a block, by their places in it. */
+function matrixSizes(c: StarConfig): Record<string, readonly [inputs: number, outputs: number]> {
+  const hidden = hiddenWidth(c)
+  return {
+    'attn.mat_qkv': [c.width, 3 * c.width],
+    'attn.proj': [c.width, c.width],
+    'ffn.fc1': [c.width, hidden],
+    'ffn.fc2': [hidden, c.width],
+    ...(c.enableCross && {
+      'cross_attn.mat_q': [c.width, c.width],
+      'cross_attn.mat_kv': [c.textWidth, 2 * c.width],
+      'cross_attn.proj': [c.width, c.width],
+    }),
+  }
+}
+
 /** Of a LoRA that updates some matrices of each block. */
 export interface LoraCounts {
   /** Numbers that are trained. */
@@ -36,18 +55,7 @@ export interface LoraCounts {
 
 /** @param places of the updated matrices in a block, such as `attn.proj` */
 export function loraCounts(c: StarConfig, rank: number, places: readonly string[]): LoraCounts {
-  const hidden = hiddenWidth(c)
-  const sizes: Record<string, readonly [inputs: number, outputs: number]> = {
-    'attn.mat_qkv': [c.width, 3 * c.width],
-    'attn.proj': [c.width, c.width],
-    'ffn.fc1': [c.width, hidden],
-    'ffn.fc2': [hidden, c.width],
-    ...(c.enableCross && {
-      'cross_attn.mat_q': [c.width, c.width],
-      'cross_attn.mat_kv': [c.textWidth, 2 * c.width],
-      'cross_attn.proj': [c.width, c.width],
-    }),
-  }
+  const sizes = matrixSizes(c)
   const updated = places.filter((place) => place in sizes)
   const ofText = updated.filter((place) => place === 'cross_attn.mat_kv').length
   return {
@@ -70,8 +78,11 @@ export function transformerCounts(c: StarConfig): TransformerCounts {
     (c.levelEmbedding || c.sharedAdaLN ? patchNums.length * w : 0) +
     linear(c.textWidth, w)
   const modulation = c.sharedAdaLN ? linear(2 * w, w) + linear(w, 6 * w) : 0
+  const matrices = Object.values(matrixSizes(c))
   return {
     body: embeddings + modulation + c.depth * blockCount(c),
+    matrices: c.depth * matrices.reduce((sum, [inputs, outputs]) => sum + inputs * outputs, 0),
+    rows: c.depth * matrices.reduce((sum, [, outputs]) => sum + outputs, 0),
     head: linear(w, c.vocabSize),
     buffers: c.depth * w * (c.enableCross ? 2 : 1),
   }

@@ -1,8 +1,8 @@
 /** Estimates of the memory that training and generation take, part by part, before anything is allocated. */
-import { type StarConfig, tokenCount } from '../models/star/index.js'
+import { type ModelType, type StarConfig, tokenCount } from '../models/star/index.js'
 import { StarError } from '../native/index.js'
 import type { WeightType } from '../nn/index.js'
-import { hiddenWidth, type LoraCounts, transformerCounts } from './counts.js'
+import { hiddenWidth, type LoraCounts, type TransformerCounts, transformerCounts } from './counts.js'
 
 /** Bytes by what they are for. `peak` is the largest sum of what is there at once. */
 export interface MemoryPlan {
@@ -30,9 +30,13 @@ export interface TrainingPlanInput {
   textLength: number
   /** Bytes of the frozen tokenizer. */
   tokenizer: number
-  /** A LoRA that is trained in place of the weights, which are frozen. */
-  lora?: LoraCounts
+  /** A LoRA that is trained in place of the weights, which are frozen, and may be in 8 bits. */
+  lora?: LoraCounts & { int8: boolean }
 }
+
+/** Bytes of all but the head, whose matrices may be in 8 bits with an f32 scale a row. */
+const bodyBytes = ({ body, buffers, matrices, rows }: TransformerCounts, size: number, int8: boolean): number =>
+  int8 ? size * (body - matrices + buffers) + matrices + 4 * rows : size * (body + buffers)
 
 const sizeOf = (type: WeightType): number => (type === 'f32' ? 4 : 2)
 
@@ -66,7 +70,8 @@ export function blockTape(
 export function planTraining(input: TrainingPlanInput): MemoryPlan {
   const { config: c, samples, precision, textLength, lora } = input
   const size = sizeOf(precision)
-  const { body, head, buffers } = transformerCounts(c)
+  const counts = transformerCounts(c)
+  const { body, head, buffers } = counts
   const all = body + head + buffers
   const count = lora ? lora.parameters : body + head
   const length = input.length ?? tokenCount(c.patchNums)
@@ -76,7 +81,8 @@ export function planTraining(input: TrainingPlanInput): MemoryPlan {
   const blocks = input.recompute ? c.depth * size * tokens * c.width + tape : c.depth * tape
   const logits = size * tokens * (2 * c.vocabSize + 2 * c.width) // with their gradient
   const inputs = tokens * (4 * c.latentChannels + size * c.width) + samples * textLength * c.textWidth * (4 + size)
-  const weights = size * (lora ? all + count : all)
+  const model = lora?.int8 ? bodyBytes(counts, size, true) + size * head : size * all
+  const weights = model + (lora ? size * count : 0)
   const stepped = input.shard ? Math.ceil(count / input.processes) : count
   const masters = precision === 'f32' ? 0 : 4 * stepped
   const average = input.average ? 4 * stepped : 0
@@ -100,10 +106,10 @@ export function planTraining(input: TrainingPlanInput): MemoryPlan {
       ['logits and inputs', logits + inputs],
       ['frozen tokenizer', input.tokenizer],
     ],
-    // In buckets, a gradient is gone as soon as it is made. A frozen model is read in f32 and rounded then.
+    // In buckets, a gradient is gone as soon as it is made. A frozen model is read in f32 and rounded then; 8 bits at once.
     peak: Math.max(
       kept + Math.max(activations + accumulated, input.processes > 1 ? 0 : gradients),
-      lora && size < 4 ? (4 + size) * all + input.tokenizer : 0,
+      lora && size < 4 && !lora.int8 ? (4 + size) * all + input.tokenizer : 0,
     ),
   }
 }
@@ -112,7 +118,8 @@ export interface GenerationPlanInput {
   config: StarConfig
   images: number
   guided: boolean
-  dtype: WeightType
+  /** With int8 all but the matrices of the blocks is in 16 bits. */
+  dtype: ModelType
   textLength: number
   /** Bytes of tokenizer and text encoder. */
   tokenizer: number
@@ -128,10 +135,10 @@ const decoderMaps = 4
 /** What drawing a batch takes: the caches and the last scale, or the decoder after them. */
 export function planGeneration(input: GenerationPlanInput): MemoryPlan {
   const { config: c, images, dtype } = input
-  const size = sizeOf(dtype)
-  const { body, head, buffers } = transformerCounts(c)
+  const size = sizeOf(dtype === 'int8' ? 'bf16' : dtype)
+  const counts = transformerCounts(c)
   const samples = images * (input.guided ? 2 : 1)
-  const weights = size * (body + buffers) + 4 * head
+  const weights = bodyBytes(counts, size, dtype === 'int8') + 4 * counts.head
   const cache = 2 * c.depth * samples * tokenCount(c.patchNums) * c.width * size
   const texts = c.enableCross ? 2 * c.depth * samples * input.textLength * c.width * size : 0
   const tokens = samples * c.patchNums[c.patchNums.length - 1] ** 2

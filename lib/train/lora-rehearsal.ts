@@ -38,7 +38,7 @@ export function rehearseLoraStep(
     const init = new Random(1)
     const vae = new Tokenizer(tokenizer, { init, device })
     vae.setTrainable(false)
-    const base = new StarTransformer(config, { init, device }).setTrainable(false)
+    const base = new StarTransformer(config, { init, device, int8: run.baseDtype === 'int8' }).setTrainable(false)
     if (precision !== 'f32') for (const single of base.toHalf(precision).values()) single.dispose()
     const shapes = new Map(layersOf(base, targets).map((name) => [name, { rank, scale: alpha / rank }]))
     const model = new LoraAdapters(base, shapes, { init, device })

@@ -7,6 +7,7 @@ import {
   chooseTokens,
   type DropPath,
   drawDropPath,
+  type ModelType,
   SamplerHead,
   type StarConfig,
   StarTransformer,
@@ -19,7 +20,7 @@ import {
 } from '../models/star/index.js'
 import { defaultObjective, Tokenizer, type TokenizerConfig, tokenizerObjective } from '../models/tokenizer/index.js'
 import { native } from '../native/index.js'
-import { buildIn, type WeightType } from '../nn/index.js'
+import { buildIn, type Module, type WeightType } from '../nn/index.js'
 import { GraphPool, generate, type SamplingOptions } from '../sampling/index.js'
 import { concat, keep, mul, noGrad, Random, scope, slice, Tensor, zeros } from '../tensor/index.js'
 import type { ResolvedOptimizer } from './config/resolve.js'
@@ -275,7 +276,7 @@ export interface GenerationRehearsal {
   depth: number
   patchNums: readonly number[]
   images: number
-  dtype: WeightType
+  dtype: ModelType
   settings?: SamplingOptions
   /** Tokens of the finer scales are fixed in steps by a sampler head. */
   stable?: boolean
@@ -293,13 +294,11 @@ export function rehearseGeneration(
   return measured(device, async () => {
     const init = new Random(1)
     using tokenizer = scope(() => new Tokenizer({ patchNums: [...patchNums] }, { init, device })).setTrainable(false)
-    using transformer = buildIn(dtype, () => scope(() => new StarTransformer(config, { init, device }))).setTrainable(
-      false,
-    )
+    const int8 = dtype === 'int8'
+    const build = <M extends Module>(make: () => M): M => buildIn(int8 ? 'bf16' : dtype, () => scope(make))
+    using transformer = build(() => new StarTransformer(config, { init, device, int8 })).setTrainable(false)
     if (dtype !== 'f32') tokenizer.decodeIn('f16')
-    const samplerHead = stable
-      ? buildIn(dtype, () => scope(() => new SamplerHead(config, { init, device }))).setTrainable(false)
-      : null
+    const samplerHead = stable ? build(() => new SamplerHead(config, { init, device, int8 })).setTrainable(false) : null
     const graphs = recorded ? new GraphPool() : undefined
     const text = scope(() => {
       const { states, pooled } = textOf(2, config.textWidth, device)

@@ -11,6 +11,8 @@ export interface ModelInit {
   /** Source of the first values; null leaves zeros, for weights that are loaded afterwards. */
   init: Random | null
   device?: string
+  /** Whether the matrices of the blocks are in 8 bits, and frozen. Default false. */
+  int8?: boolean
   /** Sizes of the first values; default: as published. */
   scales?: InitScales
 }

@@ -54,7 +54,8 @@ export class SamplerHead extends Module {
     const init: ModelInit = { ...options, init: options.init ?? null }
     const { width, patchNums, vocabSize, latentChannels, textWidth } = config
     const std = baseStd(width, init)
-    const layer = { ...init, std }
+    // Of the matrices those of the blocks alone may be in 8 bits: the others are small, or make the logits.
+    const layer = { ...init, std, int8: false }
     this.config = config
     this.levels = levels(patchNums)
     this.device = options.device
@@ -64,7 +65,7 @@ export class SamplerHead extends Module {
       this.child(`feat_extract_blocks.${i}`, new Block(config, init)),
     )
     // In f32 as the transformer's.
-    const head = buildIn('f32', () => new Linear(width, vocabSize, { ...init, std: headStd(width, init) }))
+    const head = buildIn('f32', () => new Linear(width, vocabSize, { ...layer, std: headStd(width, init) }))
     this.headLogits = this.child('head_logits2', head)
     this.encoderProj = this.child('encoder_proj2', new Linear(textWidth, width, layer))
     this.headProj = this.child('head_proj', new Linear(2 * width, width, layer))

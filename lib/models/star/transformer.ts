@@ -58,7 +58,7 @@ class LevelModulation extends Module {
   readonly linear: Linear
   constructor(width: number, init: ModelInit) {
     super()
-    this.linear = this.child('1', new Linear(width, 6 * width, { ...init, std: baseStd(width, init) }))
+    this.linear = this.child('1', new Linear(width, 6 * width, { ...init, std: baseStd(width, init), int8: false }))
   }
   forward(x: Tensor): Tensor {
     return this.linear.forward(silu(x))
@@ -90,7 +90,8 @@ export class StarTransformer extends Module {
     const init: ModelInit = { ...options, init: options.init ?? null }
     const { width, patchNums, vocabSize, latentChannels, textWidth } = config
     const std = baseStd(width, init)
-    const layer = { ...init, std }
+    // Of the matrices those of the blocks alone may be in 8 bits: the others are small, or make the logits.
+    const layer = { ...init, std, int8: false }
     this.config = config
     this.levels = levels(patchNums)
     this.length = this.levels[this.levels.length - 1].end
@@ -104,7 +105,7 @@ export class StarTransformer extends Module {
     this.levelModulation = config.sharedAdaLN ? this.child('lvl_embed_adaln', new LevelModulation(width, init)) : null
     this.blocks = Array.from({ length: config.depth }, (_, i) => this.child(`blocks.${i}`, new Block(config, init)))
     // In f32 even where the rest is loaded in 16 bits: guidance multiplies what logits are rounded by.
-    const head = buildIn('f32', () => new Linear(width, vocabSize, { ...init, std: headStd(width, init) }))
+    const head = buildIn('f32', () => new Linear(width, vocabSize, { ...layer, std: headStd(width, init) }))
     this.headLogits = this.child('head_logits', head)
     this.encoderProj = this.child('encoder_proj', new Linear(textWidth, width, layer))
     this.#tables = new ShapeTables(config.patchNums, (grid) => new Tables(config, grid, options.device))

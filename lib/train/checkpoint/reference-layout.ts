@@ -9,6 +9,7 @@ import { findModel, type ModelSource } from '../../models/source.js'
 import { classEmbedding, type StarConfig, starConfigSchema } from '../../models/star/index.js'
 import { downsampling } from '../../models/tokenizer/index.js'
 import { StarError } from '../../native/index.js'
+import { inFloats } from '../../nn/index.js'
 import { countOf, reshape, scope, type Tensor } from '../../tensor/index.js'
 import {
   type ModelPart,
@@ -81,12 +82,12 @@ function checkpointOf({ transformer, weights, tokenizer, patch, training }: Cont
 type Dict = ReadonlyMap<string, TorchValue>
 const dictOf = (tensors: Iterable<readonly [string, Tensor]>): Dict => torchStateDict(writables(tensors))
 
-/** The weights of parts of a model, as they are stored; in the current scope. */
+/** The weights of parts of a model, as they are stored but for 8 bits, which become f32; in the current scope. */
 function partsOf(source: ModelSource, parts: readonly ModelPart[]): Dict {
   const tensors = new Map<string, Tensor>()
   for (const part of parts) {
     using weights = source.open(part)
-    for (const [name, tensor] of weights.tensors()) tensors.set(name, tensor)
+    for (const [name, tensor] of inFloats(weights.tensors())) tensors.set(name, tensor)
   }
   return dictOf(tensors)
 }

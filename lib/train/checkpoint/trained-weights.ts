@@ -2,9 +2,9 @@
  * The weights of a run in f32, whatever the precision it computes in: those of the model itself, or masters of its 16-bit
  * tensors; where the optimizer is sharded, masters of this process's pieces of them.
  */
-import type { HalfType, Module } from '../../nn/index.js'
+import { copyWeight, type HalfType, type Module } from '../../nn/index.js'
 import { pieceName, type TrainedParameter } from '../../optim/index.js'
-import type { Tensor } from '../../tensor/index.js'
+import { scaleName, type Tensor } from '../../tensor/index.js'
 
 export type Precision = 'f32' | HalfType
 
@@ -64,7 +64,9 @@ export class TrainedWeights {
     this.model.load(weights, options)
     for (const [name, master] of this.#masters) {
       const given = weights.get(name)
-      if (given?.shape.join() === master.shape.join()) master.copyFrom(given)
+      if (given?.shape.join() !== master.shape.join()) continue
+      const scale = given.dtype === 'i8' ? weights.get(scaleName(name)) : undefined
+      copyWeight({ tensor: master, scale: undefined }, { tensor: given, scale })
     }
   }
 

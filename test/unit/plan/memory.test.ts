@@ -1,6 +1,7 @@
 // Plans against what models take: counts exactly, bytes within 15 %.
 import t from 'tap'
 import {
+  isBlockMatrix,
   ScaleDecoder,
   type StarConfigInput,
   StarTransformer,
@@ -39,10 +40,20 @@ t.test('counts are those of the model', async (t) => {
   ]) {
     const config = starConfig({ ...sizes, ...options })
     using model = new StarTransformer(config)
-    const { body, head, buffers } = transformerCounts(config)
+    const { body, head, buffers, matrices, rows } = transformerCounts(config)
     t.equal(body + head, model.parameterCount(), JSON.stringify(options))
     const all = [...model.namedTensors()].reduce((sum, { tensor }) => sum + tensor.count, 0)
     t.equal(body + head + buffers, all, 'with buffers')
+    const ofBlocks = [...model.namedTensors()].filter(({ name }) => isBlockMatrix(name))
+    t.equal(
+      ofBlocks.reduce((sum, { tensor }) => sum + tensor.count, 0),
+      matrices,
+      'matrices of the blocks',
+    )
+    t.equal(
+      ofBlocks.reduce((sum, { tensor }) => sum + tensor.dim(0), 0),
+      rows,
+    )
   }
 })
 

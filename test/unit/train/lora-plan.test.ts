@@ -27,6 +27,8 @@ t.test('memory within 15 % of what a step takes', async (t) => {
     [{}, { prior: { prompts: ['a cat'] } }, {}],
     [{ width: 256 }, { precision: 'bf16', rank: 32 }, {}],
     [{ vocabSize: 2048 }, {}, {}],
+    [{ width: 256 }, { baseDtype: 'int8' }, {}],
+    [{ width: 256 }, { baseDtype: 'int8', precision: 'bf16' }, {}],
     [{ depth: 8 }, { recompute: true, prior: { prompts: ['a cat'] } }, {}],
     [{}, { targets: ['attention'] }, { accumulate: 2, ema: 0.9 }],
   ] as [Partial<StarConfigInput>, object, object][]) {

@@ -75,6 +75,7 @@ t.test('targets, rank and alpha are those of the configuration', async (t) => {
 for (const [name, changes] of [
   ['alone', {}],
   ['with pictures of its own', { prior, recompute: true }],
+  ['on a base in 8 bits', { prior, baseDtype: 'int8' }],
   ['in bf16, in micro-batches', { prior, precision: 'bf16', scaleWeights: 'side' }],
 ] as const) {
   t.test(`a run that is stopped resumes exactly, ${name}`, async (t) => {

@@ -43,6 +43,12 @@ export const loraRunSchema = z.strictObject({
     .min(1)
     .describe('the trained model that is fine-tuned: name, folder or checkpoint; its weights stay as they are'),
   ...baseKeys,
+  baseDtype: z
+    .literal('int8')
+    .optional()
+    .describe(
+      'holds the matrices of the frozen model in 8 bits, a quarter of f32 and half of 16 bits; default: as `precision`',
+    ),
   rank: z.int().min(1).max(1024).default(8).describe('rank of the updates: more hold more, and take more memory'),
   alpha: z
     .number()

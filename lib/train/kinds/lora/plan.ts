@@ -55,11 +55,14 @@ export function planLoraRun(run: LoraRunConfig, { config, tokenizerBytes }: Lora
     length: longestSample(run.data, config.patchNums),
     textLength,
     tokenizer: tokenizerBytes,
-    lora: loraCounts(
-      config,
-      run.rank,
-      run.targets.flatMap((target) => [...loraTargets[target]]),
-    ),
+    lora: {
+      ...loraCounts(
+        config,
+        run.rank,
+        run.targets.flatMap((target) => [...loraTargets[target]]),
+      ),
+      int8: run.baseDtype === 'int8',
+    },
   })
 }
 
@@ -71,5 +74,9 @@ export function checkLoraRun(
   device: string,
   processes = 1,
 ): void {
-  checkFits(plan, available, device, remedies(run, processes))
+  const { baseDtype } = run
+  checkFits(plan, available, device, [
+    ...(baseDtype === 'int8' ? [] : ['hold the frozen model in 8 bits (baseDtype)']),
+    ...remedies(run, processes),
+  ])
 }

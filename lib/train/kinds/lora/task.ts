@@ -273,7 +273,7 @@ export async function openData(config: LoraRunConfig, run: RunFolder, context: T
   const tokens = await TokenData.open({ data: config.data, source, textEncoder, seed: config.seed }, run, context)
   let base: StarTransformer | null = null
   try {
-    base = new StarTransformer(transformer, { init: null, device: context.device })
+    base = new StarTransformer(transformer, { init: null, device: context.device, int8: config.baseDtype === 'int8' })
     base.setTrainable(false)
     loadPart(source, 'transformer', base)
     if (config.precision !== 'f32') for (const single of base.toHalf(config.precision).values()) single.dispose()
