@@ -44,7 +44,7 @@ await shoot(wide, 'serve.png')
 await wide.fill('#count', '1')
 await draw(wide, 'a smiling cat')
 await wide.click('.tile button')
-await wide.getByRole('button', { name: 'Change a part' }).click()
+await wide.getByRole('button', { name: 'Change it' }).click()
 const canvas = wide.locator('.painter canvas')
 await canvas.waitFor()
 const { x, y, width, height } = (await canvas.boundingBox())!

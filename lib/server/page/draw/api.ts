@@ -37,6 +37,24 @@ export interface ChosenLora {
   strength: number
 }
 
+/** What is drawn of a picture that is there: a painted part, or what words change. */
+export type Change = { image: Blob } & (PaintedChange | WordChange)
+
+export interface PaintedChange {
+  /** A PNG of the picture's size, transparent where it is drawn. */
+  mask: Blob
+}
+
+/** Its prompt is what the picture is to show. */
+export interface WordChange {
+  /** What the picture shows. */
+  from: string
+  /** Share of the picture that changes. */
+  share: number
+  /** How freely that part is drawn. */
+  strength: number
+}
+
 /** What one request asks for. */
 export interface Drawing {
   model: string
@@ -51,8 +69,8 @@ export interface Drawing {
   topK: number
   topP: number
   speed: Speed
-  /** A part of this picture is drawn, in place of a new one. */
-  change?: { image: Blob; mask: Blob }
+  /** A picture is changed, in place of a new one. */
+  change?: Change
 }
 
 /** What a picture was made with, as its file says it. */
@@ -164,23 +182,33 @@ export const requestBody = ({ model, prompt, count, seed, size, lora, cfg, topK,
   speed,
 })
 
+/** What a change by words adds to a request. */
+export const wordsOf = (change: Change): Partial<WordChange> =>
+  'from' in change ? { from: change.from, share: change.share, strength: change.strength } : {}
+
+/** Fields as forms hold them: lists as JSON, none for what is not given. */
+export const formFields = (body: object): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(body).flatMap(([name, value]: [string, unknown]) =>
+      value === undefined ? [] : [[name, typeof value === 'object' ? JSON.stringify(value) : String(value)]],
+    ),
+  )
+
 /** Longest time in which a full queue or a loading model is waited for, in milliseconds. */
 const patience = 120_000
 
 /** Where a drawing is asked for, and how. */
 function requestOf(drawing: Drawing): { path: string; init: RequestInit } {
-  const { size, ...body } = { ...requestBody(drawing), stream: true, partial_images: 64, progress: true }
+  const body = { ...requestBody(drawing), stream: true, partial_images: 64, progress: true }
   const { change } = drawing
   if (!change) {
     const headers = { 'content-type': 'application/json' }
-    return { path: '/v1/images/generations', init: { headers, body: JSON.stringify({ ...body, size }) } }
+    return { path: '/v1/images/generations', init: { headers, body: JSON.stringify(body) } }
   }
-  // A changed picture keeps its size.
   const form = new FormData()
   form.set('image', change.image, 'image')
-  form.set('mask', change.mask, 'mask.png')
-  for (const [name, value] of Object.entries(body))
-    if (value !== undefined) form.set(name, typeof value === 'object' ? JSON.stringify(value) : String(value))
+  if ('mask' in change) form.set('mask', change.mask, 'mask.png')
+  for (const [name, text] of Object.entries(formFields({ ...body, ...wordsOf(change) }))) form.set(name, text)
   return { path: '/v1/images/edits', init: { body: form } }
 }
 

@@ -1,20 +1,39 @@
-/** The dialog in which a part of a picture is painted, to be drawn anew. */
+/** The dialog in which a picture is changed: a part is painted, to be drawn anew, or words say what changes. */
+import type { Change, Size } from './api.js'
+import { ByWords } from './by-words.js'
 import { button, crisp, make, openDialog } from './dom.js'
 import { Painter } from './painter.js'
+import { copyChooser } from './viewer.js'
 
 /** What is changed, and into what. */
-export interface Change {
-  image: Blob
-  /** A PNG of the picture's size, transparent where it is drawn. */
-  mask: Blob
+export interface Edit {
+  change: Change
   prompt: string
+  /** Of the picture. */
+  size: Size
 }
 
 export interface EditorOptions {
   /** To begin with. */
   prompt: string
-  draw(change: Change): void
+  draw(edit: Edit): void
+  copyAs(kind: string, edit: Edit): void
 }
+
+/** Two ways to say what changes, with what is said of them. */
+const ways = {
+  paint: {
+    name: 'Paint a part',
+    action: 'Draw this part',
+    hint: 'Paint what is to be drawn anew; the rest of the picture stays as it is. Other settings are those of the form.',
+  },
+  words: {
+    name: 'Say it in words',
+    action: 'Change it',
+    hint: 'Say both in the same words but for those that change. Other settings are those of the form.',
+  },
+} as const
+type Way = keyof typeof ways
 
 /** Takes up a file in the dialog that is open. */
 let load: ((file: Blob) => Promise<void>) | null = null
@@ -40,6 +59,8 @@ async function imageOf(file: Blob): Promise<HTMLImageElement> {
 export function openEditor(first: Blob | null, options: EditorOptions): void {
   let painter: Painter | null = null
   let image: Blob | null = null
+  let way: Way = 'paint'
+  const words = new ByWords()
 
   const problem = make('p', { className: 'problem', hidden: true, role: 'alert' })
   const tell = (text: string): void => {
@@ -60,8 +81,14 @@ export function openEditor(first: Blob | null, options: EditorOptions): void {
     painter?.clear()
     tell('')
   })
-  const prompt = make('textarea', { id: 'edit-prompt', rows: 3, maxLength: 4096, value: options.prompt })
-  const draw = button('Draw this part', () => void submit(), { className: 'primary' })
+  const prompt = make('textarea', { id: 'edit-prompt', rows: 2, maxLength: 4096, value: options.prompt })
+  const draw = button('', () => void submit(), { className: 'primary' })
+  const copying = copyChooser((kind) => void edited().then((edit) => edit && options.copyAs(kind, edit)))
+  const choices = Object.entries(ways).map(([name, { name: text }]) => ({
+    name,
+    element: button(text, () => setWay(name as Way)),
+  }))
+  const hint = make('p', { className: 'hint' })
   const tools = make(
     'div',
     { className: 'field' },
@@ -70,29 +97,45 @@ export function openEditor(first: Blob | null, options: EditorOptions): void {
     make('div', { className: 'actions' }, erase, clear),
   )
   const dialog = openDialog(
-    'Change a part of a picture',
+    'Change a picture',
     'viewer editor',
     place,
     make(
       'div',
       { className: 'facts' },
       make('div', { className: 'actions' }, choose, file),
+      make(
+        'div',
+        { className: 'chips', role: 'group', ariaLabel: 'What says which part changes' },
+        ...choices.map(({ element }) => element),
+      ),
       tools,
+      words.before,
       make(
         'div',
         { className: 'field' },
         make('label', { htmlFor: 'edit-prompt', textContent: 'What it shows then' }),
         prompt,
       ),
-      make('p', {
-        className: 'hint',
-        textContent:
-          'Paint what is to be drawn anew; the rest of the picture stays as it is. Other settings are those of the form.',
-      }),
+      words.sliders,
+      hint,
       problem,
-      make('div', { className: 'actions' }, draw),
+      make('div', { className: 'actions' }, draw, copying),
     ),
   )
+
+  function setWay(chosen: Way): void {
+    way = chosen
+    const byWords = way === 'words'
+    for (const { name, element } of choices) element.setAttribute('aria-pressed', String(name === way))
+    for (const part of [words.before, words.sliders, copying]) part.hidden = !byWords
+    tools.hidden = byWords
+    painter?.setShown(!byWords)
+    draw.textContent = ways[way].action
+    hint.textContent = ways[way].hint
+    tell('')
+    if (byWords && image) void words.know(image)
+  }
 
   function setErasing(erasing: boolean): void {
     if (painter) painter.erasing = erasing
@@ -100,7 +143,7 @@ export function openEditor(first: Blob | null, options: EditorOptions): void {
   }
 
   function setUsable(usable: boolean): void {
-    for (const control of [size, erase, clear, draw]) control.disabled = !usable
+    for (const control of [size, erase, clear, draw, copying]) control.disabled = !usable
   }
 
   async function take(given: Blob): Promise<void> {
@@ -120,7 +163,9 @@ export function openEditor(first: Blob | null, options: EditorOptions): void {
     choose.textContent = 'Another picture'
     setErasing(false)
     setUsable(true)
-    painter.focus()
+    setWay(way)
+    if (way === 'paint') painter.focus()
+    else words.focus()
   }
 
   function forget(): void {
@@ -128,15 +173,28 @@ export function openEditor(first: Blob | null, options: EditorOptions): void {
     if (source) URL.revokeObjectURL(source)
   }
 
-  async function submit(): Promise<void> {
+  /** What the dialog asks for; null where something is missing, which it says. */
+  async function edited(): Promise<Edit | null> {
     const text = prompt.value.trim()
-    if (!painter || !image) return
-    if (painter.empty) tell('Nothing is painted yet: paint what is to be drawn anew.')
+    if (!painter || !image) return null
+    const { width, height } = painter
+    const said = words.read()
+    if (way === 'paint' && painter.empty) tell('Nothing is painted yet: paint what is to be drawn anew.')
+    else if (way === 'words' && said.from === '') tell('Say what the picture shows now.')
     else if (text === '') tell('The prompt is empty: say what the picture shows then.')
     else {
-      options.draw({ image, mask: await painter.file(), prompt: text })
-      dialog.close()
+      tell('')
+      const change = way === 'paint' ? { image, mask: await painter.file() } : { image, ...said }
+      return { change, prompt: text, size: { width, height } }
     }
+    return null
+  }
+
+  async function submit(): Promise<void> {
+    const edit = await edited()
+    if (!edit) return
+    options.draw(edit)
+    dialog.close()
   }
 
   size.addEventListener('input', () => painter?.setSize(Number(size.value) / 100))
@@ -145,7 +203,8 @@ export function openEditor(first: Blob | null, options: EditorOptions): void {
     file.value = ''
     if (chosen) void take(chosen)
   })
-  prompt.addEventListener('keydown', (event) => {
+  dialog.addEventListener('keydown', (event) => {
+    if (!(event.target instanceof HTMLTextAreaElement)) return
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return
     event.preventDefault()
     void submit()
@@ -155,6 +214,7 @@ export function openEditor(first: Blob | null, options: EditorOptions): void {
     forget()
   })
   load = take
+  setWay('paint')
   setErasing(false)
   setUsable(false)
   if (first) void take(first)

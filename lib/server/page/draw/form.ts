@@ -60,6 +60,13 @@ function setSize(size: Size | undefined): boolean {
   return known
 }
 
+/** A size as the form would say it, undefined for the model's own; another one where the form does not offer it. */
+export function offeredSize(size: Size, other: Size | undefined): Size | undefined {
+  const { image_size: side } = currentModel()
+  if (size.width === side && size.height === side) return undefined
+  return [...select('size').options].some(({ value }) => value === sizeText(size)) ? size : other
+}
+
 function sizeOf(text: string): Size | undefined {
   if (text === '') return undefined
   const [width, height] = text.split('x').map(Number)

@@ -2,7 +2,7 @@
 import { type Drawing, type Model, models, type Settings, settingsOf } from './api.js'
 import { type CopyKind, copyKinds, copyText } from './copy-as.js'
 import { button, byId, copy, input, on, select, toast } from './dom.js'
-import { givenToEditor, openEditor } from './editor.js'
+import { type Edit, givenToEditor, openEditor } from './editor.js'
 import * as form from './form.js'
 import { Gallery } from './gallery.js'
 import { numbers, planGrid } from './grid.js'
@@ -32,15 +32,21 @@ function show(picture: Stored): void {
   })
 }
 
-/** Lets a part of a picture be painted, and draws it with the settings of the form. */
+/** Lets a picture be changed, with the settings of the form. */
 function change(picture: Blob | null, text = prompt.value.trim()): void {
+  const drawingOf = ({ change, prompt: shown, size }: Edit, drawing: Drawing): Drawing => ({
+    ...{ ...drawing, prompt: shown, change },
+    // Where a part is painted the picture keeps its size; words draw one of the model's, the picture's own where it is among them.
+    size: 'mask' in change ? undefined : form.offeredSize(size, drawing.size),
+  })
   openEditor(picture, {
     prompt: text,
-    draw: ({ prompt: shown, ...files }) => {
-      rememberPrompt(shown)
-      void stage.single({ ...form.read(), prompt: shown, size: undefined, change: files }, form.currentModel())
+    draw: (edit) => {
+      rememberPrompt(edit.prompt)
+      void stage.single(drawingOf(edit, form.read()), form.currentModel())
       showStage()
     },
+    copyAs: (kind, edit) => copyAs(kind as CopyKind, drawingOf(edit, form.peek())),
   })
 }
 

@@ -81,6 +81,11 @@ export class Painter {
     })
   }
 
+  /** Shows what is painted, and lets it be painted, or the picture alone. */
+  setShown(shown: boolean): void {
+    this.#canvas.hidden = !shown
+  }
+
   focus(): void {
     this.#canvas.focus()
   }

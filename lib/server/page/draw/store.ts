@@ -7,7 +7,7 @@ export interface Stored extends Settings {
   created: number
   /** A PNG. */
   file: Blob
-  /** A part of another picture was drawn anew. */
+  /** It was made of another picture. */
   changed?: boolean
 }
 

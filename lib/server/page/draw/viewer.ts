@@ -6,7 +6,7 @@ import type { Stored } from './store.js'
 export interface ViewerHooks {
   use(settings: Settings): void
   copyAs(kind: string, settings: Settings): void
-  /** Opens it, so that a part of it is drawn anew. */
+  /** Opens it, to be changed. */
   change(picture: Stored): void
   remove(picture: Stored): void
   /** The picture before or after in the gallery. */
@@ -60,6 +60,18 @@ function chooser(
   return element
 }
 
+/** Offers what is asked for as a command line, a program or a call. */
+export const copyChooser = (copyAs: (kind: string) => void): HTMLSelectElement =>
+  chooser(
+    'Copy as',
+    [
+      ['cli', 'command line'],
+      ['typescript', 'TypeScript'],
+      ['curl', 'curl'],
+    ],
+    copyAs,
+  )
+
 export async function download(picture: Stored, format: string): Promise<void> {
   try {
     save(await convert(picture.file, format), fileName(picture.prompt, picture.seed, format))
@@ -88,15 +100,7 @@ export function view(first: Stored, hooks: ViewerHooks): void {
   }
   const dialog = openDialog('Picture', 'viewer', figure, make('div', { className: 'facts' }, facts, actions))
   const close = (): void => dialog.close()
-  const copying = chooser(
-    'Copy as',
-    [
-      ['cli', 'command line'],
-      ['typescript', 'TypeScript'],
-      ['curl', 'curl'],
-    ],
-    (kind) => hooks.copyAs(kind, picture),
-  )
+  const copying = copyChooser((kind) => hooks.copyAs(kind, picture))
   actions.append(
     button(
       'Use these settings',
@@ -111,7 +115,7 @@ export function view(first: Stored, hooks: ViewerHooks): void {
       formats.map((format) => [format, format.toUpperCase()] as const),
       (format) => void download(picture, format),
     ),
-    button('Change a part', () => {
+    button('Change it', () => {
       close()
       hooks.change(picture)
     }),
