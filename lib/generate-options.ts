@@ -11,9 +11,12 @@ import { type PictureSize, type SamplingOptions, samplingSchema } from './sampli
 
 /** One scale of some pictures of a call is drawn. */
 export interface StarScaleEvent {
-  /** Index of the scale, from 0. */
+  /** Index of the scale among all that are drawn for these pictures, from 0. */
   scaleIndex: number
-  /** Number of scales. */
+  /**
+   * Number of scales that are drawn for these pictures: the model's, and twice as many where `star.edit` first draws pictures of the
+   * prompt alone. A picture is done to the share (scaleIndex + 1)/scales.
+   */
   scales: number
   /** Places of the pictures in the result. */
   images: readonly number[]

@@ -356,16 +356,26 @@ export class Star {
     refined: NonNullable<Change['refined']>,
     options: CallOptions,
   ): AsyncGenerator<Uint8Array> {
-    const { batchSize, onScale, ...quiet } = options
+    const { batchSize, onStart, onScale } = options
+    /** Both drawings are counted as one of twice as many scales. */
+    const told = (begin: number, drawing: 0 | 1): CallOptions['onScale'] =>
+      onScale &&
+      (({ scaleIndex, scales, images, ...event }) =>
+        onScale({
+          ...event,
+          scaleIndex: drawing * scales + scaleIndex,
+          scales: 2 * scales,
+          images: images.map((image) => begin + image),
+        }))
     for (let begin = 0; begin < drawings.length; begin += batchSize) {
       const part = drawings.slice(begin, begin + batchSize)
       const alone = part.map(({ given: _, ...drawing }) => drawing)
       const changed: Drawing[] = []
-      const first = { ...quiet, batchSize, admitted: begin > 0, onStart: begin > 0 ? undefined : options.onStart }
+      const later = begin > 0
+      const first = { ...options, admitted: later, onStart: later ? undefined : onStart, onScale: told(begin, 0) }
       for await (const pixels of this.#queue.draw(alone, first))
         changed.push({ ...part[changed.length], given: refined(pixels) })
-      const second = { ...options, admitted: true, onStart: undefined }
-      if (onScale) second.onScale = (event) => onScale({ ...event, images: event.images.map((image) => begin + image) })
+      const second = { ...options, admitted: true, onStart: undefined, onScale: told(begin, 1) }
       yield* this.#queue.draw(changed, second)
     }
   }

@@ -153,13 +153,21 @@ t.test('every scale is shown in the picture, and a thread draws as the caller do
   await using here = await Star.load(folder, { device: 'cpu', thread: 'main' })
   const wide = picture(20, 12)
   const seen: StarImage[] = []
-  const onScale = async ({ preview }: StarScaleEvent): Promise<void> => void seen.push(...(await preview()))
+  let shares: number[] = []
+  const onScale = async ({ preview, scaleIndex, scales }: StarScaleEvent): Promise<void> => {
+    seen.push(...(await preview()))
+    shares.push((scaleIndex + 1) / scales)
+  }
   const options = { prompt, mask: { x: 9, y: 3, width: 5, height: 6 } }
   const image = await one(star.edit(wide, { ...options, onScale }))
-  t.equal(seen.length, tinyScales)
+  t.same(shares, [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1], 'three scales of the prompt alone, and three of the edit')
   t.same(seen.at(-1)!.data, image.data)
+  t.notSame(seen[2].data, image.data)
   t.ok(seen.every(({ width, data }) => width === 20 && data[0] === wide.data[0]))
   t.same((await one(here.edit(wide, options))).data, image.data)
+  shares = []
+  await star.edit(wide, { ...options, strength: 0.5, onScale })
+  t.same(shares, [1 / 3, 2 / 3, 1], 'where scales of the picture are kept there is one drawing')
   // Calls with and without a picture wait for each other and do not mix.
   const [edited, drawn, varied] = await Promise.all([
     one(star.edit(wide, options)),
@@ -255,13 +263,14 @@ t.test('pictures that do not fit one batch are drawn some at a time, and told of
     onStart: () => {
       started++
     },
-    onScale: ({ images, scaleIndex, total }) => {
+    onScale: ({ images, scaleIndex, scales, total }) => {
       t.equal(total, 3)
-      if (scaleIndex === tinyScales - 1) seen.push([...images])
+      t.equal(scales, 2 * tinyScales)
+      if (scaleIndex % tinyScales === 0) seen.push([...images])
     },
   })
   t.equal(started, 1)
-  t.same(seen, [[0, 1], [2]])
+  t.same(seen, [[0, 1], [0, 1], [2], [2]], 'each batch twice')
   for (const [i, { data }] of images.entries())
     t.same(data, (await one(star.edit(given, { prompt, mask: box, seed: 5 + i }))).data)
 })

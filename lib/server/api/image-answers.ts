@@ -95,6 +95,13 @@ function addressOf({ headers }: FastifyRequest, path: string): string {
   return `${scheme}://${headers.host}${path}`
 }
 
+/** The file of a picture as it looked after a scale. */
+interface Preview {
+  bytes: Buffer
+  scale: number
+  scales: number
+}
+
 export async function streamed(
   jobs: Jobs,
   job: JobRequest,
@@ -116,13 +123,15 @@ export async function streamed(
     seed: image.settings.seed,
   })
   const sent = new Map<number, number>()
-  const sendPartial = (image: StarImage, index: number, bytes: Buffer): void => {
+  const sendPartial = (image: StarImage, index: number, { bytes, scale, scales }: Preview): void => {
     const order = sent.get(index) ?? 0
     sent.set(index, order + 1)
     send(`${name}.partial_image`, {
       b64_json: bytes.toString('base64'),
       partial_image_index: order,
       image_index: index,
+      scale_index: scale,
+      scales,
       ...shared(image),
     })
   }
@@ -137,7 +146,8 @@ export async function streamed(
       const before = last
       last = files.then(async (bytes) => {
         await before
-        for (const [i, file] of bytes.entries()) sendPartial(pictures[i], images[i], file)
+        for (const [i, file] of bytes.entries())
+          sendPartial(pictures[i], images[i], { bytes: file, scale: scaleIndex, scales })
       })
       last.catch(() => {})
     }

@@ -202,7 +202,7 @@ t.test('the page in a browser', { skip: noBrowser }, async (t) => {
     await page.keyboard.press('Control+A')
     await page.keyboard.type('32')
     await page.keyboard.press('Control+Enter')
-    await page.locator('.tile[data-scale]').first().waitFor()
+    await page.locator('.tile[data-share]').first().waitFor()
     await page.keyboard.press('Escape')
     await until('it is cancelled', async () => /^Cancelled/.test((await page.textContent('#status')) ?? ''))
     await until('the server knows', async () => (await metric(address, 'star_requests_drawing')) === 0)

@@ -4,7 +4,7 @@ import sharp from 'sharp'
 import t from 'tap'
 import { Star } from '../../../lib/index.js'
 import { post, tinyServer } from '../../support/draw-server.js'
-import { tinySide } from '../../support/tiny-model.js'
+import { tinyScales, tinySide } from '../../support/tiny-model.js'
 
 const bytes = Uint8Array.from({ length: tinySide ** 2 * 3 }, (_, i) => (i * 73) % 256)
 const area = { width: tinySide, height: tinySide }
@@ -47,14 +47,26 @@ t.test('OpenAI’s client edits, whole and as a stream', async (t) => {
   const own = await client.images.edit({ image: [await file(transparent)], ...common } as never)
   t.same([...(await pixels(decoded(own.data![0].b64_json)))], [...images[0].data], 'a picture can be its own mask')
 
-  const events = []
-  const stream = await edit({ mask: await file(transparent), stream: true, partial_images: 2 })
-  for await (const event of stream as unknown as AsyncIterable<{ type: string; b64_json: string }>) events.push(event)
+  type Event = { type: string; b64_json: string; scale_index?: number; scales?: number }
+  const streamed = async (params: object): Promise<Event[]> => {
+    const events: Event[] = []
+    const stream = await edit({ mask: await file(transparent), stream: true, partial_images: 64, ...params })
+    for await (const event of stream as unknown as AsyncIterable<Event>) events.push(event)
+    return events
+  }
+  const partial = (scale: number, scales: number) => ['image_edit.partial_image', scale, scales]
+  const completed = ['image_edit.completed', undefined, undefined]
+  const events = await streamed({})
   t.same(
-    events.map(({ type }) => type),
-    ['image_edit.partial_image', 'image_edit.partial_image', 'image_edit.completed'],
+    events.map(({ type, scale_index, scales }) => [type, scale_index, scales]),
+    [...[0, 1, 2, 3, 4].map((scale) => partial(scale, 2 * tinyScales)), completed],
+    'of both drawings, but for the last scale, which is the picture',
   )
-  t.same([...(await pixels(decoded(events[2].b64_json)))], [...images[0].data])
+  t.same([...(await pixels(decoded(events.at(-1)!.b64_json)))], [...images[0].data])
+  t.same(
+    (await streamed({ partial_images: 2 })).map(({ type, scale_index, scales }) => [type, scale_index, scales]),
+    [partial(1, 6), partial(3, 6), completed],
+  )
 
   for (const [params, status, param, message] of [
     [{}, 400, null, /nothing says which part of the picture is drawn/],

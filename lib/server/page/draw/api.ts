@@ -7,7 +7,6 @@ export interface Model {
   image_size: number | null
   /** WIDTHxHEIGHT to choose from. */
   sizes: string[]
-  scales: number | null
   /** To choose from, with the strength that each has where nothing is chosen. */
   loras: { name: string; strength: number; source: string }[]
   defaults: { cfg: number; top_k: number; top_p: number; speed: Speed | null } | null
@@ -93,8 +92,8 @@ export interface Hooks {
   onStart(): void
   /** Something has to be waited for before it is tried again. */
   onWait(text: string): void
-  /** A picture of one of the scales; the last one is the picture itself. */
-  onPicture(index: number, picture: Blob, order: number | null): void
+  /** A picture, and the share of its scales that are drawn: 1 where it is done. */
+  onPicture(index: number, picture: Blob, share: number): void
 }
 
 export class ApiError extends Error {}
@@ -226,9 +225,11 @@ export async function draw(drawing: Drawing, hooks: Hooks, signal: AbortSignal):
     const [, what] = type.split('.')
     if (what === 'queued') hooks.onQueue(event.position as number)
     else if (what === 'in_progress') hooks.onStart()
-    else if (what === 'partial_image') hooks.onPicture(index, blobOf(picture), event.partial_image_index as number)
-    else if (what === 'completed') {
-      hooks.onPicture(index, blobOf(picture), null)
+    else if (what === 'partial_image') {
+      const { scale_index: scale, scales } = event as { scale_index: number; scales: number }
+      hooks.onPicture(index, blobOf(picture), (scale + 1) / scales)
+    } else if (what === 'completed') {
+      hooks.onPicture(index, blobOf(picture), 1)
       done++
     }
   }

@@ -43,7 +43,7 @@ function change(picture: Blob | null, text = prompt.value.trim()): void {
     prompt: text,
     draw: (edit) => {
       rememberPrompt(edit.prompt)
-      void stage.single(drawingOf(edit, form.read()), form.currentModel())
+      void stage.single(drawingOf(edit, form.read()))
       showStage()
     },
     copyAs: (kind, edit) => copyAs(kind as CopyKind, drawingOf(edit, form.peek())),
@@ -84,7 +84,7 @@ function submit(): void {
   const guidance = select('columns').value === 'guidance' ? numbers(input('guidance-values').value) : null
   try {
     const plan = planGrid(drawing, guidance)
-    void (plan ? stage.grid(plan, form.currentModel()) : stage.single(drawing, form.currentModel()))
+    void (plan ? stage.grid(plan) : stage.single(drawing))
     showStage()
   } catch (error) {
     stage.problem((error as Error).message)

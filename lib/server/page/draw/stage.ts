@@ -1,5 +1,5 @@
 /** The pictures at work: one request, or a grid of them, with their progress, cancel and what went wrong. */
-import { type Drawing, draw, type Hooks, type Model } from './api.js'
+import { type Drawing, draw, type Hooks } from './api.js'
 import { byId, make } from './dom.js'
 import type { GridPlan } from './grid.js'
 import { add, type Stored } from './store.js'
@@ -53,28 +53,28 @@ export class Stage {
     this.problem(null)
   }
 
-  #tile(drawing: Drawing, offset: number, model: Model): Tile {
-    const tile = new Tile({ ...drawing, seed: drawing.seed + offset }, model.scales)
+  #tile(drawing: Drawing, offset: number): Tile {
+    const tile = new Tile({ ...drawing, seed: drawing.seed + offset })
     this.#tiles.push(tile)
     return tile
   }
 
   /** One request. */
-  async single(drawing: Drawing, model: Model): Promise<void> {
+  async single(drawing: Drawing): Promise<void> {
     this.cancel()
     this.#clear()
-    const tiles = Array.from({ length: drawing.count }, (_, i) => this.#tile(drawing, i, model))
+    const tiles = Array.from({ length: drawing.count }, (_, i) => this.#tile(drawing, i))
     const list = make(
       'ul',
       { className: drawing.count === 1 ? 'tiles one' : 'tiles' },
       ...tiles.map(({ element }) => element),
     )
     byId('results').replaceChildren(list)
-    await this.#run([{ drawing, tiles }], () => void this.single(drawing, model))
+    await this.#run([{ drawing, tiles }], () => void this.single(drawing))
   }
 
   /** A request for each row, or each cell. */
-  async grid(plan: GridPlan, model: Model): Promise<void> {
+  async grid(plan: GridPlan): Promise<void> {
     this.cancel()
     this.#clear()
     const jobs: { drawing: Drawing; tiles: Tile[] }[] = []
@@ -86,7 +86,7 @@ export class Stage {
     )
     const rows = plan.rows.map(({ title, drawings }) => {
       const cells = drawings.flatMap((drawing) => {
-        const tiles = Array.from({ length: drawing.count }, (_, i) => this.#tile(drawing, i, model))
+        const tiles = Array.from({ length: drawing.count }, (_, i) => this.#tile(drawing, i))
         jobs.push({ drawing, tiles })
         return tiles.map(({ element }) => make('td', {}, make('ul', { className: 'tiles one' }, element)))
       })
@@ -99,7 +99,7 @@ export class Stage {
       table,
     )
     byId('results').replaceChildren(scroller)
-    await this.#run(jobs, () => void this.grid(plan, model))
+    await this.#run(jobs, () => void this.grid(plan))
   }
 
   async #run(jobs: { drawing: Drawing; tiles: Tile[] }[], again: () => void): Promise<void> {
@@ -143,9 +143,9 @@ export class Stage {
         this.say(ahead === 0 ? 'Next in the queue' : `${ahead} ${ahead === 1 ? 'request' : 'requests'} ahead`),
       onStart: () => this.say('Drawing'),
       onWait: (text) => this.say(text),
-      onPicture: (index, picture, order) => {
+      onPicture: (index, picture, share) => {
         const tile = tiles[index]
-        if (order !== null) tile.preview(picture, order)
+        if (share < 1) tile.preview(picture, share)
         else stored.push(this.#keep(tile, picture, { ...drawing, seed: drawing.seed + index }))
       },
     }

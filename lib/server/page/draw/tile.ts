@@ -9,10 +9,7 @@ export class Tile {
   readonly #bar = make('span', { className: 'bar', ariaHidden: 'true' })
   #url = ''
 
-  constructor(
-    private readonly settings: Settings,
-    private readonly scales: number | null,
-  ) {
+  constructor(private readonly settings: Settings) {
     this.#button.append(this.#image, this.#bar)
     this.element.append(this.#button)
     this.#button.ariaLabel = `${settings.prompt}, seed ${settings.seed}: waiting`
@@ -31,12 +28,12 @@ export class Tile {
         .finally(() => URL.revokeObjectURL(before))
   }
 
-  /** The picture after a scale, the first of which has order 0. */
-  preview(picture: Blob, order: number): void {
+  /** The picture after a scale. @param share of its scales that are drawn */
+  preview(picture: Blob, share: number): void {
     this.element.classList.remove('waiting')
     this.#put(picture)
-    this.element.dataset.scale = String(order + 1)
-    this.#bar.style.setProperty('--part', String(this.scales ? (order + 1) / this.scales : 0.5))
+    this.#bar.style.setProperty('--part', String(share))
+    this.element.dataset.share = String(share)
     this.#button.ariaLabel = `${this.settings.prompt}, seed ${this.settings.seed}: being drawn`
   }
 
