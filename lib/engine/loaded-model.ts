@@ -38,8 +38,8 @@ interface Networks {
 }
 
 export class LoadedModel implements DrawingModel {
-  #graphs = new GraphPool()
-  /** At work in what the recordings hold. */
+  readonly #graphs = new GraphPool()
+  /** Of the drawing at work, or the last one. */
   #strengths: readonly number[]
 
   private constructor(
@@ -85,15 +85,6 @@ export class LoadedModel implements DrawingModel {
     return this.info.lora.map(({ strength }) => strength)
   }
 
-  /** Recordings of other strengths are of no use. */
-  #setStrengths(strengths: readonly number[]): void {
-    if (strengths.every((strength, i) => strength === this.#strengths[i])) return
-    this.#strengths = strengths
-    this.#graphs.dispose()
-    this.#graphs = new GraphPool()
-    this.#apply(strengths)
-  }
-
   #apply(strengths: readonly number[]): void {
     for (const [i, adapters] of this.networks.adapters.entries()) adapters.strength = strengths[i]
   }
@@ -110,7 +101,8 @@ export class LoadedModel implements DrawingModel {
 
   async draw(drawings: readonly Drawing[], options: DrawOptions): Promise<Uint8Array[]> {
     const { settings, size, onScale, signal, lora = this.#loaded() } = options
-    this.#setStrengths(lora)
+    this.#strengths = lora
+    this.#apply(lora)
     const { tokenizer, transformer, samplerHead, textEncoder } = this.networks
     const texts = drawings.flatMap(({ prompt, parts, negative }) => [
       ...(parts?.map((part) => part.prompt) ?? [prompt]),

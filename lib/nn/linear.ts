@@ -86,3 +86,12 @@ export class Linear extends Module {
     )
   }
 }
+
+/**
+ * Strengths of all low-rank updates within a module, layer by layer. They are numbers of the work that layers do, not values in
+ * memory: what was recorded holds them.
+ */
+export const updateStrengths = (module: Module): number[] =>
+  [...module.modules()].flatMap(({ module: layer }) =>
+    layer instanceof Linear ? layer.updates.map(({ strength }) => strength) : [],
+  )

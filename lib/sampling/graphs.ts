@@ -4,6 +4,7 @@
  */
 import { type DecoderOptions, KeysValuesArena, ScaleDecoder, type StarTransformer } from '../models/star/index.js'
 import { native, StarError } from '../native/index.js'
+import { updateStrengths } from '../nn/index.js'
 import { canCapture, capture, concat, full, type Graph, keep, noGrad, scope, Tensor, zeros } from '../tensor/index.js'
 import {
   bufferedConditions,
@@ -18,11 +19,14 @@ import { disposeStep, type ScaleRunner, type ScaleSources } from './runner.js'
 import type { ScaleInput, ScaleStep } from './scale.js'
 import type { SamplingSettings } from './settings.js'
 
-/** Shapes whose buffers are kept at most, and bytes that these may take beside the keys and values; the one used longest ago goes first. */
+/**
+ * Shapes, settings and strengths whose buffers are kept at most, and bytes that these may take beside the keys and values; the one
+ * used longest ago goes first.
+ */
 const shapesKept = 8
 const defaultBudget = 4e9
 
-/** What decides whether a recording can be used again: shapes and settings, not values. */
+/** What decides whether a recording can be used again: shapes, settings and strengths of LoRAs, not values. */
 export interface Recordable {
   transformer: StarTransformer
   texts: DecoderOptions
@@ -146,7 +150,7 @@ function padded(texts: DecoderOptions): DecoderOptions {
 }
 
 /** What a recording depends on. Settings that have no say in the scales' work are left out. */
-function keyOf({ texts, settings, stable = false, conditions = [], parts = 1 }: Recordable): string {
+function keyOf({ transformer, texts, settings, stable = false, conditions = [], parts = 1 }: Recordable): string {
   const { seed: _, topK, topP, stableFrom, version, ...kept } = settings
   // All scales are soft mixes, of all tokens.
   const soft = settings.moreSmooth && !stable && (settings.speed ?? 'full') === 'full'
@@ -163,6 +167,7 @@ function keyOf({ texts, settings, stable = false, conditions = [], parts = 1 }: 
     stable ? [version, stableFrom] : null,
     conditions.map(conditionsKey),
     parts,
+    updateStrengths(transformer),
   ])
 }
 

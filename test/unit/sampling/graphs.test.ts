@@ -1,4 +1,5 @@
 import t from 'tap'
+import { LoraAdapters, layersOf } from '../../../lib/models/lora/index.js'
 import { SamplerHead, type TextInput } from '../../../lib/models/star/index.js'
 import { MultiScaleQuantizer, tokenizerSchema } from '../../../lib/models/tokenizer/index.js'
 import { native } from '../../../lib/native/index.js'
@@ -162,6 +163,62 @@ t.test('shapes beyond those kept are given back', async (t) => {
   }
   t.equal(blocks[6], blocks[5], `blocks after each shape: ${blocks.join(', ')}`)
   graphs.dispose()
+})
+
+t.test('recordings of LoRAs at other strengths lie beside each other', async (t) => {
+  using transformer = tinyModel()
+  using quantizer = new MultiScaleQuantizer(tokenizerSchema.parse({ patchNums, vocabSize, latentChannels }), {
+    init: new Random(5),
+  })
+  const layers = layersOf(transformer, ['attention', 'cross-attention', 'feed-forward'])
+  const make = (names: readonly string[], seed: number): LoraAdapters => {
+    const shapes = new Map(names.map((name) => [name, { rank: 2, scale: 1 }]))
+    const adapters = new LoraAdapters(transformer, shapes, { init: new Random(seed) })
+    for (const { name, tensor } of adapters.namedTensors())
+      if (name.endsWith('lora_B.weight')) tensor.copyFrom(signed(tensor.shape, seed))
+    return adapters
+  }
+  // Each updates layers of its own, so that the same strengths the other way round are another work.
+  const half = layers.length >> 1
+  using one = make(layers.slice(0, half), 3)
+  using other = make(layers.slice(half), 4)
+  const choose = ([a, b]: readonly number[]): void => {
+    one.strength = a
+    other.strength = b
+  }
+  const text = tinyText(2)
+  const options = { transformer, quantizer, text, settings: { cfg: 0, seed: 1 } }
+  const choices = [
+    [1, 0.4],
+    [0.4, 1],
+    [0, 0],
+  ]
+  const expected = []
+  for (const choice of choices) {
+    choose(choice)
+    expected.push(await sample(options))
+  }
+  t.equal(new Set(expected.map(({ fHat }) => fHat.join())).size, choices.length)
+  let calls = 0
+  const nextInput = quantizer.nextInput.bind(quantizer)
+  quantizer.nextInput = (...given) => {
+    calls++
+    return nextInput(...given)
+  }
+  const graphs = new GraphPool()
+  const seen: number[] = []
+  for (let round = 0; round < 4; round++) {
+    calls = 0
+    for (const [i, choice] of choices.entries()) {
+      choose(choice)
+      t.same(await sample({ ...options, graphs }), expected[i], `${choice}, round ${round}`)
+    }
+    seen.push(calls)
+  }
+  t.ok(seen[0] > 0 && seen[1] > 0, 'op by op, and recorded')
+  t.same(seen.slice(2), [0, 0], 'then from recordings alone')
+  graphs.dispose()
+  for (const tensor of Object.values(text)) tensor?.dispose()
 })
 
 /** A text of so many tokens, all of them real. */
