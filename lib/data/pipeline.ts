@@ -129,7 +129,7 @@ export class Pipeline {
     this.#options = options
     this.#sizes = options.buckets ?? [sizeOf(options.resolution)]
     this.#gate = new Gate(options.workers)
-    this.#augmenter = options.augment ? new Augmenter(options.augment, options.resolution) : null
+    this.#augmenter = options.augment ? new Augmenter(options.augment) : null
   }
 
   /**
@@ -235,9 +235,11 @@ export class Pipeline {
 
   #recipe({ describe: name, captions }: SourceSample, bytes: Uint8Array, { mirrored, variant, size }: Draw): Recipe {
     const { cache, resolution } = this.#options
+    // A cache is one of squares of the resolution by its name, so that other sizes are in the keys alone.
+    const named = isSameSize(size, sizeOf(resolution))
     if (this.#augmenter) {
       const augmenter = this.#augmenter
-      const version = augmenter.version(bytes, captions, variant)
+      const version = augmenter.version(bytes, { captions, variant, size, named })
       return {
         key: cache && version.key,
         captions: augmenter.captionsOf(version),
@@ -245,9 +247,7 @@ export class Pipeline {
       }
     }
     const make = async () => ({ pixels: await preprocessImage(bytes, size, { name, mirrored }), captions })
-    // A cache is one of squares of the resolution by its name, so that other sizes are in the keys alone.
-    const other = isSameSize(size, sizeOf(resolution)) ? undefined : size
-    return { key: cache ? contentKey(bytes, mirrored, other) : null, captions, make }
+    return { key: cache ? contentKey(bytes, mirrored, named ? undefined : size) : null, captions, make }
   }
 
   /** What `work` on a sample gives; null, and the sample is noted, where its data is damaged. */

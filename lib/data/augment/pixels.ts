@@ -1,4 +1,5 @@
 /** Changes of 8-bit RGB pixels, three bytes each, row-major: the hue of a thing, and what lies behind it. */
+import type { PictureSize } from '../buckets.js'
 import { type ColourName, colourName, mainColour } from '../colour.js'
 import { type HueName, hues } from './colours.js'
 
@@ -29,30 +30,31 @@ export function hasWhiteEdge(
 }
 
 /** Pixels joined to the border by white ones, 1; all others, 0. */
-function outside(rgb: Uint8Array, side: number): Uint8Array {
-  const mask = new Uint8Array(side * side)
+function outside(rgb: Uint8Array, { width, height }: PictureSize): Uint8Array {
+  const mask = new Uint8Array(width * height)
   const stack: number[] = []
   const visit = (p: number): void => {
     if (mask[p] || Math.min(rgb[3 * p], rgb[3 * p + 1], rgb[3 * p + 2]) < white) return
     mask[p] = 1
     stack.push(p)
   }
-  for (let i = 0; i < side; i++) for (const p of [i, (side - 1) * side + i, i * side, i * side + side - 1]) visit(p)
+  for (let x = 0; x < width; x++) for (const p of [x, (height - 1) * width + x]) visit(p)
+  for (let y = 0; y < height; y++) for (const p of [y * width, y * width + width - 1]) visit(p)
   for (let p = stack.pop(); p !== undefined; p = stack.pop()) {
-    const x = p % side
+    const x = p % width
     if (x > 0) visit(p - 1)
-    if (x < side - 1) visit(p + 1)
-    if (p >= side) visit(p - side)
-    if (p < side * (side - 1)) visit(p + side)
+    if (x < width - 1) visit(p + 1)
+    if (p >= width) visit(p - width)
+    if (p < width * (height - 1)) visit(p + width)
   }
   return mask
 }
 
 /** The smallest box around what is not white outside: [left, top, right, bottom], inclusive; null where all is. */
-export function boxOfThing(rgb: Uint8Array, side: number): [number, number, number, number] | null {
-  let [left, top, right, bottom] = [side, side, -1, -1]
-  for (let y = 0, i = 0; y < side; y++)
-    for (let x = 0; x < side; x++, i += 3) {
+export function boxOfThing(rgb: Uint8Array, { width, height }: PictureSize): [number, number, number, number] | null {
+  let [left, top, right, bottom] = [width, height, -1, -1]
+  for (let y = 0, i = 0; y < height; y++)
+    for (let x = 0; x < width; x++, i += 3) {
       if (Math.min(rgb[i], rgb[i + 1], rgb[i + 2]) >= white) continue
       left = Math.min(left, x)
       right = Math.max(right, x)
@@ -75,20 +77,21 @@ const rim = 2
  * Opacity of each pixel of a thing on white, 0 to 1; null where that cannot be told: a thing that is white itself, or has holes.
  * A pixel p at the rim is a mixture α·f + (1 − α)·white of the thing's own colour f, that of the darkest pixel near it.
  */
-export function opacityOnWhite(rgb: Uint8Array, side: number): Float32Array | null {
-  const mask = outside(rgb, side)
-  const alpha = new Float32Array(side * side)
+export function opacityOnWhite(rgb: Uint8Array, size: PictureSize): Float32Array | null {
+  const { width, height } = size
+  const mask = outside(rgb, size)
+  const alpha = new Float32Array(width * height)
   let [thing, enclosed, edge, pale] = [0, 0, 0, 0]
   for (let p = 0; p < mask.length; p++) {
     if (mask[p]) continue
     alpha[p] = 1
     thing++
     if (darkness(rgb, p) < 3 * (255 - white)) enclosed++
-    const [x, y] = [p % side, Math.floor(p / side)]
+    const [x, y] = [p % width, Math.floor(p / width)]
     let [near, darkest] = [false, 0]
-    for (let v = Math.max(0, y - rim); v <= Math.min(side - 1, y + rim); v++)
-      for (let u = Math.max(0, x - rim); u <= Math.min(side - 1, x + rim); u++) {
-        const q = v * side + u
+    for (let v = Math.max(0, y - rim); v <= Math.min(height - 1, y + rim); v++)
+      for (let u = Math.max(0, x - rim); u <= Math.min(width - 1, x + rim); u++) {
+        const q = v * width + u
         if (mask[q]) near = true
         else darkest = Math.max(darkest, darkness(rgb, q))
       }
@@ -137,7 +140,7 @@ export function prevailingHue(rgb: Uint8Array): HueName | null {
 }
 
 /** Degrees around the mean hue of the prevailing colour that turn with it. */
-const width = 40
+const turning = 40
 
 /**
  * Turns the hue of what has the prevailing colour, keeping saturation and lightness (HSL).
@@ -158,7 +161,7 @@ export function turnHue(rgb: Uint8Array, from: HueName, to: HueName): Uint8Array
     const [r, g, b] = [rgb[i], rgb[i + 1], rgb[i + 2]]
     const [hue, chroma] = hueOf(r, g, b)
     const away = Math.abs(((hue - mean + 540) % 360) - 180)
-    if (chroma === 0 || away > width) continue
+    if (chroma === 0 || away > turning) continue
     const l = (Math.max(r, g, b) + Math.min(r, g, b)) / 510
     const target = (hue - mean + hues[to] + 720) % 360
     const amplitude = chroma / 510

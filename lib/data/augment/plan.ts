@@ -8,9 +8,9 @@ import { type BackgroundName, backgroundNames, hueNames } from './colours.js'
 export interface AugmentOptions {
   /** Versions of a record; number 0 is the record as it is. */
   variants: number
-  /** Largest shift to each side, as a part of the side. */
+  /** Largest shift to each side, as a part of width and height. */
   shift: number
-  /** Least size, as a part of the side. */
+  /** Least size, as a part of width and height. */
   scale: number
   /** Chance of a version to be mirrored left to right, where no caption speaks of sides or of writing. */
   flip: number
@@ -21,9 +21,9 @@ export interface AugmentOptions {
 }
 
 export interface Plan {
-  /** Size as a part of the side. */
+  /** Size as a part of width and height. */
   scale: number
-  /** Shifts as parts of the side. */
+  /** Shifts as parts of width and height. */
   dx: number
   dy: number
   mirrored: boolean

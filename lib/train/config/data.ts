@@ -71,13 +71,15 @@ const augmentSchema = z.strictObject({
     .min(0)
     .max(0.5)
     .default(0.05)
-    .describe('largest shift to each side as a part of the side, of images with a white edge; nothing is cut off'),
+    .describe(
+      'largest shift to each side as a part of width and height, of images with a white edge; nothing is cut off',
+    ),
   scale: z
     .number()
     .min(0.1)
     .max(1)
     .default(0.85)
-    .describe('least size as a part of the side, of images with a white edge'),
+    .describe('least size as a part of width and height, of images with a white edge'),
   flip: z
     .number()
     .min(0)
@@ -149,13 +151,12 @@ export const dataSchema = z
         'largest size of each cache (token maps, text states) in GB, 64 by default; the oldest entries are dropped',
       ),
   })
-  .superRefine(({ packs, heldOutPacks, tars, heldOutTars, buckets, flip, augment }, context) => {
+  .superRefine(({ packs, heldOutPacks, tars, heldOutTars, flip, augment }, context) => {
     const complain = (message: string) => context.addIssue({ code: 'custom', message })
     if (!packs === !tars)
       complain(packs ? 'packs and tars are both given: keep one of them' : 'the images are missing: give packs or tars')
     if (tars && heldOutPacks) complain('heldOutPacks stands beside tars: give heldOutTars')
     if (augment && flip > 0) complain('flip stands beside augment: set augment.flip')
-    if (augment && buckets) complain('buckets stands beside augment, whose versions are squares: leave one of them out')
     if (packs && heldOutTars) complain('heldOutTars stands beside packs: give heldOutPacks')
   })
   .meta({ oneOf: [{ required: ['packs'] }, { required: ['tars'] }] })

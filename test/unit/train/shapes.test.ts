@@ -5,6 +5,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import { writePack } from '../../../lib/data/index.js'
 import { Star } from '../../../lib/index.js'
+import { gridOf, gridsOf, positionsIn } from '../../../lib/models/grid.js'
+import { findModel, loadPart } from '../../../lib/models/source.js'
+import { pixelsOf, Tokenizer } from '../../../lib/models/tokenizer/index.js'
+import { noGrad, scope, Tensor } from '../../../lib/tensor/index.js'
 import { listCheckpoints } from '../../../lib/train/checkpoint/checkpointer.js'
 import { readSafetensors } from '../../../lib/weights/index.js'
 import { runGroup } from '../../support/task-runner.js'
@@ -119,9 +123,9 @@ t.test('several processes train on the shapes as one does', async (t) => {
   }
 })
 
-t.test('with token drop, progressive scales, weights of scales and self-correction', async (t) => {
+t.test('with augmentation, token drop, progressive scales, weights of scales and self-correction', async (t) => {
   const config = (name: string): Config => ({
-    ...transformerAt(name, 12),
+    ...shaped(transformerAt(name, 12), { flip: 0, augment: { variants: 3 } }),
     tokenDrop: { fromScale: 2, keep: 40 },
     progressive: { share: 0.5, firstScale: 2, warmupSteps: 2 },
     scaleWeights: 'side',
@@ -143,10 +147,61 @@ t.test('a sampler head and a LoRA on three shapes', async (t) => {
   t.match((await star.generate('picture 3', { size: { width: 12, height: 22 } })).images[0], { width: 12, height: 22 })
   const lora = shaped(tinyLoraRun(at('lora'), '', base, 8))
   t.ok((await runSteps(lora)).every(({ loss }) => Number.isFinite(loss)))
-  await t.rejects(runSteps({ ...lora, runFolder: at('prior'), prior: { prompts: ['picture 3'] } }), {
-    code: 'ERR_CONFIG',
-    message: /^"data.buckets" stands beside "prior", whose pictures are squares: leave one of them out$/,
-  })
+})
+
+t.test('a LoRA with pictures of the model’s own, which have the shape of each batch', async (t) => {
+  const base = at('transformer-whole/model')
+  const prior = { prompts: ['picture 3', 'picture 4'], pictures: 3 }
+  const config = (name: string): Config => ({ ...shaped(tinyLoraRun(at(name), '', base, 8)), prior })
+  const whole = await runSteps(config('prior-whole'))
+  t.equal(new Set(whole.map(({ ids }) => bucketOf(ids[0]))).size, 3)
+  t.ok(whole.every(({ metrics }) => metrics.Lprior > 0))
+  const told = (steps: typeof whole) => steps.map(({ step, loss, ids }) => ({ step, loss, ids }))
+  const parts = [...(await runSteps(config('prior-parts'), 3)), ...(await runSteps(config('prior-parts')))]
+  t.same(told(parts), told(whole))
+  t.strictSame(tensorsOf('prior-parts'), tensorsOf('prior-whole'), 'all tensors, to the byte')
+
+  // They are what the model draws in each shape.
+  const tokens = readSafetensors(join(at('prior-whole'), 'prior.safetensors')).tensors.get('tokens')!
+  const source = findModel(base)
+  using tokenizer = new Tokenizer(source.tokenizer, { init: null, device: 'cpu' })
+  loadPart(source, 'tokenizer', tokenizer)
+  const grids = shapes.map(([width, height]) => gridOf({ width, height }, 2))
+  const maps = grids.map((grid) => gridsOf(source.tokenizer.patchNums, grid).map(positionsIn))
+  const row = maps.flat().reduce((sum, size) => sum + size, 0)
+  t.same(tokens.shape, [3, row])
+  const all = tokens.ints()
+  await using star = await Star.load(base, { device: 'cpu', thread: 'main' })
+  for (const n of [0, 1, 2]) {
+    let begin = n * row
+    for (const [i, [width, height]] of shapes.entries()) {
+      const pixels = noGrad(() =>
+        scope(() => {
+          const indices = maps[i].map((size) => {
+            const own = all.subarray(begin, begin + size)
+            begin += size
+            return Tensor.from(own, [1, size])
+          })
+          const fHat = tokenizer.quantizer.fHatOf(indices, grids[i]).at(-1)!
+          return pixelsOf(tokenizer.decode(fHat))[0]
+        }),
+      )
+      const drawing = { seed: 3 + n, size: { width, height } }
+      t.same(pixels, (await star.generate(prior.prompts[n % 2], drawing)).images[0].data, `${width}×${height}, ${n}`)
+    }
+  }
+
+  const group = (name: string, ranks: number) => runGroup({ config: config(name), ranks, steps: 6 }, t)
+  const [one] = await group('prior-one', 1)
+  const two = await group('prior-two', 2)
+  for (const { weights, state } of two) {
+    t.strictSame(weights, two[0].weights, 'the same on all, bit for bit')
+    t.strictSame(state, one.state)
+  }
+  for (const [name, expected] of Object.entries(one.weights)) {
+    const error = Math.max(...two[0].weights[name].map((v, i) => Math.abs(v - expected[i])))
+    t.ok(error <= 1e-5 * Math.max(1, ...expected.map(Math.abs)), `${name} is off by ${error}`)
+  }
 })
 
 t.test('shapes that cannot be trained on are refused in a line', async (t) => {
@@ -168,15 +223,13 @@ t.test('shapes that cannot be trained on are refused in a line', async (t) => {
       { buckets: [...shapes, [32, 8]] },
       /^"data.buckets": no picture of .*shapes goes to 32×8 \(16×16: \d, 20×12: \d, 12×22: \d\): leave it out/,
     ],
-    [{ augment: {} }, /buckets stands beside augment, whose versions are squares: leave one of them out/],
     [{ buckets: [] }, /data.buckets/],
     [{ buckets: [[16]] }, /data.buckets/],
   ]
   for (const make of [tokenizerAt, transformerAt])
     for (const [i, [data, message]] of cases.entries()) {
       const config = make(`wrong-${i}`, 2)
-      const flip = 'augment' in data ? { flip: 0 } : {}
-      await t.rejects(runSteps({ ...config, data: { ...(config.data as object), ...data, ...flip } }), {
+      await t.rejects(runSteps({ ...config, data: { ...(config.data as object), ...data } }), {
         code: 'ERR_CONFIG',
         message,
       })

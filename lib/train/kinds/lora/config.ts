@@ -23,7 +23,9 @@ const priorSchema = z
       .min(1)
       .max(100_000)
       .optional()
-      .describe('pictures that the model draws of them, once, when the run begins; default: one of each'),
+      .describe(
+        'pictures that the model draws of them, once, when the run begins, each in all shapes of data.buckets; default: one of each',
+      ),
     weight: z.number().min(0).default(1).describe('what their loss counts beside that of the images'),
   })
   .superRefine(({ prompts, promptFile }, context) => {

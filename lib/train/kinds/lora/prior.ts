@@ -4,11 +4,13 @@
  */
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
+import type { Grid } from '../../../models/grid.js'
 import type { StarTransformer } from '../../../models/star/index.js'
 import { imageNoise } from '../../../sampling/image-noise.js'
 import { generate, type SamplingOptions } from '../../../sampling/index.js'
 import { keep, scope, Tensor } from '../../../tensor/index.js'
 import { readSafetensors, writeSafetensors } from '../../../weights/index.js'
+import type { DataConfig } from '../../config/data.js'
 import type { TaskContext } from '../../data/context.js'
 import type { TokenData } from '../../data/token-data.js'
 import type { RunFolder } from '../../run-folder/run-folder.js'
@@ -22,13 +24,48 @@ export interface PriorOptions {
   settings: SamplingOptions
   /** Of the weights that draw. */
   hash: string
+  /** Sizes that each is drawn in, in place of the square. */
+  buckets?: DataConfig['buckets']
 }
 
-/** N pictures as tokens. */
+/** N pictures as tokens, each in all shapes that are trained on: a step's pictures have the shape of its images. */
 export interface Prior {
   captions: readonly string[]
-  /** (N, L) row-major */
+  /** (N, Σ L) row-major: of each picture the tokens of its shapes, one after the other */
   tokens: Int32Array
+  /** Where those of a shape lie in a row. */
+  shapes: readonly PriorShape[]
+}
+
+interface PriorShape {
+  /** The last scale's map. */
+  grid: Grid
+  begin: number
+  /** L */
+  length: number
+}
+
+/** Tokens (B, L) of the pictures at some rows, in the shape with this last map. */
+export function priorTokens({ tokens, shapes }: Prior, rows: readonly number[], grid: Grid): Int32Array {
+  const { begin, length } = shapes.find(({ grid: own }) => own.rows === grid.rows && own.cols === grid.cols)!
+  const row = rowOf(shapes)
+  const chosen = new Int32Array(rows.length * length)
+  for (const [i, n] of rows.entries())
+    chosen.set(tokens.subarray(n * row + begin, n * row + begin + length), i * length)
+  return chosen
+}
+
+/** Tokens of one picture in all shapes. */
+const rowOf = (shapes: readonly PriorShape[]): number => shapes.reduce((sum, { length }) => sum + length, 0)
+
+function shapesOf(grids: readonly Grid[], transformer: StarTransformer): PriorShape[] {
+  let end = 0
+  return grids.map((grid) => {
+    const length = transformer.levelsOf(grid).at(-1)!.end
+    const begin = end
+    end += length
+    return { grid, begin, length }
+  })
 }
 
 /** Pictures drawn at once. */
@@ -51,20 +88,24 @@ export async function openPrior(
   const { group } = context
   const file = run.file('prior.safetensors')
   const captions = Array.from({ length: options.pictures }, (_, i) => options.prompts[i % options.prompts.length])
+  const shapes = shapesOf(data.grids, transformer)
+  const size = captions.length * rowOf(shapes)
   let tokens = group.rank === 0 ? readPrior(file, identity(options)) : null
   if (group.rank === 0 && !tokens) {
-    const drawn = await drawPrior(captions, options, transformer, data, context)
+    const drawn = new Int32Array(size)
+    for (const shape of shapes)
+      await drawPrior({ captions, shapes, tokens: drawn }, shape, options, { transformer, data, context })
     const metadata = { identity: identity(options), prompts: JSON.stringify(options.prompts) }
-    scope(() => writeSafetensors(file, [['tokens', Tensor.from(drawn, [captions.length, data.maps.length])]], metadata))
+    scope(() => writeSafetensors(file, [['tokens', Tensor.from(drawn, [captions.length, rowOf(shapes)])]], metadata))
     tokens = drawn
   }
-  if (group.size === 1) return { captions, tokens: tokens! }
+  if (group.size === 1) return { captions, tokens: tokens!, shapes }
   return scope(() => {
     // f32 holds every index of a codebook.
-    const values = tokens ? Float32Array.from(tokens) : new Float32Array(captions.length * data.maps.length)
+    const values = tokens ? Float32Array.from(tokens) : new Float32Array(size)
     const shared = Tensor.from(values, [values.length], { device: context.device })
     group.broadcast(shared).wait()
-    return { captions, tokens: Int32Array.from(shared.floats()) }
+    return { captions, tokens: Int32Array.from(shared.floats()), shapes }
   })
 }
 
@@ -77,16 +118,19 @@ function readPrior(file: string, expected: string): Int32Array | null {
   })
 }
 
+/** Draws all pictures in one of their shapes. */
 async function drawPrior(
-  captions: readonly string[],
+  { captions, tokens, shapes }: Prior,
+  { grid, begin: from }: PriorShape,
   { seed, settings }: PriorOptions,
-  transformer: StarTransformer,
-  { tokenizer, text: states, maps, device }: TokenData,
-  { signal, onProgress }: TaskContext,
-): Promise<Int32Array> {
-  const tokens = new Int32Array(captions.length * maps.length)
+  { transformer, data, context }: { transformer: StarTransformer; data: TokenData; context: TaskContext },
+): Promise<void> {
+  const { tokenizer, text: states, device } = data
+  const { signal, onProgress } = context
+  const row = rowOf(shapes)
+  const before = shapes.findIndex((shape) => shape.begin === from) * captions.length
   for (let begin = 0; begin < captions.length; begin += together) {
-    onProgress('drawing pictures for prior preservation', begin, captions.length)
+    onProgress('drawing pictures for prior preservation', before + begin, shapes.length * captions.length)
     const some = captions.slice(begin, begin + together)
     const prompts = [...new Set(some)]
     const text = scope(() => {
@@ -94,7 +138,7 @@ async function drawPrior(
       for (const tensor of Object.values(batch)) keep(tensor)
       return batch
     })
-    let place = 0
+    let place = from
     try {
       using _fHat = await generate({
         transformer,
@@ -103,6 +147,7 @@ async function drawPrior(
         empty: prompts.length,
         prompts: some.map((caption) => prompts.indexOf(caption)),
         independent: true,
+        grid,
         settings,
         noise: imageNoise(
           some.map((_, i) => seed + begin + i),
@@ -113,7 +158,7 @@ async function drawPrior(
           const [count, size] = drawn!.shape
           const values = drawn!.ints()
           for (let i = 0; i < count; i++)
-            tokens.set(values.subarray(i * size, (i + 1) * size), (begin + i) * maps.length + place)
+            tokens.set(values.subarray(i * size, (i + 1) * size), (begin + i) * row + place)
           place += size
         },
       })
@@ -121,5 +166,4 @@ async function drawPrior(
       for (const tensor of Object.values(text)) tensor.dispose()
     }
   }
-  return tokens
 }

@@ -34,7 +34,7 @@ import { type Figures, type FrozenParts, type Metrics, scalars, type Task } from
 import { hostMemory } from '../transformer/plan.js'
 import type { LoraRunConfig } from './config.js'
 import { checkLoraRun, planLoraRun, sizesOf } from './plan.js'
-import { openPrior, type Prior, type PriorOptions } from './prior.js'
+import { openPrior, type Prior, type PriorOptions, priorTokens } from './prior.js'
 
 /** A micro-batch: samples, the pictures of the model's own that go with them, and the branches that each of both leaves out. */
 interface Part {
@@ -108,7 +108,7 @@ class LoraTask implements Task<TokenSamples, Part> {
     const chosen = this.#drawPrior(batch.ids.length)
     return splitSamples(batch, count).map(({ samples, begin, end }) => {
       const own = sliceDropPath(dropPath, begin, end)
-      const prior = chosen && this.#priorOf(chosen.slice(begin, end))
+      const prior = chosen && this.#priorOf(chosen.slice(begin, end), batch.grid)
       return { samples, prior, dropPath: own }
     })
   }
@@ -124,14 +124,10 @@ class LoraTask implements Task<TokenSamples, Part> {
     return chosen
   }
 
-  #priorOf(chosen: readonly number[]): NonNullable<Part['prior']> {
-    const { captions, tokens } = this.data.prior!
-    const { length } = this.#base
-    const own = new Int32Array(chosen.length * length)
-    chosen.forEach((row, i) => {
-      own.set(tokens.subarray(row * length, (row + 1) * length), i * length)
-    })
-    return { captions: chosen.map((row) => captions[row]), tokens: own }
+  /** Those pictures, in the shape of the samples. */
+  #priorOf(chosen: readonly number[], grid: TokenSamples['grid']): NonNullable<Part['prior']> {
+    const prior = this.data.prior!
+    return { captions: chosen.map((row) => prior.captions[row]), tokens: priorTokens(prior, chosen, grid) }
   }
 
   forwardBackward({ samples, prior, dropPath }: Part, _step: number, backward: (loss: Tensor) => void): Figures {
@@ -259,11 +255,6 @@ function baseOf({ transformer, textEncoder, path }: ModelSource) {
 
 /** @throws ERR_MEMORY when a step cannot fit this machine; a GPU's memory is not known here */
 export async function openData(config: LoraRunConfig, run: RunFolder, context: TaskContext): Promise<LoraData> {
-  if (config.prior && config.data.buckets)
-    throw new StarError(
-      'ERR_CONFIG',
-      '"data.buckets" stands beside "prior", whose pictures are squares: leave one of them out',
-    )
   const source = await openSource(baseSource(config), context)
   const { transformer, textEncoder } = baseOf(source)
   if (context.device === 'cpu') {
@@ -277,7 +268,7 @@ export async function openData(config: LoraRunConfig, run: RunFolder, context: T
     base.setTrainable(false)
     loadPart(source, 'transformer', base)
     if (config.precision !== 'f32') for (const single of base.toHalf(config.precision).values()) single.dispose()
-    const options = config.prior && priorOptions(config.prior, config.seed, source)
+    const options = config.prior && priorOptions(config.prior, config, source)
     return new LoraData(tokens, base, options ? await openPrior(options, base, tokens, run, context) : null)
   } catch (error) {
     base?.dispose()
@@ -287,12 +278,16 @@ export async function openData(config: LoraRunConfig, run: RunFolder, context: T
 }
 
 /** @throws ERR_FILE for a file of prompts that cannot be read, ERR_CONFIG where there are none in it */
-function priorOptions(prior: NonNullable<LoraRunConfig['prior']>, seed: number, source: ModelSource): PriorOptions {
+function priorOptions(
+  prior: NonNullable<LoraRunConfig['prior']>,
+  { seed, data: { buckets } }: LoraRunConfig,
+  source: ModelSource,
+): PriorOptions {
   const { promptFile } = prior
   const prompts = [...prior.prompts, ...(promptFile === undefined ? [] : readPrompts(promptFile, 'prior.promptFile'))]
   if (prompts.length === 0) throw new StarError('ERR_CONFIG', `prior.promptFile: ${promptFile} holds no prompt`)
   const { pictures = prompts.length } = prior
-  return { prompts, pictures, seed, settings: settingsOf(source), hash: transformerHash(source) }
+  return { prompts, pictures, seed, settings: settingsOf(source), hash: transformerHash(source), buckets }
 }
 
 export const createTask = (config: Resolved<LoraRunConfig>, data: LoraData): Task => new LoraTask(config, data)

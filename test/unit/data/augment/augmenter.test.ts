@@ -6,20 +6,21 @@ import { colourName, mainColour } from '../../../../lib/data/colour.js'
 import { preprocessImage } from '../../../../lib/data/preprocess.js'
 import { contentKey } from '../../../../lib/data/record-cache.js'
 
-const picture = (body: string, background = '#ffffff') =>
-  sharp(Buffer.from(`<svg xmlns="http://www.w3.org/2000/svg" width="96" height="96">${body}</svg>`))
+const picture = (body: string, { background = '#ffffff', width = 96, height = 96 } = {}) =>
+  sharp(Buffer.from(`<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${body}</svg>`))
     .flatten({ background })
     .png()
     .toBuffer()
 const apple = picture('<circle cx="46" cy="50" r="40" fill="#d62828"/>')
 const none: AugmentOptions = { variants: 40, shift: 0, scale: 1, flip: 0, background: 0, hue: 0 }
 const side = 48
+const square = { width: side, height: side }
 
-async function versions(options: Partial<AugmentOptions>, bytes: Buffer, captions: readonly string[]) {
-  const augmenter = new Augmenter({ ...none, ...options }, side)
+async function versions(options: Partial<AugmentOptions>, bytes: Buffer, captions: readonly string[], size = square) {
+  const augmenter = new Augmenter({ ...none, ...options })
   return Promise.all(
     Array.from({ length: 40 }, async (_, variant) => {
-      const version = augmenter.version(bytes, captions, variant)
+      const version = augmenter.version(bytes, { captions, variant, size, named: size === square })
       return { ...version, ...(await augmenter.make(version, bytes, 'apple')), later: augmenter.captionsOf(version) }
     }),
   )
@@ -53,7 +54,7 @@ t.test('versions depend on the record, its captions and the options only', async
 
 t.test('a shifted and smaller thing is whole, on white', async (t) => {
   const made = await versions({ shift: 0.5, scale: 0.5 }, await apple, ['an apple'])
-  const boxes = made.map(({ pixels }) => boxOfThing(pixels, side)!)
+  const boxes = made.map(({ pixels }) => boxOfThing(pixels, square)!)
   const sizes = boxes.map(([left, top, right, bottom]) => [right - left + 1, bottom - top + 1])
   for (const [width, height] of sizes) t.ok(Math.abs(width - height) <= 1, `${width} by ${height}`)
   const widths = sizes.map(([width]) => width)
@@ -65,8 +66,33 @@ t.test('a shifted and smaller thing is whole, on white', async (t) => {
   }
 })
 
+t.test('a picture that is no square is changed within its own shape', async (t) => {
+  const bytes = await picture('<ellipse cx="64" cy="32" rx="40" ry="20" fill="#d62828"/>', { width: 128, height: 64 })
+  const size = { width: 64, height: 32 }
+  const options = { shift: 0.3, scale: 0.5, flip: 0.5, background: 0.3, hue: 0.3 }
+  const made = await versions(options, bytes, ['a red pebble'], size)
+  const squares = await versions(options, bytes, ['a red pebble'])
+  t.same(
+    made.map(({ plan }) => plan),
+    squares.map(({ plan }) => plan),
+    'the plan is the record’s, whatever its size',
+  )
+  const keys = [...made, ...squares].map(({ key }) => key.toString('hex'))
+  t.equal(new Set(keys).size, 80, 'keys tell sizes apart')
+  t.ok(Buffer.from(made[0].pixels).equals(await preprocessImage(bytes, size)))
+  for (const { pixels } of made) t.equal(pixels.length, 64 * 32 * 3)
+  const onWhite = made.filter(({ captions }) => !/background/.test(captions[0]))
+  const boxes = onWhite.map(({ pixels }) => boxOfThing(pixels, size)!)
+  for (const [left, top, right, bottom] of boxes) {
+    const [width, height] = [right - left + 1, bottom - top + 1]
+    t.ok(width >= 19 && width <= 43 && Math.abs(width - 2 * height) <= 4, `${width}×${height} at ${left}, ${top}`)
+  }
+  t.ok(new Set(boxes.map(([left]) => left)).size > 8 && new Set(boxes.map(([, top]) => top)).size > 4, 'at many places')
+  t.ok(onWhite.length < 40 && made.some(({ captions }) => /background/.test(captions[0])))
+})
+
 t.test('pictures that fill their frame keep size and place', async (t) => {
-  const photo = await picture('<rect x="20" width="60" height="96" fill="#d62828"/>', '#3366aa')
+  const photo = await picture('<rect x="20" width="60" height="96" fill="#d62828"/>', { background: '#3366aa' })
   const given = await preprocessImage(photo, side)
   for (const { pixels, captions } of await versions({ shift: 0.5, scale: 0.5, background: 1, hue: 1 }, photo, [
     'a door',
@@ -105,7 +131,7 @@ t.test('mirroring heeds the captions', async (t) => {
   const bytes = await picture('<rect x="10" y="20" width="20" height="50" fill="#d62828"/>')
   const mirrored = (captions: readonly string[]) =>
     versions({ flip: 0.5 }, bytes, captions).then(
-      (all) => all.filter(({ pixels }) => boxOfThing(pixels, side)![0] > 24).length,
+      (all) => all.filter(({ pixels }) => boxOfThing(pixels, square)![0] > 24).length,
     )
   const count = await mirrored(['a brick'])
   t.ok(count > 8 && count < 32, `${count} of 40`)

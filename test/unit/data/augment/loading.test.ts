@@ -12,21 +12,16 @@ const colours: Record<string, [number, number, number]> = {
   green: [30, 170, 60],
 }
 
-/** Twelve squares on white, of three colours. */
-async function squares(path: string): Promise<string> {
+/** Twelve boxes on white, of three colours, in pictures of some sizes in turn. */
+async function boxes(path: string, sizes = [{ width: side, height: side }]): Promise<string> {
   const entries = Array.from({ length: 12 }, (_, n) => {
     const [name, rgb] = Object.entries(colours)[n % 3]
-    const pixels = new Uint8Array(side * side * 3).fill(255)
-    for (let y = 4; y < 20; y++) for (let x = 3; x < 8 + n; x++) pixels.set(rgb, 3 * (side * y + x))
-    const info = {
-      id: `${n}`,
-      basename: `${n}.png`,
-      prompt: `a ${name} box`,
-      caption: 'a box',
-      width: side,
-      height: side,
-    }
-    return { key: `n-${n}`, info, image: encodePng({ width: side, height: side, data: pixels }) }
+    const { width, height } = sizes[n % sizes.length]
+    const pixels = new Uint8Array(width * height * 3).fill(255)
+    for (let y = 4; y < height - 4; y++)
+      for (let x = 3; x < Math.min(8 + n, width - 2); x++) pixels.set(rgb, 3 * (width * y + x))
+    const info = { id: `${n}`, basename: `${n}.png`, prompt: `a ${name} box`, caption: 'a box', width, height }
+    return { key: `n-${n}`, info, image: encodePng({ width, height, data: pixels }) }
   })
   await writePack(path, entries)
   return path
@@ -53,7 +48,7 @@ async function take(options: LoaderOptions, batches: number, size: number, state
 }
 
 t.test('versions are drawn for each place in the order, whoever takes it and from wherever', async (t) => {
-  const packs = [await squares(join(t.testdir(), 'a'))]
+  const packs = [await boxes(join(t.testdir(), 'a'))]
   const options = { packs, resolution: side, seed: 3, augment }
   using loader = await Loader.open(options)
   const states = [loader.state()]
@@ -86,9 +81,48 @@ t.test('versions are drawn for each place in the order, whoever takes it and fro
   t.notSame(texts(other), texts(batches.slice(0, 1)), 'another seed draws others')
 })
 
+t.test('beside buckets, each version has the shape of its batch', async (t) => {
+  const folder = t.testdir()
+  const buckets = [
+    { width: side, height: side },
+    { width: 32, height: 16 },
+    { width: 16, height: 32 },
+  ]
+  const packs = [await boxes(join(folder, 'a'), buckets)]
+  const options = { packs, resolution: side, buckets, seed: 3, augment, cacheFolder: join(folder, 'cache') }
+  using loader = await Loader.open(options)
+  const states = [loader.state()]
+  const batches: LoadedBatch[] = []
+  for (let i = 0; i < 12; i++) {
+    batches.push(await loader.next(4))
+    states.push(JSON.parse(JSON.stringify(loader.state())))
+  }
+  for (const { samples, size } of batches)
+    for (const { id, pixels } of samples) {
+      t.same(size, buckets[Number(id.slice(2)) % 3])
+      t.equal(pixels!.length, size.width * size.height * 3)
+    }
+  const drawn = batches.flatMap(({ samples }) => samples)
+  t.ok(new Set(drawn.map(({ key }) => key!.toString('hex'))).size > 24, 'versions of the twelve')
+  t.ok(drawn.some(({ captions }) => /background$/.test(captions[0])))
+  for (const from of [0, 5])
+    t.same(texts(await take(options, 12 - from, 4, states[from])), texts(batches.slice(from)), `from ${from}`)
+  const parts = await Promise.all([0, 1].map((rank) => take({ ...options, rank, ranks: 2 }, 12, 4)))
+  const joined = batches.map((batch, i) => ({ ...batch, samples: parts.flatMap((part) => part[i].samples) }))
+  t.same(texts(joined), texts(batches), 'two processes')
+  using cache = new RecordCache(options.cacheFolder)
+  cache.add(drawn.map(({ key }) => [key!, Buffer.from('tokens')]))
+  const again = (await take(options, 12, 4)).flatMap(({ samples }) => samples)
+  t.ok(again.every(({ pixels }) => pixels === null))
+  t.same(
+    again.map(({ captions }) => captions),
+    drawn.map(({ captions }) => captions),
+  )
+})
+
 t.test('cached versions come without pixels and with the same captions', async (t) => {
   const folder = t.testdir()
-  const packs = [await squares(join(folder, 'a'))]
+  const packs = [await boxes(join(folder, 'a'))]
   const cacheFolder = join(folder, 'cache')
   const options = { packs, resolution: side, seed: 3, augment, cacheFolder }
   const fresh = (await take(options, 12, 6)).flatMap(({ samples }) => samples)

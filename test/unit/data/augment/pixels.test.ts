@@ -11,6 +11,7 @@ import {
 import { mainColour } from '../../../../lib/data/colour.js'
 
 const side = 64
+const size = { width: side, height: side }
 
 /** An SVG on a background, three bytes a pixel. */
 async function drawn(body: string, background = '#ffffff'): Promise<Uint8Array> {
@@ -28,7 +29,7 @@ t.test('a thing on white is put before a colour as if it had been drawn there', 
     '<circle cx="32" cy="32" r="24" fill="#fc3"/><circle cx="24" cy="28" r="4" fill="#fff"/><circle cx="40" cy="28" r="4" fill="#fff"/>',
   ]) {
     const picture = Uint8Array.from(await drawn(body))
-    const alpha = opacityOnWhite(picture, side)!
+    const alpha = opacityOnWhite(picture, size)!
     t.not(alpha, null)
     paintBackground(picture, alpha, [40, 90, 200])
     const error = largest(picture, await drawn(body, 'rgb(40,90,200)'))
@@ -37,19 +38,19 @@ t.test('a thing on white is put before a colour as if it had been drawn there', 
 })
 
 t.test('where a thing ends cannot be told if it is white or full of holes', async (t) => {
-  t.equal(opacityOnWhite(await drawn('<circle cx="32" cy="32" r="20" fill="#f2f2f2"/>'), side), null)
+  t.equal(opacityOnWhite(await drawn('<circle cx="32" cy="32" r="20" fill="#f2f2f2"/>'), size), null)
   t.equal(
-    opacityOnWhite(await drawn('<circle cx="32" cy="32" r="20" fill="none" stroke="#c22" stroke-width="4"/>'), side),
+    opacityOnWhite(await drawn('<circle cx="32" cy="32" r="20" fill="none" stroke="#c22" stroke-width="4"/>'), size),
     null,
   )
-  t.equal(opacityOnWhite(await drawn(''), side), null)
+  t.equal(opacityOnWhite(await drawn(''), size), null)
 })
 
 t.test('edges and boxes', async (t) => {
   const dot = await drawn('<rect x="10" y="20" width="5" height="7" fill="#c22"/>')
   t.ok(hasWhiteEdge(dot, side, all))
-  t.same(boxOfThing(dot, side), [10, 20, 14, 26])
-  t.equal(boxOfThing(await drawn(''), side), null)
+  t.same(boxOfThing(dot, size), [10, 20, 14, 26])
+  t.equal(boxOfThing(await drawn(''), size), null)
   t.notOk(hasWhiteEdge(await drawn('', '#88aaff'), side, all))
   t.notOk(hasWhiteEdge(dot, side, [10, 20, 5, 7]), 'of a window')
 })
