@@ -29,7 +29,7 @@ export class ByWords {
   })
   readonly #strength = slider('edit-strength', 'How freely', {
     value: 0.5,
-    hint: 'At 0 that part is held to what it shows, at 1 it is drawn as the words say.',
+    hint: 'At 0 that part is held to what it shows, at 1 it is drawn as the words say. Where too little changes, raise both.',
   })
   /** The picture that the prompt was asked for. */
   #picture: Blob | null = null
