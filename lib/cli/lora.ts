@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import { type Command, Option } from 'commander'
+import type { LoraFile } from '../models/lora/index.js'
 import { StarError } from '../native/error.js'
 import { interruptible } from './interrupt.js'
 import { parseLora } from './lora-options.js'
@@ -75,12 +76,16 @@ async function info(path: string, flags: { json?: boolean; offline?: boolean }):
       ['size', `${millions(found.parameters)} values, ${megabytes(found.bytes)}`],
       ['of the model', found.base.name ?? 'it does not say'],
       ['with weights', found.base.hash?.slice(0, 12) ?? 'it does not say'],
+      ...sizesOf(found.pictures),
       ['rank', ranks.join(', ')],
       ['alpha', String(found.alpha)],
       ['matrices', `${matrices.length}: ${places.join(', ')} of each block`],
     ]),
   )
 }
+
+const sizesOf = (pictures: LoraFile['pictures']): [string, string][] =>
+  pictures.length === 0 ? [] : [['trained on', pictures.map(([width, height]) => `${width} × ${height}`).join(', ')]]
 
 async function merge(model: string, given: string[], flags: MergeFlags): Promise<void> {
   const loras = given.map(parseLora)

@@ -2,7 +2,14 @@
 
 import { gridOf, positionsIn } from '../models/grid.js'
 import { type HubOptions, localModel, localTextEncoder } from '../models/local.js'
-import { applyLoras, type LoraAdapters, mergeLoras, strangeLoras, type WeightedLora } from '../models/lora/index.js'
+import {
+  applyLoras,
+  type LoraAdapters,
+  mergeLoras,
+  strangeLoras,
+  type WeightedLora,
+  withLoraShapes,
+} from '../models/lora/index.js'
 import { findModel, loadPart, type ModelSource, type SourceOptions } from '../models/source.js'
 import { type ModelType, SamplerHead, StarTransformer } from '../models/star/index.js'
 import type { EncodedText, TextEncoder } from '../models/text/index.js'
@@ -57,7 +64,7 @@ export class LoadedModel implements DrawingModel {
     const hub: HubOptions = { offline, cacheDir, onProgress: onDownload, signal }
     const { model: name, loras } = await openLoras(nameOrPath, lora, hub)
     const here = await localModel(name, options, hub)
-    const source = findModel(here.path, here.options)
+    const source = withLoraShapes(findModel(here.path, here.options), loras)
     const info = describeSource(source)
     const onGpu = device !== 'cpu' && device !== 'simt'
     const stored = storedTypes(source)

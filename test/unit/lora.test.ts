@@ -234,6 +234,13 @@ t.test('what is no LoRA, or one of another model, is refused in one line', async
     changed('loha', (_, config) => Object.assign(config, { peft_type: 'LOHA' })),
     { code: 'ERR_CONFIG', message: /peft_type.*other kinds of adapters are not read/ },
   )
+  mkdirSync(at('sizes'))
+  copyFileSync(at('style', 'adapter_config.json'), at('sizes', 'adapter_config.json'))
+  scope(() => {
+    const { tensors, metadata } = readSafetensors(at('style', 'adapter_model.safetensors'))
+    writeSafetensors(at('sizes', 'adapter_model.safetensors'), tensors, { ...metadata, pictures: '[[16, 0]]' })
+  })
+  await refuse([{ path: at('sizes') }], { code: 'ERR_CONFIG', message: /"pictures" in .*adapter_model\.safetensors/ })
   copyFileSync(at('style', 'adapter_model.safetensors'), at('alone.safetensors'))
   t.equal(openLora(at('alone.safetensors')).alpha, 3, 'a file by itself says its alpha')
   scope(() => writeSafetensors(at('bare.safetensors'), readSafetensors(at('alone.safetensors')).tensors))

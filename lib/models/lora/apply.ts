@@ -3,6 +3,7 @@ import { quoted, StarError } from '../../native/index.js'
 import { scope } from '../../tensor/index.js'
 import type { ModelSource } from '../source.js'
 import type { StarTransformer } from '../star/index.js'
+import { imageSide } from '../tokenizer/index.js'
 import { transformerHash } from '../weights-hash.js'
 import { LoraAdapters, loraLayers } from './adapters.js'
 import type { LoraFile } from './files.js'
@@ -56,6 +57,18 @@ export function strangeLoras(loras: readonly WeightedLora[], source: ModelSource
           `${path} was trained on ${base.name ?? 'another model'} (weights ${base.hash.slice(0, 12)}), not on the weights of ${source.name} (${hash.slice(0, 12)}): what it learnt may not show`,
         ],
   )
+}
+
+/** A model that also knows the sizes of pictures that its LoRAs were trained on. */
+export function withLoraShapes(source: ModelSource, loras: readonly Pick<WeightedLora, 'lora'>[]): ModelSource {
+  const learnt = loras.flatMap(({ lora }) => lora.pictures)
+  if (learnt.length === 0) return source
+  const side = imageSide(source.tokenizer)
+  const shapes = [...(source.shapes ?? [[side, side] as const]), ...learnt]
+  return {
+    ...source,
+    shapes: shapes.filter(([w, h], i) => shapes.findIndex((own) => own[0] === w && own[1] === h) === i),
+  }
 }
 
 function attach(transformer: StarTransformer, source: ModelSource, loras: readonly WeightedLora[]): LoraAdapters[] {

@@ -2,7 +2,8 @@
  * LoRAs in files, in the layout of PEFT: a folder with
  *   adapter_model.safetensors  `base_model.model.NAME.lora_A.weight` (r, inputs) and `….lora_B.weight` (outputs, r) of each matrix
  *   adapter_config.json        rank, α, the matrices that are updated, the model that it belongs to
- * The metadata of the safetensors file hold that configuration too, and a hash of the model's weights.
+ * The metadata of the safetensors file hold that configuration too, a hash of the model's weights, and the sizes of the pictures that
+ * it was trained on where these are not the model's own.
  */
 import { createHash } from 'node:crypto'
 import { existsSync, statSync, writeFileSync } from 'node:fs'
@@ -35,6 +36,9 @@ const adapterConfigSchema = z.looseObject({
     .default({}),
 })
 
+/** Width and height of pictures. */
+const picturesSchema = z.array(z.tuple([z.int().min(1), z.int().min(1)])).max(64)
+
 /** What a LoRA was trained on. */
 export interface LoraBase {
   /** Name, folder or file of the model; null where it does not say. */
@@ -51,6 +55,8 @@ export interface LoraFile {
   name: string
   alpha: number
   base: LoraBase
+  /** Width and height of the pictures that it was trained on; none where it does not say: then they are those of its model. */
+  pictures: readonly (readonly [number, number])[]
   /** Rank and scale of the update of each matrix, by the matrix's name. */
   shapes: ReadonlyMap<string, LoraShape & { inputs: number; outputs: number }>
   parameters: number
@@ -127,11 +133,18 @@ export function openLora(path: string): LoraFile {
     name: weightsFiles.includes(basename(file)) ? nameOf(dirname(resolve(file))) : basename(file),
     alpha: config.lora_alpha,
     base: { name: config.base_model_name_or_path ?? null, hash: weights.metadata.base_transformer ?? null },
+    pictures: picturesOf(file, weights.metadata),
     shapes,
     parameters: parameters.reduce((sum, count) => sum + count, 0),
     bytes: statSync(file).size,
     tensors: () => readTensors(file),
   }
+}
+
+/** @throws ERR_CONFIG where they are no sizes */
+function picturesOf(file: string, { pictures }: Readonly<Record<string, string>>): LoraFile['pictures'] {
+  const source = `"pictures" in ${file}`
+  return pictures === undefined ? [] : parseConfig(picturesSchema, parseJson(pictures, source), source)
 }
 
 /** A run's `model` folder is called after the run. */
@@ -174,10 +187,12 @@ export interface LoraContent {
   alpha: number
   targets: readonly LoraTarget[]
   base: { name: string; hash: string }
+  /** Width and height of the pictures that it was trained on, where these are not the model's own. */
+  pictures?: readonly (readonly [number, number])[]
 }
 
 /** Writes the folder of a LoRA, whole or not at all, as `replaceFolder`. @throws ERR_FILE when it cannot be written */
-export function writeLora(folder: string, { tensors, rank, alpha, targets, base }: LoraContent): void {
+export function writeLora(folder: string, { tensors, rank, alpha, targets, base, pictures }: LoraContent): void {
   const config = {
     peft_type: 'LORA',
     task_type: null,
@@ -191,7 +206,12 @@ export function writeLora(folder: string, { tensors, rank, alpha, targets, base 
     inference_mode: true,
     modules_to_save: null,
   }
-  const metadata = { format: 'pt', adapter_config: JSON.stringify(config), base_transformer: base.hash }
+  const metadata = {
+    format: 'pt',
+    adapter_config: JSON.stringify(config),
+    base_transformer: base.hash,
+    ...(pictures && { pictures: JSON.stringify(pictures) }),
+  }
   const named = Array.from(tensors, ({ name, tensor }): [string, Tensor] => [`base_model.model.${name}`, tensor])
   replaceFolder(folder, (beside) => {
     writeSafetensors(join(beside, weightsFiles[0]), named, metadata)

@@ -6,7 +6,7 @@ import { type ModelPart, writeModelFolder } from '../../weights/index.js'
 import { loadPart, type ModelSource } from '../source.js'
 import { SamplerHead, StarTransformer } from '../star/index.js'
 import { Tokenizer } from '../tokenizer/index.js'
-import { mergeLoras, type WeightedLora } from './apply.js'
+import { mergeLoras, type WeightedLora, withLoraShapes } from './apply.js'
 
 export interface MergeOptions {
   /** Name of the new model. */
@@ -59,7 +59,7 @@ export function writeMergedModel(
         sampling: { ...source.sampling },
         speeds: { ...source.speeds },
         startedFrom: source.startedFrom ?? undefined,
-        shapes: source.shapes?.map(([width, height]): [number, number] => [width, height]),
+        shapes: withLoraShapes(source, loras).shapes?.map(([width, height]): [number, number] => [width, height]),
       },
       tokenizer,
       transformer,

@@ -1,11 +1,12 @@
 /** Trainings on three shapes: they resume exactly, and what they make draws each shape. */
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { writePack } from '../../../lib/data/index.js'
-import { Star } from '../../../lib/index.js'
+import { type LoadOptions, Star } from '../../../lib/index.js'
 import { gridOf, gridsOf, positionsIn } from '../../../lib/models/grid.js'
+import { openLora, writeMergedModel } from '../../../lib/models/lora/index.js'
 import { findModel, loadPart } from '../../../lib/models/source.js'
 import { pixelsOf, Tokenizer } from '../../../lib/models/tokenizer/index.js'
 import { noGrad, scope, Tensor } from '../../../lib/tensor/index.js'
@@ -147,6 +148,31 @@ t.test('a sampler head and a LoRA on three shapes', async (t) => {
   t.match((await star.generate('picture 3', { size: { width: 12, height: 22 } })).images[0], { width: 12, height: 22 })
   const lora = shaped(tinyLoraRun(at('lora'), '', base, 8))
   t.ok((await runSteps(lora)).every(({ loss }) => Number.isFinite(loss)))
+})
+
+t.test('a model of squares knows the shapes of its LoRAs', async (t) => {
+  const squares = at('squares')
+  cpSync(at('transformer-whole/model'), squares, { recursive: true })
+  const file = join(squares, 'model.json')
+  const { shapes: _, ...config } = JSON.parse(readFileSync(file, 'utf8'))
+  writeFileSync(file, JSON.stringify(config))
+  const learnt = [shapes[1], shapes[2]]
+  await runSteps(shaped(tinyLoraRun(at('lora-shapes'), '', squares, 2), { buckets: learnt }))
+  const path = at('lora-shapes/model')
+  t.same(openLora(path).pictures, learnt)
+  const told = async (options: LoadOptions): Promise<{ sizes: unknown; notices: string[] }> => {
+    const notices: string[] = []
+    const onNotice = (line: string): void => void notices.push(line)
+    await using star = await Star.load(squares, { device: 'cpu', thread: 'main', onNotice, ...options })
+    await star.generate('picture 3', { size: { width: 12, height: 22 } })
+    return { sizes: star.info().shapes.map(({ width, height }) => [width, height]), notices }
+  }
+  t.match(await told({}), { sizes: [[16, 16]], notices: [/was trained on 16×16, not on 12×22/] })
+  t.same(await told({ lora: [{ path }] }), { sizes: shapes, notices: [] })
+  t.same(await told({ lora: [{ path }], loraMode: 'merge' }), { sizes: shapes, notices: [] })
+  const source = findModel(squares)
+  writeMergedModel(at('merged'), source, [{ lora: openLora(path), strength: 1 }], { name: 'merged' })
+  t.same(findModel(at('merged')).shapes, shapes)
 })
 
 t.test('a LoRA with pictures of the model’s own, which have the shape of each batch', async (t) => {

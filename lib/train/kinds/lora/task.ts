@@ -294,7 +294,7 @@ export const createTask = (config: Resolved<LoraRunConfig>, data: LoraData): Tas
 
 /** Writes the LoRA in the layout of PEFT; a model in a folder is named by its whole path. */
 export function exportTo(folder: string, config: LoraRunConfig, { trained, source }: Exported): void {
-  const { base, rank, alpha = rank, targets } = config
+  const { base, rank, alpha = rank, targets, data } = config
   const name = existsSync(base) && !shippedModels().has(base) ? resolve(base) : base
   writeLora(folder, {
     tensors: trained.namedTensors(),
@@ -302,5 +302,6 @@ export function exportTo(folder: string, config: LoraRunConfig, { trained, sourc
     alpha,
     targets,
     base: { name, hash: transformerHash(source!) },
+    pictures: data.buckets,
   })
 }
