@@ -271,10 +271,27 @@ t.test('the page in a browser', { skip: noBrowser }, async (t) => {
       page.waitForEvent('download'),
       page.selectOption('dialog select[aria-label="Download as"]', 'png'),
     ])
-    t.match(await Star.settingsOf(await chosen.path()), {
+    const changed = await chosen.path()
+    t.match(await Star.settingsOf(changed), {
       prompt: 'a green cat',
       edited: { by: 'edit', from: 'a red cat', share: 0.75, strength: 1 },
     })
+    // A picture's prompt goes with it, and what somebody wrote stays.
+    await page.keyboard.press('Escape')
+    await page.click('#edit-picture')
+    await page.getByRole('button', { name: 'Say it in words' }).click()
+    const shows = async (picture: typeof file, text: string): Promise<void> => {
+      await page.setInputFiles('dialog input[type=file]', picture)
+      await until(text, async () => (await page.inputValue('#edit-from')) === text)
+    }
+    const known = { ...file, name: 'changed.png', buffer: readFileSync(changed) }
+    await shows(known, 'a green cat')
+    await shows(file, '')
+    await page.fill('#edit-from', 'noise')
+    const asked = page.waitForResponse((answer) => answer.url().endsWith('/v1/images/settings'))
+    await page.setInputFiles('dialog input[type=file]', known)
+    await (await asked).finished()
+    t.equal(await page.inputValue('#edit-from'), 'noise')
     await page.context().close()
   })
 

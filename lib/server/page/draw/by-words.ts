@@ -33,6 +33,8 @@ export class ByWords {
   })
   /** The picture that the prompt was asked for. */
   #picture: Blob | null = null
+  /** What was filled in of it: as long as nobody wrote something else, it goes with its picture. */
+  #filled = ''
   readonly before = make(
     'div',
     { className: 'field' },
@@ -45,13 +47,12 @@ export class ByWords {
   async know(picture: Blob): Promise<void> {
     if (this.#picture === picture) return
     this.#picture = picture
-    const before = this.#from.value
     // Pictures that were not drawn here do not say what they show: that is for people to write.
     const prompt = await settingsOf(picture).then(
       (settings) => settings.prompt,
       () => '',
     )
-    if (this.#picture === picture && this.#from.value === before) this.#from.value = prompt || before
+    if (this.#picture === picture && this.#from.value === this.#filled) this.#from.value = this.#filled = prompt
   }
 
   read(): WordChange {
