@@ -21,7 +21,7 @@ export {
 } from './image.js'
 export type { HubProgress } from './models/local.js'
 export type { SourceOptions } from './models/source.js'
-export type { CrossAttentionMode, StarConfig } from './models/star/index.js'
+export type { CrossAttentionMode, ModelType, StarConfig } from './models/star/index.js'
 export type { TokenizerConfig } from './models/tokenizer/index.js'
 export { type ErrorCode, StarError } from './native/index.js'
 export type { WeightType } from './nn/index.js'

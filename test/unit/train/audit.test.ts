@@ -97,6 +97,25 @@ for (const side of [256, 512, 1024])
           },
         )
 
+// Its products are of bytes, with a pass of our own before and after each.
+for (const recorded of [false, true])
+  t.test(`pictures of 256² and 1024² in 8 bits${recorded ? ', recorded' : ''}`, async (t) => {
+    for (const side of [256, 1024])
+      for (const stable of [false, true]) {
+        const work = {
+          depth: side === 256 ? 16 : 30,
+          patchNums: publishedScales.get(side)!,
+          images: 2,
+          stable,
+          recorded,
+        }
+        const peaks: number[] = []
+        for (const dtype of ['bf16', 'int8'] as const)
+          peaks.push(await audited(t, strictest, () => rehearseGeneration({ ...work, dtype }, { device })))
+        t.ok(peaks[1] < peaks[0], `${peaks[1]} bytes in 8 bits, ${peaks[0]} in 16`)
+      }
+  })
+
 // It leaves guidance and tokens out of the last scales, the latter by kernels of its own.
 for (const recorded of [false, true])
   t.test(`pictures of 1024² at speed turbo${recorded ? ', recorded' : ''}`, async (t) => {
