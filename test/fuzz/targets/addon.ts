@@ -10,7 +10,7 @@ import { type NativeTensor, native } from '../../../lib/native/index.js'
 import type { FuzzTarget } from '../target.js'
 
 type Shape = number[]
-type DType = 'f32' | 'f16' | 'bf16' | 'i32' | 'u8'
+type DType = 'f32' | 'f16' | 'bf16' | 'i32' | 'u8' | 'i8'
 
 /** Numbers out of the input; zeros behind its end. */
 class Dice {
@@ -57,7 +57,7 @@ const integers = [
   Infinity,
 ]
 const dims = [1, 2, 3, 4, 5, 8, 16, 17, 33]
-const types: readonly DType[] = ['f32', 'f32', 'f32', 'f16', 'bf16', 'i32', 'u8']
+const types: readonly DType[] = ['f32', 'f32', 'f32', 'f16', 'bf16', 'i32', 'u8', 'i8']
 
 class Program {
   readonly #dice: Dice
@@ -117,6 +117,16 @@ class Program {
             bytes,
             () => next(2),
             () => 255,
+          ),
+        ),
+      )
+    else if (type === 'i8')
+      tensor.write(
+        Int8Array.from(
+          values(
+            bytes,
+            () => next(255) - 127,
+            () => -128,
           ),
         ),
       )
@@ -269,6 +279,9 @@ class Program {
       () => ['linear', [t([n, l, c]), t([v, c]), maybe([v]), b(), b()]],
       () => ['linearBackwardInput', [t([n, l, v]), t([v, c]), b() ? t([n, l, c]) : null]],
       () => ['linearBackwardWeight', [t([n, l, v]), t([n, l, c]), b()]],
+      () => ['quantizeRows', [t([n, c])]],
+      () => ['dequantizeRows', [this.#tensor([v, c], 'i8'), single([v]), dice.pick(types)]],
+      () => ['linearInt8', [t([n, l, c]), this.#tensor([v, c], 'i8'), single([v]), maybe([v]), b()]],
       () => ['layerNorm', [t([n, l, c]), maybe([c]), maybe([c]), b(), 1e-5]],
       () => [
         'layerNormBackward',
