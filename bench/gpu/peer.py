@@ -1,7 +1,7 @@
-"""Times PyTorch's counterparts of the cases that `star_gpu_bench --json` timed, and prints both as one table.
+"""Times PyTorch's counterparts of the cases that `star_gpu_bench --json` timed.
 
-peer.py FILE reads the program's lines (shapes are written there only) and builds each case from its fields. The last column is
-PyTorch's time over ours: above 1 ours is the faster one. Cases without a counterpart of PyTorch have none.
+peer.py FILE reads the results.json of bench/gpu/run, where the program's lines are (shapes are written there only), builds each
+case from its fields, and prints a line of JSON each: {"case": ..., "torch_ms": ...}, null without a counterpart or room for it.
 """
 
 import json
@@ -381,25 +381,21 @@ def milliseconds(work):
 
 def main():
     if len(sys.argv) != 2:
-        sys.exit("usage: peer.py FILE, the lines of star_gpu_bench --json")
+        sys.exit("usage: peer.py FILE, the results.json of bench/gpu/run")
     with open(sys.argv[1], encoding="utf-8") as file:
-        card, *cases = [json.loads(line) for line in file]
+        kernels = json.load(file)["parts"].get("kernels", {}).get("result")
+    if not kernels:
+        sys.exit("the kernels must be timed first: their shapes are what PyTorch is timed with")
     torch.backends.cudnn.benchmark = True
-    print(f"{card['card']}; PyTorch {torch.__version__}")
-    print(
-        f"copy {card['copy_gb_s']:.0f} GB/s, matmul bf16 {card['bf16_tflop_s']:.1f} TFLOP/s, f32 {card['f32_tflop_s']:.1f} TFLOP/s\n"
-    )
-    print(f"{'case':38} {'dtype':5} {'ms':>10} {'floor ms':>10} {'% floor':>8}  {'bound':7} {'torch ms':>10} {'ratio':>6}")
-    for case in cases:
-        row = f"{case['case']:38} {case['dtype']:5} {case['ms']:10.4f} {case['floor_ms']:10.4f} {case['percent']:8.1f}  {case['bound']:7}"
+    for case in kernels["cases"]:
+        ms = None
         if case["op"] not in NONE:
             try:
                 ms = milliseconds(BUILD[case["op"]](case["fields"], DTYPES[case["dtype"]]))
-                row += f" {ms:10.4f} {ms / case['ms']:6.2f}"
             except torch.cuda.OutOfMemoryError:
-                row += f" {'no room':>10}"
+                pass
             torch.cuda.empty_cache()
-        print(row, flush=True)
+        print(json.dumps({"case": case["case"], "torch_ms": ms}), flush=True)
 
 
 if __name__ == "__main__":

@@ -277,6 +277,8 @@ export interface GenerationRehearsal {
   patchNums: readonly number[]
   images: number
   dtype: ModelType
+  /** Of the published tokenizer, where its decoder would take too long. */
+  baseChannels?: number
   settings?: SamplingOptions
   /** Tokens of the finer scales are fixed in steps by a sampler head. */
   stable?: boolean
@@ -285,15 +287,14 @@ export interface GenerationRehearsal {
 }
 
 /** Pictures of a published model, from encoded prompts to pixels; recorded ones are drawn three times, and told of once. */
-export function rehearseGeneration(
-  { depth, patchNums, images, dtype, settings = {}, stable = false, recorded = false }: GenerationRehearsal,
-  options: RehearsalOptions,
-): Promise<Rehearsed> {
+export function rehearseGeneration(work: GenerationRehearsal, options: RehearsalOptions): Promise<Rehearsed> {
   const { device, onPart } = options
+  const { depth, patchNums, images, dtype, baseChannels, settings = {}, stable = false, recorded = false } = work
   const config = starConfig({ depth, width: 64 * depth, heads: depth, patchNums: [...patchNums], textWidth: 1024 })
   return measured(device, async () => {
     const init = new Random(1)
-    using tokenizer = scope(() => new Tokenizer({ patchNums: [...patchNums] }, { init, device })).setTrainable(false)
+    const sizes = { patchNums: [...patchNums], ...(baseChannels && { baseChannels }) }
+    using tokenizer = scope(() => new Tokenizer(sizes, { init, device })).setTrainable(false)
     const int8 = dtype === 'int8'
     const build = <M extends Module>(make: () => M): M => buildIn(int8 ? 'bf16' : dtype, () => scope(make))
     using transformer = build(() => new StarTransformer(config, { init, device, int8 })).setTrainable(false)
@@ -308,6 +309,7 @@ export function rehearseGeneration(
     try {
       for (let run = recorded ? 3 : 1; run > 0; run--) {
         const last = run === 1
+        if (last && recorded) onPart?.('recordings')
         const guided = (settings.cfg ?? 4) > 0
         using fHat = await generate({
           transformer,
