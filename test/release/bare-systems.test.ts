@@ -3,12 +3,13 @@
  * is drawn there is the same file as on the machine that built the addon. Needs root, debootstrap and what scripts/prebuild makes.
  */
 import { execFileSync } from 'node:child_process'
-import { cpSync, existsSync, readFileSync, realpathSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../lib/native/index.js'
 import { makeTarballs } from '../../scripts/release-packages.js'
-import { drawInRoot, found, keptRoot, program, writeCommand } from '../support/bare-root.js'
+import { drawInRoot, found, program } from '../support/bare-root.js'
+import { debianRoot } from '../support/debian-root.js'
 import { LocalRegistry } from '../support/local-registry.js'
 import { skipUnless } from '../support/skip-unless.js'
 
@@ -18,27 +19,6 @@ const skip = skipUnless([
   [found('debootstrap'), 'debootstrap: apt-get install debootstrap'],
   [existsSync(addon), `${addon}: scripts/prebuild makes it`],
 ])
-
-/** The archive that this machine's apt is set up with. */
-function archive(): string {
-  const format = '$(LABEL) $(REPO_URI)'
-  const lines = execFileSync('apt-get', ['indextargets', '--format', format, 'Created-By: Packages'], {
-    encoding: 'utf8',
-  })
-  const line = lines.split('\n').find((entry) => entry.startsWith('Debian '))
-  if (!line) throw new Error('apt knows no Debian archive here: run apt-get update on a Debian system')
-  return line.slice('Debian '.length)
-}
-
-/** Fills a root with the required packages of a release, and this machine's Node with npm. */
-function makeDebian(suite: string, root: string): void {
-  execFileSync('debootstrap', ['--variant=minbase', suite, root, archive()], { stdio: ['ignore', 'ignore', 'inherit'] })
-  // npm is a script beside Node's own libraries.
-  const npm = dirname(dirname(realpathSync(execFileSync('which', ['npm'], { encoding: 'utf8' }).trim())))
-  cpSync(process.execPath, join(root, 'usr', 'bin', 'node'))
-  cpSync(npm, join(root, 'usr', 'lib', 'npm'), { recursive: true })
-  for (const name of ['npm', 'npx']) writeCommand(root, name, `exec node /usr/lib/npm/bin/${name}-cli.js "$@"`)
-}
 
 t.test('bare Debian 12 and 13', { skip }, async (t) => {
   const folder = t.testdir({ here: { 'package.json': '{ "private": true }', 'program.mjs': program } })
@@ -53,7 +33,7 @@ t.test('bare Debian 12 and 13', { skip }, async (t) => {
   execFileSync(process.execPath, ['program.mjs'], { cwd: here })
   const expected = readFileSync(join(here, 'program.png'))
   for (const suite of ['bookworm', 'trixie']) {
-    const root = keptRoot(suite, (root) => makeDebian(suite, root))
+    const root = debianRoot(suite)
     t.notOk(existsSync(join(root, 'usr/lib/x86_64-linux-gnu/libgomp.so.1')), `${suite} is bare`)
     const [byProgram, byCommand] = drawInRoot(root, registry.url)
     t.ok(byProgram.equals(expected), `${suite}: the program draws the same picture as here`)
