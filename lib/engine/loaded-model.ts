@@ -239,8 +239,9 @@ async function loadNetworks(
   }
 }
 
-/** Element types of the transformer's weights in its file. */
+/** Element types of the transformer's weights in its file; none where there is no transformer. */
 function storedTypes(source: ModelSource): Set<string> {
+  if (!source.transformer) return new Set()
   using weights = source.open('transformer')
   return new Set(Array.from(weights.entries, ({ dtype }) => dtype))
 }

@@ -71,7 +71,14 @@ function copyAs(kind: CopyKind, drawing: Drawing): void {
   void copy(copyText(kind, drawing, model), copyKinds[kind])
 }
 
+/** What draws, or says how, waits for the models and their settings. */
+function setReady(): void {
+  for (const id of ['draw', 'edit-picture']) byId<HTMLButtonElement>(id).disabled = false
+  select('copy-as').disabled = false
+}
+
 function submit(): void {
+  if (known.length === 0) return
   const element = byId<HTMLFormElement>('form')
   if (!element.checkValidity()) {
     // What is wrong may lie in the folded part, where a browser cannot show it.
@@ -213,6 +220,7 @@ async function start(): Promise<void> {
     introduce(model)
     follow()
   })
+  setReady()
   follow()
 }
 
