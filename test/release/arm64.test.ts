@@ -10,10 +10,9 @@ import { promisify } from 'node:util'
 import sharp from 'sharp'
 import t from 'tap'
 import { packageRoot } from '../../lib/native/index.js'
-import { makeTarballs } from '../../scripts/release-packages.js'
 import { goldenFiles, makeAddonClone } from '../support/addon-clone.js'
 import { caseNames } from '../support/golden-sampling.js'
-import { LocalRegistry } from '../support/local-registry.js'
+import { publishRelease } from '../support/published-release.js'
 import { skipUnless } from '../support/skip-unless.js'
 
 const addon = join(packageRoot, 'prebuilds', 'linux-arm64', 'star-t2i.node')
@@ -47,12 +46,7 @@ t.setTimeout(limit)
 t.test('arm64', { skip, timeout: limit }, async (t) => {
   const folder = t.testdir({ node: {}, here: {}, there: {} })
   const apps = { x64: join(folder, 'here'), arm64: join(folder, 'there') }
-  execFileSync('npm', ['run', '--silent', 'sbom'], { cwd: packageRoot })
-  const addons = { 'linux-x64': own, 'linux-arm64': addon }
-  const tarballs = await makeTarballs({ folder: join(folder, 'tarballs'), addons })
-  const registry = await LocalRegistry.start(join(folder, 'registry'))
-  t.teardown(() => registry.stop())
-  for (const file of tarballs) await registry.npm(['publish', file, '--access', 'public'], folder)
+  const registry = await publishRelease(t, folder, { 'linux-x64': own, 'linux-arm64': addon })
   for (const [cpu, app] of Object.entries(apps)) {
     writeFileSync(join(app, 'package.json'), '{ "private": true }')
     writeFileSync(join(app, 'program.mjs'), program)

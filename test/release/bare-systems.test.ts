@@ -7,10 +7,9 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../lib/native/index.js'
-import { makeTarballs } from '../../scripts/release-packages.js'
 import { drawInRoot, found, program } from '../support/bare-root.js'
 import { debianRoot } from '../support/debian-root.js'
-import { LocalRegistry } from '../support/local-registry.js'
+import { publishRelease } from '../support/published-release.js'
 import { skipUnless } from '../support/skip-unless.js'
 
 const addon = join(packageRoot, 'prebuilds', 'linux-x64', 'star-t2i.node')
@@ -22,11 +21,7 @@ const skip = skipUnless([
 
 t.test('bare Debian 12 and 13', { skip }, async (t) => {
   const folder = t.testdir({ here: { 'package.json': '{ "private": true }', 'program.mjs': program } })
-  execFileSync('npm', ['run', '--silent', 'sbom'], { cwd: packageRoot })
-  const tarballs = await makeTarballs({ folder: join(folder, 'tarballs'), addons: { 'linux-x64': addon } })
-  const registry = await LocalRegistry.start(join(folder, 'registry'))
-  t.teardown(() => registry.stop())
-  for (const file of tarballs) await registry.npm(['publish', file, '--access', 'public'], folder)
+  const registry = await publishRelease(t, folder, { 'linux-x64': addon })
 
   const here = join(folder, 'here')
   await registry.npm(['install', 'star-t2i'], here)

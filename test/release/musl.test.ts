@@ -8,11 +8,10 @@ import { basename, join } from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
 import { packageRoot } from '../../lib/native/index.js'
-import { makeTarballs } from '../../scripts/release-packages.js'
 import { goldenFiles, makeAddonClone } from '../support/addon-clone.js'
 import { drawInRoot, found, keptRoot, program, runInRoot } from '../support/bare-root.js'
-import { LocalRegistry } from '../support/local-registry.js'
 import { makeMusl } from '../support/musl-root.js'
+import { publishRelease } from '../support/published-release.js'
 import { skipUnless } from '../support/skip-unless.js'
 
 const platform = 'linux-x64-musl'
@@ -30,12 +29,7 @@ const pixels = async (picture: Buffer): Promise<Buffer> => sharp(picture).raw().
 
 t.test('musl', { skip }, async (t) => {
   const folder = t.testdir({ here: { 'package.json': '{ "private": true }', 'program.mjs': program } })
-  execFileSync('npm', ['run', '--silent', 'sbom'], { cwd: packageRoot })
-  const addons = { 'linux-x64': own, [platform]: addon }
-  const tarballs = await makeTarballs({ folder: join(folder, 'tarballs'), addons })
-  const registry = await LocalRegistry.start(join(folder, 'registry'))
-  t.teardown(() => registry.stop())
-  for (const file of tarballs) await registry.npm(['publish', file, '--access', 'public'], folder)
+  const registry = await publishRelease(t, folder, { 'linux-x64': own, [platform]: addon })
 
   const here = join(folder, 'here')
   await registry.npm(['install', 'star-t2i'], here)

@@ -4,21 +4,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
+import type { Kernels } from '../../../bench/gpu/hour/results.js'
 import { packageRoot } from '../../../lib/native/index.js'
 
 const run = promisify(execFile)
 const program = join(packageRoot, 'build', 'star_gpu_bench_simt')
 
-interface Line {
-  case: string
-  op: string
-  dtype: string
-  fields: Record<string, number | number[]>
-  ms: number
-  floor_ms: number
-  percent: number
-  bound: string
-}
+type Line = Kernels['cases'][number]
 
 t.test('each case has a name, a time and a floor', async (t) => {
   const { stdout } = await run(program, ['--smoke', '--json'])
