@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { workerData } from 'node:worker_threads'
 import { Random } from '../../lib/tensor/index.js'
-import { runProgram } from './targets/addon.js'
+import { runProgram } from './addon/program.js'
 
 const { seed, note } = workerData as { seed: number; note: string }
 const random = new Random(seed)
