@@ -16,7 +16,10 @@ export interface ScaledTensor {
   scale: Tensor | undefined
 }
 
-/** Copies a matrix from one form into the other, or from float type to float type. */
+/**
+ * Copies a matrix (N, K) from one form into the other, or a tensor as it is, cast to the type of `to`.
+ * @throws ERR_SHAPE when the shapes differ
+ */
 export function copyWeight(to: ScaledTensor, from: ScaledTensor): void {
   if (from.scale && !to.scale)
     scope(() => to.tensor.copyFrom(dequantizeRows({ q: from.tensor, scale: from.scale! }, 'f32')))

@@ -21,13 +21,18 @@ export interface Int8Matrix {
  * Rows in 8 bits, symmetric: scale[r] = max |x[r]| / 127 and q = round(x / scale), ties to even. A row whose largest element is
  * below 1e-30 becomes zeros, one with an infinity or NaN has the scale NaN. Not recorded on the tape.
  * @param x (N, K), a float type
+ * @returns q i8 (N, K), scale f32 (N)
+ * @throws ERR_SHAPE for another rank, ERR_DTYPE for another type
  */
 export function quantizeRows(x: Tensor): Int8Matrix {
   const [q, scale] = native.quantizeRows(x.handle)
   return { q: new Tensor(q), scale: new Tensor(scale) }
 }
 
-/** q·scale: (N, K) in a float type. Not recorded on the tape. */
+/**
+ * q·scale: (N, K) in a float type. Not recorded on the tape.
+ * @throws ERR_SHAPE when scale is not (N), ERR_DTYPE for other types
+ */
 export function dequantizeRows({ q, scale }: Int8Matrix, dtype: DType = 'f32'): Tensor {
   return new Tensor(native.dequantizeRows(q.handle, scale.handle, dtype))
 }
@@ -39,7 +44,7 @@ export function dequantizeRows({ q, scale }: Int8Matrix, dtype: DType = 'f32'): 
  * @param x (…, K), a float type
  * @param bias (N) of the type of x, or null
  * @returns (…, N) of the type of x
- * @throws ERR_SHAPE when the shapes do not fit each other
+ * @throws ERR_SHAPE when the shapes do not fit each other, ERR_DTYPE for other types
  */
 export function linearInt8(
   x: Tensor,
