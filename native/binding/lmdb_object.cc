@@ -1,27 +1,10 @@
 #include "binding/lmdb_object.h"
 
-#include <cstring>
-
+#include "binding/bytes.h"
 #include "binding/call.h"
 #include "binding/guarded.h"
 
 namespace star {
-
-namespace {
-
-std::string bytes(const Call& call, size_t i, const char* name) {
-  if (!call.info[i].IsTypedArray()) fail(ErrorCode::Argument, "%s: %s must be a Uint8Array", call.op, name);
-  const auto array = call.info[i].As<Napi::TypedArray>();
-  return {static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
-}
-
-Napi::Value to_array(Napi::Env env, const void* data, size_t size) {
-  Napi::Uint8Array array = Napi::Uint8Array::New(env, size);
-  if (size > 0) std::memcpy(array.Data(), data, size);
-  return array;
-}
-
-}  // namespace
 
 void LmdbReaderObject::define(Napi::Env env, Napi::Object exports) {
   exports.Set("LmdbReader",
@@ -44,7 +27,7 @@ Napi::Value LmdbReaderObject::get(const Napi::CallbackInfo& info) {
   return guarded("LmdbReader.get", info, [&](const Call& call) -> Napi::Value {
     const void* data = nullptr;
     size_t size = 0;
-    if (!reader().get(bytes(call, 0, "key"), &data, &size)) return info.Env().Null();
+    if (!reader().get(bytes_of(call, 0, "key"), &data, &size)) return info.Env().Null();
     const Napi::Value value = to_array(info.Env(), data, size);
     reader().expect_intact();
     return value;
@@ -54,7 +37,7 @@ Napi::Value LmdbReaderObject::get(const Napi::CallbackInfo& info) {
 Napi::Value LmdbReaderObject::locate(const Napi::CallbackInfo& info) {
   return guarded("LmdbReader.locate", info, [&](const Call& call) -> Napi::Value {
     size_t offset = 0, size = 0;
-    if (!reader().locate(bytes(call, 0, "key"), &offset, &size)) return info.Env().Null();
+    if (!reader().locate(bytes_of(call, 0, "key"), &offset, &size)) return info.Env().Null();
     Napi::Array place = Napi::Array::New(info.Env(), 2);
     place.Set(0u, static_cast<double>(offset));
     place.Set(1u, static_cast<double>(size));
@@ -101,7 +84,7 @@ LmdbWriter& LmdbWriterObject::writer() const {
 
 Napi::Value LmdbWriterObject::put(const Napi::CallbackInfo& info) {
   return guarded("LmdbWriter.put", info, [&](const Call& call) -> Napi::Value {
-    writer().put(bytes(call, 0, "key"), bytes(call, 1, "value"));
+    writer().put(bytes_of(call, 0, "key"), bytes_of(call, 1, "value"));
     return info.Env().Undefined();
   });
 }

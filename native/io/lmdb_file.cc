@@ -1,9 +1,8 @@
 #include "io/lmdb_file.h"
 
-#include <cerrno>
-
 #include "core/error.h"
 #include "io/lmdb_check.h"
+#include "io/lmdb_error.h"
 #include "io/mapped_file.h"
 
 namespace star {
@@ -12,19 +11,6 @@ namespace {
 
 constexpr size_t kFirstMapSize = size_t{64} << 20, kBatchBytes = size_t{16} << 20;
 constexpr unsigned kFlags = MDB_NOSUBDIR | MDB_NOLOCK;
-
-void check(int code, const std::string& path, const char* action) {
-  if (code == MDB_SUCCESS) return;
-  // liblmdb reports a write that was cut short as EIO.
-  bool full = code == ENOSPC || code == EFBIG || code == EIO;
-#ifdef EDQUOT
-  full |= code == EDQUOT;
-#endif
-  fail(ErrorCode::File, "%s cannot be %s: %s%s", path.c_str(), action, mdb_strerror(code),
-       full ? " (the disk may be full: free space or use another)" : "");
-}
-
-MDB_val value_of(const std::string& bytes) { return {bytes.size(), const_cast<char*>(bytes.data())}; }
 
 }  // namespace
 
@@ -37,11 +23,11 @@ LmdbReader::LmdbReader(const std::string& path) : path_(path) {
     first = check_lmdb(file->data(), size, path);
   }
   try {
-    check(mdb_env_create(&env_), path, "opened");
-    check(mdb_env_set_mapsize(env_, size), path, "opened");  // otherwise the size its writer reserved, a terabyte at times
-    check(mdb_env_open(env_, path.c_str(), kFlags | MDB_RDONLY | MDB_NORDAHEAD, 0644), path, "opened");
-    check(mdb_txn_begin(env_, nullptr, MDB_RDONLY, &transaction_), path, "read");
-    check(mdb_dbi_open(transaction_, nullptr, 0, &database_), path, "read");
+    expect_lmdb(mdb_env_create(&env_), path, "opened");
+    expect_lmdb(mdb_env_set_mapsize(env_, size), path, "opened");  // otherwise the size its writer reserved, a terabyte at times
+    expect_lmdb(mdb_env_open(env_, path.c_str(), kFlags | MDB_RDONLY | MDB_NORDAHEAD, 0644), path, "opened");
+    expect_lmdb(mdb_txn_begin(env_, nullptr, MDB_RDONLY, &transaction_), path, "read");
+    expect_lmdb(mdb_dbi_open(transaction_, nullptr, 0, &database_), path, "read");
     if (!first.key.empty()) {
       const void* value = nullptr;
       size_t bytes = 0;
@@ -65,11 +51,11 @@ LmdbReader::~LmdbReader() {
 
 bool LmdbReader::get(const std::string& key, const void** data, size_t* size) {
   if (key.empty() || key.size() > static_cast<size_t>(mdb_env_get_maxkeysize(env_))) return false;  // no such key can be stored
-  MDB_val name = value_of(key), value;
+  MDB_val name = lmdb_value(key), value;
   const int code = mdb_get(transaction_, database_, &name, &value);
   expect_intact();
   if (code == MDB_NOTFOUND) return false;
-  check(code, path_, "read");
+  expect_lmdb(code, path_, "read");
   *data = value.mv_data;
   *size = value.mv_size;
   return true;
@@ -91,28 +77,28 @@ bool LmdbReader::locate(const std::string& key, size_t* offset, size_t* size) {
 std::vector<std::string> LmdbReader::keys() {
   std::vector<std::string> list;
   MDB_cursor* cursor = nullptr;
-  check(mdb_cursor_open(transaction_, database_, &cursor), path_, "read");
+  expect_lmdb(mdb_cursor_open(transaction_, database_, &cursor), path_, "read");
   MDB_val name, value;
   int code = mdb_cursor_get(cursor, &name, &value, MDB_FIRST);
   for (; code == MDB_SUCCESS; code = mdb_cursor_get(cursor, &name, &value, MDB_NEXT))
     list.emplace_back(static_cast<const char*>(name.mv_data), name.mv_size);
   mdb_cursor_close(cursor);
   expect_intact();
-  if (code != MDB_NOTFOUND) check(code, path_, "read");
+  if (code != MDB_NOTFOUND) expect_lmdb(code, path_, "read");
   return list;
 }
 
 size_t LmdbReader::count() const {
   MDB_stat status;
-  check(mdb_stat(transaction_, database_, &status), path_, "read");
+  expect_lmdb(mdb_stat(transaction_, database_, &status), path_, "read");
   return status.ms_entries;
 }
 
 LmdbWriter::LmdbWriter(const std::string& path) : path_(path), map_size_(kFirstMapSize) {
   try {
-    check(mdb_env_create(&env_), path, "written");
-    check(mdb_env_set_mapsize(env_, map_size_), path, "written");
-    check(mdb_env_open(env_, path.c_str(), kFlags | MDB_NOSYNC, 0644), path, "written");
+    expect_lmdb(mdb_env_create(&env_), path, "written");
+    expect_lmdb(mdb_env_set_mapsize(env_, map_size_), path, "written");
+    expect_lmdb(mdb_env_open(env_, path.c_str(), kFlags | MDB_NOSYNC, 0644), path, "written");
   } catch (...) {
     if (env_) mdb_env_close(env_);
     throw;
@@ -143,7 +129,7 @@ int LmdbWriter::write_pending() {
   MDB_dbi database = 0;
   code = mdb_dbi_open(transaction, nullptr, 0, &database);
   for (size_t i = 0; code == MDB_SUCCESS && i < pending_.size(); ++i) {
-    MDB_val key = value_of(pending_[i].first), value = value_of(pending_[i].second);
+    MDB_val key = lmdb_value(pending_[i].first), value = lmdb_value(pending_[i].second);
     code = mdb_put(transaction, database, &key, &value, 0);
   }
   if (code == MDB_SUCCESS) return mdb_txn_commit(transaction);
@@ -155,10 +141,10 @@ void LmdbWriter::flush() {
   int code = write_pending();
   while (code == MDB_MAP_FULL) {  // the map bounds the file: enlarge it and repeat the batch
     map_size_ *= 2;
-    check(mdb_env_set_mapsize(env_, map_size_), path_, "written");
+    expect_lmdb(mdb_env_set_mapsize(env_, map_size_), path_, "written");
     code = write_pending();
   }
-  check(code, path_, "written");
+  expect_lmdb(code, path_, "written");
   pending_.clear();
   pending_bytes_ = 0;
 }
@@ -166,7 +152,7 @@ void LmdbWriter::flush() {
 void LmdbWriter::finish() {
   if (!env_) return;
   flush();
-  check(mdb_env_sync(env_, 1), path_, "written");
+  expect_lmdb(mdb_env_sync(env_, 1), path_, "written");
   mdb_env_close(env_);
   env_ = nullptr;
 }
