@@ -5,6 +5,7 @@
 #include "binding/call.h"
 #include "binding/families.h"
 #include "binding/lmdb_object.h"
+#include "binding/record_store_object.h"
 #include "core/registry.h"
 #include "io/mapped_file.h"
 #include "io/resize.h"
@@ -110,6 +111,7 @@ Napi::Value resize_lanczos_op(const Call& call) {
 void define_io(Napi::Object exports) {
   LmdbReaderObject::define(exports.Env(), exports);
   LmdbWriterObject::define(exports.Env(), exports);
+  RecordStoreObject::define(exports.Env(), exports);
   define_op(exports, "mapFile", map_file_op);
   define_op(exports, "tensorAt", tensor_at_op);
   define_op(exports, "dropPages", drop_pages_op);

@@ -1,5 +1,6 @@
 #include "io/lmdb_check.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
@@ -152,6 +153,26 @@ class Walk {
 
 LmdbEntry check_lmdb(const void* data, size_t size, const std::string& path) {
   return Walk(static_cast<const uint8_t*>(data), size, path).run();
+}
+
+std::optional<uint64_t> lmdb_size_of_roots(const void* data, size_t size) {
+  const auto* const bytes = static_cast<const uint8_t*>(data);
+  uint64_t end = 0;
+  size_t page_size = 0;
+  for (int i = 0; i < 2; ++i) {
+    Meta meta;
+    if (size < i * page_size + kHeader + sizeof meta) return std::nullopt;
+    std::memcpy(&meta, bytes + i * page_size + kHeader, sizeof meta);
+    if (meta.magic != kMagic || meta.version != kVersion || (i == 1 && meta.free.pad != page_size)) return std::nullopt;
+    page_size = meta.free.pad;
+    if (page_size < 512 || page_size > 65536) return std::nullopt;
+    for (const uint64_t root : {meta.free.root, meta.main.root}) {
+      if (root == kNoPage) continue;
+      if (root > (uint64_t{1} << 40)) return std::nullopt;
+      end = std::max(end, (root + 1) * page_size);
+    }
+  }
+  return end;
 }
 
 }  // namespace star

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 
 namespace star {
@@ -15,5 +17,9 @@ struct LmdbEntry {
 
 // `data`: the whole file. `path` names it in errors. Returns the first entry, without a key where there is none. Throws ERR_FILE.
 LmdbEntry check_lmdb(const void* data, size_t size, const std::string& path);
+
+// For files that others may be writing, whose tree nobody can walk: the size that a file must have for the roots of its trees to
+// lie inside it. Nothing where its two headers are not those of LMDB data format 1.
+std::optional<uint64_t> lmdb_size_of_roots(const void* data, size_t size);
 
 }  // namespace star

@@ -20,6 +20,23 @@ export interface LmdbWriter {
   close(): void
 }
 
+/**
+ * Values by keys of 16 bytes on disk (an LMDB file and its lock file), used by several threads and processes at a time. What one has
+ * added, all see at once.
+ */
+export interface RecordStore {
+  /** A copy of the value; null when the key is not there. */
+  get(key: Uint8Array): Uint8Array | null
+  has(key: Uint8Array): boolean
+  count(): number
+  /**
+   * Adds values, all or none; those whose key is there stay as they are. Then the oldest ones are removed, some at a time, until the
+   * pages in use are at most `limit` bytes; the newest stay however small it is.
+   */
+  add(keys: readonly Uint8Array[], values: readonly Uint8Array[], limit: number): void
+  close(): void
+}
+
 export interface IoOps {
   /** All bytes of a file as a u8 tensor on the CPU; the file is mapped, and writes to the tensor never reach it. */
   mapFile(path: string): NativeTensor
@@ -43,4 +60,5 @@ export interface IoOps {
   ): Promise<Uint8Array>
   LmdbReader: new (path: string) => LmdbReader
   LmdbWriter: new (path: string) => LmdbWriter
+  RecordStore: new (path: string) => RecordStore
 }

@@ -79,7 +79,6 @@ export class TextStates {
     const distinct = [...new Set(captions)].sort((a, b) => a.length - b.length || (a < b ? -1 : 1))
     const rows = new Map<string, Numbers>()
     let idle = true
-    this.#cache.refresh()
     for (let begin = 0; begin < distinct.length; begin += chunk) {
       const part = distinct.slice(begin, begin + chunk)
       const known = part.map((caption) => this.#cache.get(keyOf(caption)))

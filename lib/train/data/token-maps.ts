@@ -77,7 +77,6 @@ export class TokenMaps {
    * already, so a run that is repeated from any of its steps sees the same tokens.
    */
   of(samples: readonly LoadedSample[], size: PictureSize, device: string): Tokenized {
-    this.#cache.refresh()
     const { length, latent } = this.#lengths(size)
     const tokens = new Int32Array(samples.length * length)
     const latents = this.#latents ? new Uint16Array(samples.length * latent) : null

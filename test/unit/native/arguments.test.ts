@@ -198,6 +198,23 @@ t.test('an LMDB file that is shortened while it is open', async (t) => {
   reader.close()
 })
 
+t.test('a record store takes keys of 16 bytes, a value for each', async (t) => {
+  const path = join(t.testdir(), 'records.lmdb')
+  const store = new native.RecordStore(path)
+  const key = new Uint8Array(16)
+  t.throws(() => store.get(new Uint8Array(15)), { code: 'ERR_ARGUMENT', message: /key has 15 bytes, expected 16/ })
+  t.throws(() => store.add([key], [], 1e6), { code: 'ERR_ARGUMENT', message: /1 keys were given with 0 values/ })
+  t.throws(() => store.add([key], ['text' as never], 1e6), { message: /values must be a Uint8Array/ })
+  t.throws(() => store.add([key], [key], -1), { code: 'ERR_ARGUMENT', message: /limit/ })
+  t.equal(store.count(), 0, 'nothing was added by a call that failed')
+  store.add([key, key], [Buffer.from('first'), Buffer.from('second')], 1e6)
+  t.equal(store.count(), 1)
+  t.same(Buffer.from(store.get(key)!), Buffer.from('first'))
+  store.close()
+  t.throws(() => store.count(), { code: 'ERR_ARGUMENT', message: /used after it was closed/ })
+  t.throws(() => new native.RecordStore(join(path, 'none')), { code: 'ERR_FILE', message: /none cannot be opened/ })
+})
+
 t.test('more memory than the machine has is an error with a remedy, and the next call works', async (t) => {
   const bytes = 2 ** 44
   t.throws(() => native.full([bytes / 4], 'f32', 'cpu', 1), {

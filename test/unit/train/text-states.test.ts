@@ -155,17 +155,18 @@ t.test('a damaged file is named', async (t) => {
     states.dispose()
   })
   const [cache] = readdirSync(folder)
-  const file = join(folder, cache, 'records.mdb')
+  const file = join(folder, cache, 'records.lmdb')
   const bytes = readFileSync(file)
-  // The numbers of an entry are preceded by its key.
+  const store = new native.RecordStore(file)
   const key = createHash('sha256').update(captions[9]).digest().subarray(0, 16)
-  bytes[bytes.indexOf(key) + 100] ^= 4
+  bytes[bytes.indexOf(store.get(key)!) + 100] ^= 4
+  store.close()
   writeFileSync(file, bytes)
   const states = new TextStates(() => kept(clip), folder)
   scope(() =>
     t.throws(() => states.batch(captions, testDevice), {
       code: 'ERR_FILE',
-      message: /records\.mdb is damaged.*remove the folder/,
+      message: /records\.lmdb is damaged.*remove the folder/,
     }),
   )
   states.dispose()
