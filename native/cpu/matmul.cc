@@ -1,5 +1,9 @@
 // Matrix products by oneDNN, with bias and gelu fused into the product. bf16 goes to oneDNN as it is where the processor
 // multiplies bf16; other 16-bit matrices are widened first, large ones in blocks.
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <cstring>
 
 #include "core/error.h"
@@ -53,6 +57,18 @@ PlanCache<MatmulPlan>& plans() {
   return cache;
 }
 
+// By CPUID itself: what compilers have for it (__builtin_cpu_is) is in no library of Clang's for musl.
+bool is_intel() {
+#if defined(__x86_64__)
+  unsigned most = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid(0, &most, &b, &c, &d)) return false;
+  const unsigned vendor[] = {b, d, c};
+  return std::memcmp(vendor, "GenuineIntel", sizeof vendor) == 0;
+#else
+  return false;
+#endif
+}
+
 // Whether products of bf16 are faster than of f32 copies: twice as fast by AMX, and by the pairwise products of AMD's AVX-512.
 // Those of Intel's processors have no more throughput than f32; without AMX (virtual machines may hide it) oneDNN's products take
 // 1.6 times as long as in f32, and a training step 1.2 times as long as with copies.
@@ -61,9 +77,7 @@ bool multiplies_bf16() {
     const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
     const auto has = [&](dnnl::cpu_isa wanted) { return (isa & static_cast<unsigned>(wanted)) == static_cast<unsigned>(wanted); };
     if (has(dnnl::cpu_isa::avx512_core_amx)) return true;
-#if defined(__x86_64__)
-    if (__builtin_cpu_is("intel")) return false;
-#endif
+    if (is_intel()) return false;
     return has(dnnl::cpu_isa::avx512_core_bf16);
   }();
   return yes;
