@@ -51,6 +51,9 @@ export interface Change {
 
 const keptScales = (strength: number, scales: number): number => Math.round((1 - strength) * scales)
 
+/** How often a model of so many scales draws a part that is changed with a strength: twice where none of its scales is kept. */
+export const drawingsOf = (strength: number, scales: number): number => (keptScales(strength, scales) > 0 ? 1 : 2)
+
 /**
  * A change of a part of a picture. The model sees a square around that part, at its own size; what is drawn is filled before, so that
  * it has no influence, unless a `strength` below 1 keeps coarse scales of it: by what the model draws of the prompt alone, fitted to the
@@ -83,7 +86,7 @@ export async function changePart(source: PictureSource, region: EditRegion, mode
   return {
     given,
     refined:
-      kept > 0
+      drawingsOf(strength, model.scales.length) === 1
         ? null
         : (drawn) => ({
             ...given,

@@ -1,6 +1,7 @@
 /** How pictures of OpenAI's API are answered: whole, or as a stream with the picture after each scale. */
 import { randomInt } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { drawingsOf } from '../../editing/index.js'
 import type { StarImage, StarScaleEvent } from '../../index.js'
 import { tokensOf } from '../../picture-size.js'
 import type { JobRequest, Jobs } from '../draw/jobs.js'
@@ -162,10 +163,11 @@ export async function streamed(
       await last
       send(`${name}.completed`, {
         b64_json: bytes.toString('base64'),
-        image_index: index++,
+        image_index: index,
         ...shared(image),
-        usage: usage(job),
+        usage: usage(job, image, index),
       })
+      index++
     }
     open().end()
   } catch (error) {
@@ -178,13 +180,20 @@ export async function streamed(
   }
 }
 
-/** Tokens that were drawn; those of prompts are not counted. */
-function usage({ model: { info }, options: { size } }: JobRequest) {
+/**
+ * Tokens of pictures that the model computed: drawn ones as output, those of a picture that it read as input. Texts are not counted.
+ * @param index of the picture in its request: what is read once for all of them counts with the first
+ */
+function usage({ model: { info }, options: { size } }: JobRequest, { settings: { edited } }: StarImage, index: number) {
   const tokens = info ? tokensOf(info, size) : 0
+  // Words are found in the picture by reading it with both prompts; a part is drawn twice where nothing of it is kept.
+  const byWords = edited?.from !== undefined
+  const drawings = edited?.by === 'edit' && !byWords && info ? drawingsOf(edited.strength, info.scales.length) : 1
+  const [read, drawn] = [byWords && index === 0 ? 2 * tokens : 0, drawings * tokens]
   return {
-    input_tokens: 0,
-    input_tokens_details: { text_tokens: 0, image_tokens: 0 },
-    output_tokens: tokens,
-    total_tokens: tokens,
+    input_tokens: read,
+    input_tokens_details: { text_tokens: 0, image_tokens: read },
+    output_tokens: drawn,
+    total_tokens: read + drawn,
   }
 }

@@ -28,6 +28,21 @@ const pixels = (file: Buffer): Promise<Buffer> => sharp(file).removeAlpha().raw(
 const decoded = (b64: string | undefined): Buffer => Buffer.from(b64!, 'base64')
 const mask = { x: 4, y: 0, width: 4, height: tinySide }
 
+interface Event {
+  type: string
+  b64_json: string
+  scale_index?: number
+  scales?: number
+  usage: object
+}
+
+/** Tokens of a picture: 1 + 4 + 16. */
+const tokens = 21
+const usage = (read: number, drawn: number) => ({
+  ...{ input_tokens: read, output_tokens: drawn, total_tokens: read + drawn },
+  input_tokens_details: { text_tokens: 0, image_tokens: read },
+})
+
 t.test('OpenAI’s client edits, whole and as a stream', async (t) => {
   const { server, address } = await tinyServer(t)
   await server.ready
@@ -47,7 +62,6 @@ t.test('OpenAI’s client edits, whole and as a stream', async (t) => {
   const own = await client.images.edit({ image: [await file(transparent)], ...common } as never)
   t.same([...(await pixels(decoded(own.data![0].b64_json)))], [...images[0].data], 'a picture can be its own mask')
 
-  type Event = { type: string; b64_json: string; scale_index?: number; scales?: number }
   const streamed = async (params: object): Promise<Event[]> => {
     const events: Event[] = []
     const stream = await edit({ mask: await file(transparent), stream: true, partial_images: 64, ...params })
@@ -63,6 +77,9 @@ t.test('OpenAI’s client edits, whole and as a stream', async (t) => {
     'of both drawings, but for the last scale, which is the picture',
   )
   t.same([...(await pixels(decoded(events.at(-1)!.b64_json)))], [...images[0].data])
+  t.same(events.at(-1)!.usage, usage(0, 2 * tokens), 'both drawings are counted')
+  const partly = await streamed({ strength: 0.4, partial_images: 0 })
+  t.same(partly[0].usage, usage(0, tokens), 'where scales are kept, there is one')
   t.same(
     (await streamed({ partial_images: 2 })).map(({ type, scale_index, scales }) => [type, scale_index, scales]),
     [partial(1, 6), partial(3, 6), completed],
@@ -109,6 +126,13 @@ t.test('words change a picture', async (t) => {
   const { images } = await star.edit({ ...area, data: bytes }, { ...words, seed: 7, count: 2 })
   for (const [i, { b64_json }] of answer.data!.entries())
     t.same([...(await pixels(decoded(b64_json)))], [...images[i].data])
+  const streamed = await client.images.edit({
+    ...{ image: await toFile(photo, 'a.png', { type: 'image/png' }), prompt: 'a green apple', n: 2, stream: true },
+    ...{ from: 'a red apple' },
+  } as OpenAI.Images.ImageEditParamsStreaming)
+  const used: object[] = []
+  for await (const event of streamed as unknown as AsyncIterable<Event>) used.push(event.usage)
+  t.same(used, [usage(2 * tokens, tokens), usage(0, tokens)], 'the picture is read with both prompts, once for all')
   for (const [params, param, message] of [
     [{ from: 'A green  apple' }, null, /expected other words in one/],
     [{ from: 'a cat', share: 2 }, 'share', /"share" is 2/],
