@@ -1,4 +1,5 @@
 /** Records of a data set that turned out damaged: counted, told once each, and too many of them end the training. */
+import { oneLine } from '../native/error.js'
 import { StarError } from '../native/index.js'
 
 export class BadRecords {
@@ -8,7 +9,7 @@ export class BadRecords {
   /**
    * @param share largest part of the records that may be bad
    * @param total records of the data set, or those met so far where nobody knows
-   * @param tell told of each bad record once
+   * @param tell told of each bad record once, in a line that does nothing to a terminal, whatever its data holds
    */
   constructor(
     readonly share: number,
@@ -33,8 +34,9 @@ export class BadRecords {
   add(record: string, message: string): void {
     if (this.#known.has(record)) return
     this.#known.add(record)
-    this.#first ||= message
-    this.tell(message)
+    const line = oneLine(message)
+    this.#first ||= line
+    this.tell(line)
     const total = this.total()
     if (this.count > this.share * total)
       throw new StarError(

@@ -17,7 +17,7 @@ export type ErrorCode =
  * Messages quote texts of files, paths and libraries, which may hold anything: an end of line becomes a space, what would act on a
  * terminal (control characters, changes of writing direction) an escape.
  */
-function oneLine(message: string): string {
+export function oneLine(message: string): string {
   return message
     .trim()
     .replaceAll(/\s*[\r\n\u2028\u2029]+\s*/g, ' ')

@@ -182,3 +182,23 @@ t.test('damaged samples and tars are told and passed over', async (t) => {
   ])
   await t.rejects(take({ ...options, badShare: 0 }, 8, 4), { code: 'ERR_FILE', message: /data.badShare/ })
 })
+
+t.test('what is told of a sample does nothing to a terminal, whatever its data and its name hold', async (t) => {
+  const tar = await writeTar(join(t.testdir(), 'a.tar'), [
+    ['0.png', numberedPng(0)],
+    ['0.txt', 'picture 0'],
+    ['1.png', numberedPng(1)],
+    ['1.json', '\x1b[2J\n\0'],
+    ['2\x9b2J\u202e.png', 'no picture'],
+  ])
+  const told: string[] = []
+  const options = { tars: [tar], resolution: 8, shuffle: false, once: true, badShare: 1 }
+  using loader = await Loader.open({ ...options, onBad: (line) => told.push(line) })
+  for await (const { samples } of loader.pass(4))
+    t.same(
+      samples.map(({ id }) => id),
+      ['0'],
+    )
+  t.match(told, [/^sample "1" of .* cannot be used: .*\\u001b/, /^sample "2\\u009b2J\\u202e" of .* cannot be used/])
+  for (const line of told) t.notMatch(line, /[\p{Cc}\u202e]/u)
+})
