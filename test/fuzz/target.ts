@@ -1,5 +1,6 @@
 /** What the fuzzer attacks: one reader of something that comes from outside. */
 import { StarError } from '../../lib/native/error.js'
+import type { Mutator } from './mutate.js'
 
 export interface FuzzTarget {
   readonly name: string
@@ -7,6 +8,8 @@ export interface FuzzTarget {
   seeds(): Buffer[] | Promise<Buffer[]>
   /** Pieces that mean something to the reader. */
   readonly pieces?: readonly string[]
+  /** Damage by somebody who knows the format, where a reader turns away nearly all other. Half of the inputs are made by it. */
+  mutate?(bytes: Buffer, others: readonly Buffer[], mutator: Mutator): Buffer
   /** Compiled files (below dist) whose lines are counted as covered. */
   readonly sources: readonly string[]
   /** Prepares what all runs share; `scratch` is a folder of its own. */

@@ -82,16 +82,25 @@ async function attempt(input: Buffer, keep: boolean): Promise<void> {
   writeFileSync(join(task.corpus[0], createHash('sha256').update(input).digest('hex').slice(0, 16)), input)
 }
 
+/** Says a few times a second that it goes on, with old inputs as with new ones: a slow target has minutes of old ones. */
+let told = Date.now()
+async function sayOn(): Promise<void> {
+  if (Date.now() - told <= 300) return
+  told = Date.now()
+  await tell()
+}
+
 try {
   const until = Date.now() + task.seconds * 1000
-  let told = Date.now()
-  for (const input of [...inputs]) await attempt(input, false)
-  for (let now = Date.now(); now < until; now = Date.now()) {
-    await attempt(mutator.mutate(mutator.pick(inputs), inputs), true)
-    if (now - told > 300) {
-      told = now
-      await tell()
-    }
+  for (const input of [...inputs]) {
+    await attempt(input, false)
+    await sayOn()
+  }
+  while (Date.now() < until) {
+    const chosen = mutator.pick(inputs)
+    const knowing = target.mutate && mutator.below(2) === 0
+    await attempt(knowing ? target.mutate!(chosen, inputs, mutator) : mutator.mutate(chosen, inputs), true)
+    await sayOn()
   }
   await tell()
 } catch (error) {

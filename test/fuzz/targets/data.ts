@@ -1,4 +1,4 @@
-/** Data sets: packs, info files, tars, pictures and the texts of PNG files. */
+/** Data sets: packs, info files, pictures and the texts of PNG files. */
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,16 +7,15 @@ import { csvRows } from '../../../lib/data/csv.js'
 import { ImageCaptionDataset, openPack, packImages } from '../../../lib/data/index.js'
 import { encodePng, readPngText } from '../../../lib/data/png.js'
 import { preprocessImage } from '../../../lib/data/preprocess.js'
-import { tarSamples } from '../../../lib/data/tar.js'
-import { tarImage, tarInfo } from '../../../lib/data/tar-source.js'
 import { numberedTar } from '../../support/tiny-images.js'
 import type { FuzzTarget } from '../target.js'
 
-async function soundData(scratch: string): Promise<{ tar: string; pack: string }> {
+/** The path of a sound pack. */
+async function soundPack(scratch: string): Promise<string> {
   const tar = join(scratch, 'a.tar')
   await numberedTar(tar, 4, 0, 8)
   await packImages([tar], { dataset: 'n', out: join(scratch, 'packs') })
-  return { tar, pack: join(scratch, 'packs', 'n-000000') }
+  return join(scratch, 'packs', 'n-000000')
 }
 
 async function inTemporary<T>(make: (scratch: string) => Promise<T>): Promise<T> {
@@ -31,9 +30,9 @@ async function inTemporary<T>(make: (scratch: string) => Promise<T>): Promise<T>
 export const pack: FuzzTarget = {
   name: 'pack',
   sources: ['lib/data/pack.js', 'lib/data/pickle.js', 'lib/pickle/unpickle.js'],
-  seeds: () => inTemporary(async (scratch) => [readFileSync((await soundData(scratch)).pack)]),
+  seeds: () => inTemporary(async (scratch) => [readFileSync(await soundPack(scratch))]),
   open: async (scratch) => {
-    const { pack: path } = await soundData(scratch)
+    const path = await soundPack(scratch)
     const file = join(scratch, 'n-000000')
     copyFileSync(`${path}-info.json`, `${file}-info.json`)
     return {
@@ -60,9 +59,9 @@ export const packInfo: FuzzTarget = {
     '"split":"held-out"',
     '"basename"',
   ],
-  seeds: () => inTemporary(async (scratch) => [readFileSync(`${(await soundData(scratch)).pack}-info.json`)]),
+  seeds: () => inTemporary(async (scratch) => [readFileSync(`${await soundPack(scratch)}-info.json`)]),
   open: async (scratch) => {
-    const { pack: path } = await soundData(scratch)
+    const path = await soundPack(scratch)
     const file = join(scratch, 'n-000000')
     copyFileSync(path, file)
     return {
@@ -72,47 +71,6 @@ export const packInfo: FuzzTarget = {
         const { length } = dataset
         dataset.close()
         return `read ${length > 0}`
-      },
-    }
-  },
-}
-
-export const tar: FuzzTarget = {
-  name: 'tar',
-  sources: ['lib/data/tar.js', 'lib/data/tar-source.js'],
-  pieces: [
-    'ustar\0',
-    '.json',
-    '.txt',
-    '.png',
-    '0000644\0',
-    '00000000010\0',
-    'x',
-    'g',
-    'L',
-    '5',
-    'path=',
-    '12 path=a\n',
-    'size=',
-  ],
-  seeds: () => inTemporary(async (scratch) => [readFileSync((await soundData(scratch)).tar)]),
-  open: (scratch) => {
-    const file = join(scratch, 'x.tar')
-    return {
-      run: async (input) => {
-        writeFileSync(file, input)
-        let samples = 0
-        for await (const sample of tarSamples(file)) {
-          samples++
-          tarImage(sample)
-          try {
-            tarInfo(sample)
-          } catch (error) {
-            // The source counts such a sample as damaged.
-            if (!(error instanceof SyntaxError)) throw error
-          }
-        }
-        return `read ${Math.min(samples, 5)}`
       },
     }
   },
