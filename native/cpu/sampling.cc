@@ -128,7 +128,7 @@ struct Filter {
   float top_p;
 };
 
-int64_t row_grain(int64_t vocab) { return std::max<int64_t>(1, 4096 / vocab); }
+int64_t row_grain(int64_t vocab) { return std::max<int64_t>(1, 4096 / std::max<int64_t>(1, vocab)); }
 
 constexpr int kBins = 1024;
 constexpr float kFarBelow = 88.0f;  // e^−88 is nothing beside the largest token
@@ -214,6 +214,8 @@ double filter_row(const Filter& f, float* e, const float* z, int64_t row, Worksp
 // The number of tokens whose cumulative probability is ≤ u·Σ p. Sums of blocks find the block, then its tokens are added one by
 // one.
 int32_t draw_token(const float* p, int64_t vocab, float u, std::vector<double>& blocks) {
+  if (!(u >= 0.0f && u < 1.0f))
+    fail(ErrorCode::Argument, "draw: the uniform number is %f, expected one from 0 on and below 1", static_cast<double>(u));
   constexpr int64_t kBlock = 64;
   blocks.clear();
   double sum = 0.0;
@@ -240,7 +242,7 @@ int32_t draw_token(const float* p, int64_t vocab, float u, std::vector<double>& 
     }
     cumulated = after;
   }
-  fail(ErrorCode::Argument, "draw: the uniform number %f is not below 1", static_cast<double>(u));
+  return static_cast<int32_t>(vocab - 1);  // not reached: u·Σ p is below Σ p
 }
 
 }  // namespace

@@ -125,7 +125,11 @@ t.test('draw refuses logits that are not numbers, and rows without a finite one'
   }
   t.throws(() => filterProbabilities(Tensor.from([-Infinity], [1, 1])), { code: 'ERR_ARGUMENT', message: /row 0/ })
   t.throws(() => draw(signed([2, 3]), signed([3])), { code: 'ERR_SHAPE', message: /uniform has shape \(3\)/ })
-  t.throws(() => draw(signed([1, 3]), Tensor.from([1], [1])), { code: 'ERR_ARGUMENT', message: /not below 1/ })
+  for (const u of [1, -1, Number.NaN])
+    t.throws(() => draw(signed([1, 3]), Tensor.from([u], [1])), {
+      code: 'ERR_ARGUMENT',
+      message: new RegExp(`is ${u === 1 || u === -1 ? `${u}.0+` : '-?nan'}, expected one from 0 on and below 1`),
+    })
 })
 
 for (const [rows, vocab, cols] of [
