@@ -14,7 +14,8 @@ interface ModelShape {
   channelMultipliers: number[]
 }
 
-export type StarCaseKind = 'forward' | 'train' | 'generate'
+/** `decode`: a latent f̂ to pixels alone. */
+export type StarCaseKind = 'forward' | 'train' | 'generate' | 'decode'
 
 export interface StarCase extends ModelShape {
   name: string
@@ -39,6 +40,24 @@ export interface TextCase {
 }
 
 export type BenchCase = StarCase | TextCase
+
+/** Precisions of our side, the finest first: the transformer's `dtype`; below f32 the decoder computes in bf16. */
+export const precisions = ['f32', 'bf16', 'int8'] as const
+export type Precision = (typeof precisions)[number]
+
+/** Precisions in which our side runs a case: text encoders are f32 always, and only what draws takes 8 bits. */
+export function precisionsOf({ kind }: BenchCase): readonly Precision[] {
+  if (kind === 'text') return ['f32']
+  return kind === 'generate' ? precisions : ['f32', 'bf16']
+}
+
+/** How PyTorch runs a case: op by op or through torch.compile, in f32 or under autocast to bf16. */
+export const peerModes = ['f32', 'f32-compiled', 'bf16', 'bf16-compiled'] as const
+export type PeerMode = (typeof peerModes)[number]
+
+/** The peer's modes of the same precision or a higher one. 8 bits stand against 16: PyTorch's autocast knows no less. */
+export const peersOf = (precision: Precision): readonly PeerMode[] =>
+  precision === 'f32' ? ['f32', 'f32-compiled'] : peerModes
 
 const small: ModelShape = {
   depth: 6,
@@ -72,6 +91,7 @@ function cases(title: string, shape: ModelShape, batch: number, stableFrom: numb
     { ...shape, name: `${title}.train`, kind: 'train', batch, textLengths: lengths },
     { ...shape, name: `${title}.generate`, kind: 'generate', batch: 1, textLengths: [20, 2], sampling },
     { ...shape, name: `${title}.stable`, kind: 'generate', batch: 1, textLengths: [20, 2], sampling, stableFrom },
+    { ...shape, name: `${title}.decode`, kind: 'decode', batch: 1, textLengths: [20] },
   ]
 }
 

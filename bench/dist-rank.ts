@@ -4,7 +4,7 @@ import { type StarConfigInput, StarTransformer, starConfig, tokenCount, tokenLos
 import { backward, keep, scope, Tensor } from '../lib/tensor/index.js'
 import type { RankFunction } from '../test/support/ranks.js'
 import type { Round } from './overlap.js'
-import { fillByRule, signedTensor, uniform } from './rule.js'
+import { fillModule, signedTensor, uniform } from './rule.js'
 
 export interface DistInput {
   model: StarConfigInput
@@ -19,7 +19,7 @@ export const measure: RankFunction<DistInput, Round[]> = async (env, { model, ro
   const { vocabSize, latentChannels, textWidth } = config
   const group = await ProcessGroup.connect(env)
   const star = new StarTransformer(config)
-  for (const { name, tensor } of star.namedTensors()) fillByRule(name, tensor)
+  fillModule(star)
   const length = tokenCount(config.patchNums)
   const input = keep(signedTensor('input', [1, length - 1, latentChannels])) // (1, L − 1, Cvae)
   const text = {

@@ -1,37 +1,40 @@
 /**
- * `npm run bench [-- --json --case REGEXP --rounds N --threads N]`: our CPU backend against PyTorch 2, side by side.
+ * `npm run bench [-- --case REGEXP --ours f32,bf16,int8 --peer f32,f32-compiled,bf16,bf16-compiled --rounds N --threads N --json]`:
+ * our CPU backend against PyTorch 2, side by side.
  *
- * Both sides run the same cases with the same weights, inputs and number of threads, in turns and in alternating order,
- * after their outputs were compared. ratio = peer_ms / ours_ms, of medians: above 1 we are faster. `--json` prints one object
- * a case: { case, ours_ms, peer_ms, ratio }. The case `trainer.loop` has no peer: it compares the training loop with the bare
- * step, { case, bare_ms, loop_ms, lost }, lost being (loop_ms − bare_ms)/bare_ms of the medians.
+ * Both sides run the same cases with the same weights, inputs and number of threads: ours in each precision, PyTorch op by op and
+ * compiled, in f32 and under autocast to bf16. All of a case take turns, in alternating order, after their outputs were compared with
+ * PyTorch's in f32. At the end comes one table: ratio = PyTorch's time / ours, of medians, above 1 we are faster, against its
+ * fastest mode of the same precision or a higher one; `best` is the fastest of ours against the fastest of PyTorch. All that is
+ * compared lies in memory at once: --ours and --peer leave out what does not fit. `--json` prints a row as an object
+ * a line (bench/table.ts). The case `trainer.loop` has no peer: it compares the training loop with the bare step,
+ * { case, bare_ms, loop_ms, lost }, lost being (loop_ms − bare_ms)/bare_ms of the medians.
  */
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { availableParallelism, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { StarError } from '../lib/native/index.js'
-import { scope } from '../lib/tensor/index.js'
-import { readSafetensors } from '../lib/weights/index.js'
-import { type BenchCase, benchCases } from './cases.js'
+import { toldDifferences } from './agreement.js'
+import {
+  type BenchCase,
+  benchCases,
+  type PeerMode,
+  type Precision,
+  peerModes,
+  precisions,
+  precisionsOf,
+} from './cases.js'
 import { LoopBench } from './loop.js'
-import { type Outputs, openCase, time } from './ours.js'
+import { measure } from './measure.js'
+import { median } from './overlap.js'
 import { benchPython, Peer } from './peer.js'
-
-/** Largest ‖ours − peer‖/‖peer‖ of each output. Tokens must be equal. */
-const tolerances: Record<string, number> = {
-  logits: 2e-5,
-  states: 2e-5,
-  image: 1e-4,
-  loss: 1e-5,
-  gradient_norm: 1e-5,
-  second_loss: 1e-4,
-}
+import { type Row, rowsOf, tableOf } from './table.js'
 
 interface Settings {
   json: boolean
   cases: readonly BenchCase[]
+  ours: readonly Precision[]
+  modes: readonly PeerMode[]
   rounds: number
   threads: number
   /** Whether the training loop is measured. */
@@ -40,11 +43,13 @@ interface Settings {
 
 const loopCase = 'trainer.loop'
 
-interface Measured {
-  case: string
-  ours_ms: number
-  peer_ms: number
-  ratio: number
+/** A list of names with commas. @throws ERR_ARGUMENT for an unknown one */
+function namesOf<T extends string>(flag: string, given: string, known: readonly T[]): T[] {
+  const names = given.split(',')
+  const strange = names.find((name) => !known.some((one) => one === name))
+  if (strange !== undefined)
+    throw new StarError('ERR_ARGUMENT', `bench: --${flag} has "${strange}", expected some of ${known.join(',')}`)
+  return known.filter((name) => names.includes(name))
 }
 
 function settings(): Settings {
@@ -52,6 +57,8 @@ function settings(): Settings {
     options: {
       json: { type: 'boolean', default: false },
       case: { type: 'string', default: '.' },
+      ours: { type: 'string', default: precisions.join() },
+      peer: { type: 'string', default: peerModes.join() },
       rounds: { type: 'string', default: '7' },
       threads: { type: 'string', default: String(process.env.OMP_NUM_THREADS ?? availableParallelism()) },
     },
@@ -67,64 +74,9 @@ function settings(): Settings {
       'ERR_ARGUMENT',
       `bench: no case matches "${values.case}"; there are ${[...benchCases.map((c) => c.name), loopCase].join(', ')}`,
     )
-  return { json: values.json, cases, rounds, threads, loop }
-}
-
-const median = (values: readonly number[]): number => {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
-}
-
-function difference(ours: ArrayLike<number>, peer: ArrayLike<number>): number {
-  if (ours.length !== peer.length) return Number.POSITIVE_INFINITY
-  let [error, norm] = [0, 0]
-  for (let i = 0; i < peer.length; i++) {
-    error += (ours[i] - peer[i]) ** 2
-    norm += peer[i] ** 2
-  }
-  return Math.sqrt(error / norm)
-}
-
-/** Worst difference between the sides by output. @throws ERR_INTERNAL when they don't agree: then there is nothing to time */
-function compare(name: string, ours: Outputs, file: string): string {
-  return scope(() => {
-    const { tensors } = readSafetensors(file)
-    return Object.entries(ours)
-      .map(([key, value]) => {
-        const error = difference(value, tensors.get(key)!.data())
-        if (!(error <= (tolerances[key] ?? 0)))
-          throw new StarError('ERR_INTERNAL', `bench: ${name}: ${key} differs by ${error} from the peer's`)
-        return `${key} ${error.toExponential(1)}`
-      })
-      .join(', ')
-  })
-}
-
-async function measure(bench: BenchCase, peer: Peer, rounds: number, log: (line: string) => void): Promise<Measured> {
-  const folder = mkdtempSync(join(tmpdir(), 'star-bench-'))
-  const ours = openCase(bench)
-  try {
-    await peer.open(bench)
-    const file = join(folder, 'peer.safetensors')
-    await peer.check(file)
-    log(`${bench.name}: sides agree (${compare(bench.name, await ours.check(), file)})`)
-    const times: { ours: number[]; peer: number[] } = { ours: [], peer: [] }
-    // Round −1 warms up and is not counted.
-    for (let round = -1; round < rounds; round++) {
-      const order = round % 2 === 0 ? (['ours', 'peer'] as const) : (['peer', 'ours'] as const)
-      for (const side of order) {
-        const ms = await (side === 'ours' ? time(ours) : peer.time())
-        if (round >= 0) times[side].push(ms)
-      }
-    }
-    const [ours_ms, peer_ms] = [median(times.ours), median(times.peer)]
-    return { case: bench.name, ours_ms, peer_ms, ratio: peer_ms / ours_ms }
-  } finally {
-    ours.dispose()
-    rmSync(folder, { recursive: true })
-    await peer.close()
-  }
+  const ours = namesOf('ours', values.ours, precisions)
+  const modes = namesOf('peer', values.peer, peerModes)
+  return { json: values.json, cases, ours, modes, rounds, threads, loop }
 }
 
 /** Steps are short beside noise: many rounds, of which the first two are not counted. */
@@ -151,7 +103,7 @@ async function measureLoop(json: boolean, rounds: number): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const { json, cases, rounds, threads, loop } = settings()
+  const { json, cases, ours, modes, rounds, threads, loop } = settings()
   if (process.env.OMP_NUM_THREADS !== String(threads)) {
     // The addon, and PyTorch's OpenMP, read it when they are loaded, so it must stand in the environment of a new process.
     const env = { ...process.env, OMP_NUM_THREADS: String(threads) }
@@ -163,16 +115,19 @@ async function main(): Promise<void> {
   const log = (line: string): void => console.error(line)
   const { peer, versions } = await Peer.start(benchPython(), threads)
   log(`peer: PyTorch ${versions.torch}; ${threads} threads each; medians of ${rounds} rounds`)
+  const rows: Row[] = []
   try {
     for (const bench of cases) {
-      const result = await measure(bench, peer, rounds, log)
-      if (json) console.log(JSON.stringify(result))
-      else
-        console.log(
-          `${result.case.padEnd(18)} ours ${result.ours_ms.toFixed(1)} ms, PyTorch ${result.peer_ms.toFixed(1)} ms, ` +
-            `ratio ${result.ratio.toFixed(2)}`,
-        )
+      const chosen = { precisions: precisionsOf(bench).filter((one) => ours.includes(one)), modes }
+      if (chosen.precisions.length === 0) continue
+      const found = rowsOf(await measure(bench, chosen, peer, rounds, log))
+      for (const row of found) {
+        rows.push(row)
+        if (json) console.log(JSON.stringify(row))
+        else log(`${row.case} ${row.precision}: ${row.ours_ms.toFixed(1)} ms, ratio ${row.ratio.toFixed(2)}`)
+      }
     }
+    if (!json) console.log(tableOf(rows, toldDifferences))
   } finally {
     peer.stop()
   }

@@ -4,7 +4,7 @@ import { native } from '../lib/native/index.js'
 import { mul, noGrad, scope, Tensor } from '../lib/tensor/index.js'
 import type { TextCase } from './cases.js'
 import type { Outputs } from './ours.js'
-import { fillByRule, uniform } from './rule.js'
+import { fillModule, uniform } from './rule.js'
 
 export class OurTextCase {
   readonly #model: TextModel
@@ -17,7 +17,7 @@ export class OurTextCase {
     const options = { init: null, device: 'cpu' }
     this.#model = config.model_type === 't5' ? new T5Encoder(config, options) : new ClipTextModel(config, options)
     this.#model.setTrainable(false)
-    for (const { name, tensor } of this.#model.namedTensors()) fillByRule(name, tensor)
+    fillModule(this.#model)
     const shape = [batch, textTokens]
     const ids = Int32Array.from(uniform('ids', batch * textTokens), (u) => Math.floor(u * config.vocab_size))
     const mask = Uint8Array.from(ids, (_, i) => (i % textTokens < textLengths[Math.floor(i / textTokens)] ? 1 : 0))

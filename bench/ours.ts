@@ -2,18 +2,22 @@
 import { SamplerHead, StarTransformer, tokenLoss } from '../lib/models/star/index.js'
 import { Tokenizer } from '../lib/models/tokenizer/index.js'
 import { native } from '../lib/native/index.js'
+import { buildIn } from '../lib/nn/index.js'
 import { AdamW, noWeightDecay } from '../lib/optim/index.js'
 import { generate } from '../lib/sampling/index.js'
 import { backward, clearTape, noGrad, scope, Tensor } from '../lib/tensor/index.js'
-import type { BenchCase, StarCase } from './cases.js'
+import { TrainedWeights } from '../lib/train/checkpoint/trained-weights.js'
+import type { BenchCase, Precision, StarCase } from './cases.js'
 import { OurTextCase } from './our-text.js'
-import { fillByRule, signedTensor, uniform } from './rule.js'
+import { fillModule, signedTensor, uniform } from './rule.js'
 
 /** Named results of one run on the host. */
 export type Outputs = Record<string, Float32Array | Int32Array>
 
 interface TrainState {
   targets: Tensor
+  /** In f32, whatever the transformer computes in. */
+  weights: TrainedWeights
   optimizer: AdamW
 }
 
@@ -32,8 +36,8 @@ export interface OurCase {
   dispose(): void
 }
 
-export const openCase = (bench: BenchCase): OurCase =>
-  bench.kind === 'text' ? new OurTextCase(bench) : new OurStarCase(bench)
+export const openCase = (bench: BenchCase, precision: Precision): OurCase =>
+  bench.kind === 'text' ? new OurTextCase(bench) : new OurStarCase(bench, precision)
 
 /** Milliseconds of one run. */
 export async function time(ours: OurCase): Promise<number> {
@@ -44,7 +48,7 @@ export async function time(ours: OurCase): Promise<number> {
 
 class OurStarCase implements OurCase {
   readonly #case: StarCase
-  readonly #star: StarTransformer
+  readonly #star: StarTransformer | null = null
   readonly #tokenizer: Tokenizer | null = null
   readonly #input: Tensor | null = null
   readonly #text: Text
@@ -53,27 +57,27 @@ class OurStarCase implements OurCase {
   readonly #noise: { draws: Tensor[]; orders: Tensor[] } = { draws: [], orders: [] }
   readonly #train: TrainState | null = null
 
-  constructor(bench: StarCase) {
+  constructor(bench: StarCase, precision: Precision) {
     this.#case = bench
     const { depth, width, patchNums, vocabSize, latentChannels, textWidth, kind, batch } = bench
-    const length = patchNums.reduce((n, p) => n + p * p, 0)
-    const config = { depth, width, heads: width / 64, patchNums, vocabSize, latentChannels, textWidth, dropPath: 0 }
-    this.#star = new StarTransformer(config)
-    for (const { name, tensor } of this.#star.namedTensors()) fillByRule(name, tensor)
     this.#text = text(bench, kind === 'generate' ? 2 : 1)
+    if (kind === 'generate' || kind === 'decode') this.#tokenizer = tokenizer(bench, precision)
+    if (kind === 'decode') {
+      const side = patchNums[patchNums.length - 1]
+      this.#input = signedTensor('f_hat', [batch, side, side, latentChannels])
+      return
+    }
+    const config = { depth, width, heads: width / 64, patchNums, vocabSize, latentChannels, textWidth, dropPath: 0 }
+    // Training keeps f32 weights beside those that it computes with.
+    const [type, int8] = [precision === 'f32' || kind === 'train' ? 'f32' : 'bf16', precision === 'int8'] as const
+    this.#star = buildIn(type, () => new StarTransformer(config, { int8 }))
+    fillModule(this.#star)
     if (kind === 'generate') {
-      const { baseChannels, channelMultipliers } = bench
-      this.#tokenizer = new Tokenizer(
-        { baseChannels, channelMultipliers, vocabSize, latentChannels, patchNums },
-        { init: null },
-      )
-      for (const { name, tensor } of this.#tokenizer.namedTensors())
-        if (!/^(encoder|quant_conv)\./.test(name)) fillByRule(name, tensor)
       const { stableFrom = patchNums.length } = bench
       const stable = patchNums.slice(stableFrom)
       if (stable.length > 0) {
-        this.#head = new SamplerHead(config)
-        for (const { name, tensor } of this.#head.namedTensors()) fillByRule(name, tensor)
+        this.#head = buildIn(type, () => new SamplerHead(config, { int8 }))
+        fillModule(this.#head)
       }
       const draws = [...patchNums.slice(0, stableFrom), ...stable.flatMap((p) => new Array<number>(8).fill(p))]
       const orders = stable.flatMap((p) => new Array<number>(5).fill(p))
@@ -83,16 +87,29 @@ class OurStarCase implements OurCase {
       }
       return
     }
+    const length = patchNums.reduce((n, p) => n + p * p, 0)
     this.#input = signedTensor('input', [batch, length - 1, latentChannels])
-    if (kind === 'train') this.#train = trainState(this.#star, bench, length)
+    if (kind === 'train') this.#train = trainState(this.#star, bench, length, precision)
   }
 
   /** Runs the case once. Training changes the weights, so the outputs of its first run are those to compare. */
   async run(): Promise<Outputs> {
-    const { kind } = this.#case
-    const out = kind === 'forward' ? this.#forward() : kind === 'train' ? this.#step() : await this.#generate()
+    const out = await this.#out()
     native.synchronize('cpu')
     return out
+  }
+
+  async #out(): Promise<Outputs> {
+    switch (this.#case.kind) {
+      case 'forward':
+        return this.#forward()
+      case 'train':
+        return this.#step()
+      case 'generate':
+        return this.#generate()
+      case 'decode':
+        return { pixels: this.#decode(this.#input!) }
+    }
   }
 
   async check(): Promise<Outputs> {
@@ -103,10 +120,11 @@ class OurStarCase implements OurCase {
 
   dispose(): void {
     clearTape()
-    this.#star.dispose()
+    this.#star?.dispose()
     this.#tokenizer?.dispose()
     this.#head?.dispose()
     this.#train?.optimizer.dispose()
+    this.#train?.weights.dispose()
     const owned = [
       this.#input,
       this.#train?.targets,
@@ -123,7 +141,7 @@ class OurStarCase implements OurCase {
   }
 
   #logits(): Tensor {
-    return this.#star.forward({ input: this.#input!, text: this.#text })
+    return this.#star!.forward({ input: this.#input!, text: this.#text })
   }
 
   #step(): Outputs {
@@ -132,7 +150,7 @@ class OurStarCase implements OurCase {
       const loss = tokenLoss(this.#logits(), targets)
       backward(loss)
       const { gradNorm } = optimizer.step({ lr: 1e-4, weightDecay: 0.05 })
-      this.#star.zeroGrad()
+      this.#star!.zeroGrad()
       return { loss: loss.floats(), gradient_norm: Float32Array.of(gradNorm) }
     })
   }
@@ -148,7 +166,7 @@ class OurStarCase implements OurCase {
       throw new Error('bench: drawn tokens take no Gumbel noise')
     }
     const fHat = await generate({
-      transformer: this.#star,
+      transformer: this.#star!,
       quantizer: this.#tokenizer!.quantizer,
       samplerHead: this.#head,
       text: this.#text,
@@ -164,9 +182,13 @@ class OurStarCase implements OurCase {
         tokens.push(...event.tokens!.ints())
       },
     })
-    const image = noGrad(() => scope(() => this.#tokenizer!.decode(fHat).floats()))
+    const image = this.#decode(fHat)
     fHat.dispose()
     return { tokens: Int32Array.from(tokens), image }
+  }
+
+  #decode(fHat: Tensor): Float32Array {
+    return noGrad(() => scope(() => this.#tokenizer!.decode(fHat).floats()))
   }
 }
 
@@ -183,11 +205,25 @@ function text({ batch, textTokens, textWidth, textLengths }: StarCase, groups: n
   }
 }
 
-function trainState(star: StarTransformer, { batch, vocabSize }: StarCase, length: number): TrainState {
+function tokenizer(bench: StarCase, precision: Precision): Tokenizer {
+  const { baseChannels, channelMultipliers, vocabSize, latentChannels, patchNums } = bench
+  const made = new Tokenizer({ baseChannels, channelMultipliers, vocabSize, latentChannels, patchNums }, { init: null })
+  fillModule(made, /^(?!(encoder|quant_conv)\.)/)
+  if (precision !== 'f32') made.decodeIn('bf16')
+  return made
+}
+
+function trainState(
+  star: StarTransformer,
+  { batch, vocabSize }: StarCase,
+  length: number,
+  precision: Precision,
+): TrainState {
   const targets = Int32Array.from(uniform('targets', batch * length), (u) => Math.floor(u * vocabSize))
-  const parameters = [...star.namedTensors()].filter((t) => t.trainable)
+  const weights = new TrainedWeights(star, precision === 'f32' ? 'f32' : 'bf16')
   return {
     targets: Tensor.from(targets, [batch, length]),
-    optimizer: new AdamW(parameters, { betas: [0.9, 0.95], eps: 1e-8, maxNorm: 2, noDecay: noWeightDecay }),
+    weights,
+    optimizer: new AdamW(weights.parameters(), { betas: [0.9, 0.95], eps: 1e-8, maxNorm: 2, noDecay: noWeightDecay }),
   }
 }

@@ -6,9 +6,13 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { packageRoot, StarError } from '../lib/native/index.js'
-import type { BenchCase } from './cases.js'
+import type { BenchCase, PeerMode } from './cases.js'
 
-type Request = { op: 'open'; case: BenchCase } | { op: 'check'; file: string } | { op: 'time' } | { op: 'close' }
+type Request =
+  | { op: 'open'; case: BenchCase }
+  | { op: 'check'; mode: PeerMode; file: string }
+  | { op: 'time'; mode: PeerMode }
+  | { op: 'close' }
 
 /** Python with torch, numpy and safetensors: $STAR_BENCH_PYTHON, or a virtual environment made on first use. */
 export function benchPython(): string {
@@ -48,13 +52,13 @@ export class Peer {
   }
 
   /** Runs the case once and writes its outputs as safetensors. */
-  async check(file: string): Promise<void> {
-    await this.#ask({ op: 'check', file })
+  async check(mode: PeerMode, file: string): Promise<void> {
+    await this.#ask({ op: 'check', mode, file })
   }
 
   /** Milliseconds of one run, measured there. */
-  async time(): Promise<number> {
-    const { ms } = await this.#ask({ op: 'time' })
+  async time(mode: PeerMode): Promise<number> {
+    const { ms } = await this.#ask({ op: 'time', mode })
     if (typeof ms !== 'number') throw new StarError('ERR_INTERNAL', 'bench: the peer answered no time')
     return ms
   }

@@ -1,5 +1,6 @@
 /** Numbers made from a name and an index, the same on both sides (test/golden/README.md gives the rule). */
-import { type Shape, Tensor } from '../lib/tensor/index.js'
+import { copyWeight, type Module, weightOfScale } from '../lib/nn/index.js'
+import { type Shape, scaleName, scope, Tensor } from '../lib/tensor/index.js'
 
 const prefix = 'bench:'
 
@@ -50,7 +51,15 @@ export function parameterRange(name: string, shape: Shape): [base: number, scale
   return [0, part * Math.sqrt(3 / shape.slice(1).reduce((n, d) => n * d, 1))]
 }
 
-/** Writes the values of the rule into a named tensor. */
-export function fillByRule(name: string, tensor: Tensor): void {
-  tensor.write(signed(name, tensor.count, ...parameterRange(name, tensor.shape)))
+/** Writes the values of the rule into a module's tensors of whatever type: 8-bit matrices and their scales are made of those values. */
+export function fillModule(module: Module, names = /./): void {
+  const own = new Map(Array.from(module.namedTensors(), ({ name, tensor }) => [name, tensor] as const))
+  for (const [name, tensor] of own) {
+    if (!names.test(name) || weightOfScale(name, own) !== null) continue
+    scope(() => {
+      const values = signed(name, tensor.count, ...parameterRange(name, tensor.shape))
+      const scale = tensor.dtype === 'i8' ? own.get(scaleName(name)) : undefined
+      copyWeight({ tensor, scale }, { tensor: Tensor.from(values, tensor.shape), scale: undefined })
+    })
+  }
 }

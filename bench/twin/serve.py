@@ -1,9 +1,11 @@
 """The peer's side of the benchmark: reads one JSON request a line, answers with one JSON line.
 
-{"op": "open", "case": {...}}    builds the case's model and inputs
-{"op": "check", "file": path}    runs the case once from its first weights and writes what it gives as safetensors
-{"op": "time"}                   runs the case once and answers {"ms": ...}
-{"op": "close"}                  frees the model
+{"op": "open", "case": {...}}                builds the case's model and inputs
+{"op": "check", "mode": "f32", "file": path} runs the case once from its first weights and writes what it gives as safetensors
+{"op": "time", "mode": "bf16-compiled"}      runs the case once and answers {"ms": ...}
+{"op": "close"}                              frees the model
+
+A mode is the precision, f32 or bf16 (autocast), and "-compiled" where torch.compile takes the model.
 """
 
 import gc
@@ -11,10 +13,12 @@ import json
 import math
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import torch._dynamo
 from safetensors.torch import save_file
 
 from rule import fill, signed, uniform
@@ -50,19 +54,29 @@ def decays(name, tensor):
 
 
 class Timed:
-    """A case that run() runs once; check(file) writes what it gives."""
+    """A case that run() runs once; outputs() are those of a first run."""
 
-    def check(self, file):
-        save(self.run(), file)
+    def outputs(self):
+        return self.run()
 
-    def time(self):
-        begin = time.perf_counter()
-        self.run()
-        return (time.perf_counter() - begin) * 1000
+    def check(self, mode, file):
+        with in_mode(mode):
+            out = self.outputs()
+        save_file({name: tensor.to(torch.int32 if name == "tokens" else torch.float32).contiguous() for name, tensor in out.items()}, file)
+
+    def time(self, mode):
+        with in_mode(mode):
+            begin = time.perf_counter()
+            self.run()
+            return (time.perf_counter() - begin) * 1000
 
 
-def save(out, file):
-    save_file({name: tensor.contiguous() for name, tensor in out.items()}, file)
+@contextmanager
+def in_mode(mode):
+    precision, _, compiled = mode.partition("-")
+    with torch.compiler.set_stance("default" if compiled else "force_eager"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            yield
 
 
 class TextCase(Timed):
@@ -70,6 +84,7 @@ class TextCase(Timed):
         config, shape = case["config"], (case["batch"], case["textTokens"])
         self.model = MODELS[config["model_type"]](config)
         fill(self.model, PREFIX, ranges)
+        self.model.compile()
         self.ids = (uniform(PREFIX + "ids", shape) * config["vocab_size"]).long()
         self.mask = torch.arange(shape[1])[None] < torch.tensor(case["textLengths"])[:, None]
 
@@ -84,6 +99,15 @@ class Case(Timed):
         self.sampling = case.get("sampling")
         z, vocab, width = case["latentChannels"], case["vocabSize"], case["textWidth"]
         length = sum(p * p for p in self.sizes)
+        if self.kind in ("generate", "decode"):
+            self.tokenizer = Tokenizer(case["baseChannels"], vocab, z, len(self.sizes), case["channelMultipliers"])
+            fill(self.tokenizer, PREFIX, ranges)
+            self.tokenizer.to(memory_format=torch.channels_last)
+            self.tokenizer.decoder.compile()
+        if self.kind == "decode":
+            side = self.sizes[-1]
+            self.f_hat = signed(PREFIX + "f_hat", (self.batch, side, side, z)).permute(0, 3, 1, 2)
+            return
         self.star = Star(self.sizes, case["depth"], case["width"], vocab, z, width)
         fill(self.star, PREFIX, ranges)
         rows = self.batch * 2 if self.kind == "generate" else self.batch
@@ -92,23 +116,29 @@ class Case(Timed):
         self.pooled = signed(PREFIX + "pooled", (rows, width))
         self.mask = torch.arange(tokens)[None] < torch.tensor(case["textLengths"])[:, None]
         if self.kind == "generate":
-            self.tokenizer = Tokenizer(case["baseChannels"], vocab, z, len(self.sizes), case["channelMultipliers"])
-            fill(self.tokenizer, PREFIX, ranges)
-            self.tokenizer.to(memory_format=torch.channels_last)
+            # Blocks are compiled once for all of them; the loop around them changes shape at every scale.
+            compile_each(self.star.blocks)
             self.stable = None
             first = case.get("stableFrom", len(self.sizes))
             self.uniforms = self.noise("draw", [p for k, p in enumerate(self.sizes) for _ in range(STEPS if k >= first else 1)])
             if first < len(self.sizes):
                 head = SamplerHead(self.sizes, case["width"], vocab, z, width)
                 fill(head, PREFIX, ranges)
+                compile_each(head.feat_extract_blocks)
                 self.stable = Stable(head, first, self.noise("order", [p for p in self.sizes[first:] for _ in range(RANDOM_STEPS)]))
             return
+        self.star.compile()
         self.inputs = signed(PREFIX + "input", (self.batch, length - 1, z))
         if self.kind == "train":
             self.targets = (uniform(PREFIX + "targets", (self.batch, length)) * vocab).long()
             self.named = list(self.star.named_parameters())
-            groups = [{"params": [p for n, p in self.named if decays(n, p) == on], "weight_decay": 0.05 * on} for on in (True, False)]
-            self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95), eps=1e-8, fused=True)
+            self.begin()
+
+    def begin(self):
+        """The first weights, before any step."""
+        fill(self.star, PREFIX, ranges)
+        groups = [{"params": [p for n, p in self.named if decays(n, p) == on], "weight_decay": 0.05 * on} for on in (True, False)]
+        self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95), eps=1e-8, fused=True)
 
     def noise(self, kind, sides):
         return [uniform(f"{PREFIX}{kind}:{i}", (self.batch, p * p)) for i, p in enumerate(sides)]
@@ -119,7 +149,8 @@ class Case(Timed):
     def step(self, exact_norm=False):
         self.optimizer.zero_grad(set_to_none=True)
         loss = F.cross_entropy(self.logits().flatten(0, 1), self.targets.flatten())
-        loss.backward()
+        with torch.autocast("cpu", enabled=False):  # backward takes the types of forward
+            loss.backward()
         out = {"loss": loss.detach().reshape(1)}
         if exact_norm:  # what clip_grad_norm_ returns sums squares in float32, off by 1e-4 on tensors of millions
             squares = sum(p.grad.double().square().sum() for _, p in self.named)
@@ -134,22 +165,36 @@ class Case(Timed):
                 return {"logits": self.logits()}
         if self.kind == "train":
             return self.step()
+        if self.kind == "decode":
+            return {"pixels": self.decode(self.f_hat)}
         s = self.sampling
         stable = self.stable.start() if self.stable else None
         f_hat, tokens = generate(self.star, self.tokenizer.quantize, self.text, self.pooled, self.mask, self.uniforms, s["cfg"], s["topK"], s["topP"], stable)
-        image = self.tokenizer.decode(f_hat.to(memory_format=torch.channels_last))
-        return {"tokens": tokens.to(torch.int32), "image": image.permute(0, 2, 3, 1)}
+        return {"tokens": tokens, "image": self.decode(f_hat)}
 
-    def check(self, file):
-        out = self.step(exact_norm=True) if self.kind == "train" else self.run()
-        if self.kind == "train":
-            out["second_loss"] = self.run()["loss"]
-        save(out, file)
+    def decode(self, f_hat):
+        """f̂ (B, Z, h, w) -> pixels (B, H, W, 3)"""
+        return self.tokenizer.decode(f_hat.to(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
+
+    def outputs(self):
+        if self.kind != "train":
+            return self.run()
+        self.begin()
+        out = self.step(exact_norm=True)
+        out["second_loss"] = self.run()["loss"]
+        return out
+
+
+def compile_each(blocks):
+    for block in blocks:
+        block.compile()
 
 
 def main(threads):
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    # Shapes of one case are few, and each is compiled: a case has as many scales.
+    torch._dynamo.config.recompile_limit = 64
     case = None
     print(json.dumps({"torch": torch.__version__, "numpy": np.__version__, "threads": torch.get_num_threads()}), flush=True)
     for line in sys.stdin:
@@ -158,11 +203,12 @@ def main(threads):
         if request["op"] == "open":
             case = (TextCase if request["case"]["kind"] == "text" else Case)(request["case"])
         elif request["op"] == "check":
-            case.check(request["file"])
+            case.check(request["mode"], request["file"])
         elif request["op"] == "time":
-            answer["ms"] = case.time()
+            answer["ms"] = case.time(request["mode"])
         elif request["op"] == "close":
             case = None
+            torch.compiler.reset()
             gc.collect()
         print(json.dumps(answer), flush=True)
 

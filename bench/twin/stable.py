@@ -43,7 +43,7 @@ class SamplerHead(nn.Module):
         for block in self.feat_extract_blocks:
             x = block(x, self.ropes[k])
         x = x[:, 1:]
-        return self.head_logits2(F.layer_norm(x, x.shape[-1:], eps=1e-6))
+        return self.head_logits2(F.layer_norm(x, x.shape[-1:], eps=1e-6)).float()
 
 
 def schedule(steps, count):

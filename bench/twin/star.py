@@ -22,7 +22,13 @@ def rope_table(sizes, theta=10000.0, norm=64.0):
 
 
 def rotate(x, rope):
-    return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * rope).flatten(-2)
+    """In float32: there are no complex numbers of bfloat16."""
+    return torch.view_as_real(torch.view_as_complex(x.float().unflatten(-1, (-1, 2))) * rope).flatten(-2)
+
+
+def working_type():
+    """Of what linear layers give: autocast's where it is on."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
 
 
 class Attention(nn.Module):
@@ -126,7 +132,7 @@ class Star(nn.Module):
         return self.encoder_proj(pooled)[:, None] + self.pos_start
 
     def head(self, x):
-        return self.head_logits(F.layer_norm(x, x.shape[-1:], eps=1e-6))
+        return self.head_logits(F.layer_norm(x, x.shape[-1:], eps=1e-6)).float()
 
     def forward(self, inputs, text, pooled, text_mask):
         """inputs (B, L-1, Z), text (B, T, W), pooled (B, W), text_mask bool (B, T) -> logits (B, L, V)"""
@@ -159,7 +165,7 @@ def generate(star, quantizer, text, pooled, text_mask, uniforms, cfg=4.0, top_k=
     Stable of stable.py, it makes the tokens of the scales from its first on. Returns the sum of residuals and the tokens."""
     batch = text.shape[0] // 2
     heads, length, side = star.width // HEAD, star.level.numel(), star.sizes[-1]
-    caches = [torch.empty(2, 2 * batch, heads, length, HEAD) for _ in star.blocks]
+    caches = [torch.empty(2, 2 * batch, heads, length, HEAD, dtype=working_type()) for _ in star.blocks]
     keys = [block.cross_attn.keys(text) for block in star.blocks]
     mask = text_mask[:, None, None]
     f_hat = torch.zeros(batch, quantizer.channels, side, side)
