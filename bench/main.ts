@@ -8,7 +8,8 @@
  * fastest mode of the same precision or a higher one; `best` is the fastest of ours against the fastest of PyTorch. All that is
  * compared lies in memory at once: --ours and --peer leave out what does not fit. `--json` prints a row as an object
  * a line (bench/table.ts). The case `trainer.loop` has no peer: it compares the training loop with the bare step,
- * { case, bare_ms, loop_ms, lost }, lost being (loop_ms − bare_ms)/bare_ms of the medians.
+ * { case, bare_ms, loop_ms, lost }, lost being (loop_ms − bare_ms)/bare_ms of the medians. `optimizer.muon` has none either: it
+ * compares a training step with Muon with one with AdamW, { case, gradients_ms, adamw_ms, muon_ms, step_ratio } of processor time.
  */
 import { spawnSync } from 'node:child_process'
 import { availableParallelism } from 'node:os'
@@ -26,6 +27,7 @@ import {
 } from './cases.js'
 import { LoopBench } from './loop.js'
 import { measure } from './measure.js'
+import { OptimizerBench } from './optimizer.js'
 import { median } from './overlap.js'
 import { benchPython, Peer } from './peer.js'
 import { type Row, rowsOf, tableOf } from './table.js'
@@ -39,9 +41,12 @@ interface Settings {
   threads: number
   /** Whether the training loop is measured. */
   loop: boolean
+  /** Whether Muon is. */
+  optimizer: boolean
 }
 
 const loopCase = 'trainer.loop'
+const optimizerCase = 'optimizer.muon'
 
 /** A list of names with commas. @throws ERR_ARGUMENT for an unknown one */
 function namesOf<T extends string>(flag: string, given: string, known: readonly T[]): T[] {
@@ -67,16 +72,17 @@ function settings(): Settings {
   const asked = new RegExp(values.case)
   const cases = benchCases.filter((c) => asked.test(c.name))
   const loop = asked.test(loopCase)
+  const optimizer = asked.test(optimizerCase)
   if (!(rounds >= 1) || !(threads >= 1))
     throw new StarError('ERR_ARGUMENT', `bench: rounds ${values.rounds}, threads ${values.threads}, expected 1 or more`)
-  if (cases.length === 0 && !loop)
+  if (cases.length === 0 && !loop && !optimizer)
     throw new StarError(
       'ERR_ARGUMENT',
-      `bench: no case matches "${values.case}"; there are ${[...benchCases.map((c) => c.name), loopCase].join(', ')}`,
+      `bench: no case matches "${values.case}"; there are ${[...benchCases.map((c) => c.name), loopCase, optimizerCase].join(', ')}`,
     )
   const ours = namesOf('ours', values.ours, precisions)
   const modes = namesOf('peer', values.peer, peerModes)
-  return { json: values.json, cases, ours, modes, rounds, threads, loop }
+  return { json: values.json, cases, ours, modes, rounds, threads, loop, optimizer }
 }
 
 /** Steps are short beside noise: many rounds, of which the first two are not counted. */
@@ -102,8 +108,28 @@ async function measureLoop(json: boolean, rounds: number): Promise<void> {
   }
 }
 
+function measureOptimizer(json: boolean, rounds: number): void {
+  const bench = new OptimizerBench()
+  try {
+    bench.time()
+    const times = Array.from({ length: rounds }, () => bench.time())
+    const [gradients_ms, adamw_ms, muon_ms] = (['gradients_ms', 'adamw_ms', 'muon_ms'] as const).map((key) =>
+      median(times.map((one) => one[key])),
+    )
+    const step_ratio = (gradients_ms + muon_ms) / (gradients_ms + adamw_ms)
+    if (json) console.log(JSON.stringify({ case: optimizerCase, gradients_ms, adamw_ms, muon_ms, step_ratio }))
+    else
+      console.log(
+        `${optimizerCase.padEnd(18)} forward and backward ${gradients_ms.toFixed(0)} ms, AdamW ${adamw_ms.toFixed(0)} ms, ` +
+          `Muon ${muon_ms.toFixed(0)} ms of processor time, step ${step_ratio.toFixed(2)} times as long`,
+      )
+  } finally {
+    bench.dispose()
+  }
+}
+
 async function main(): Promise<void> {
-  const { json, cases, ours, modes, rounds, threads, loop } = settings()
+  const { json, cases, ours, modes, rounds, threads, loop, optimizer } = settings()
   if (process.env.OMP_NUM_THREADS !== String(threads)) {
     // The addon, and PyTorch's OpenMP, read it when they are loaded, so it must stand in the environment of a new process.
     const env = { ...process.env, OMP_NUM_THREADS: String(threads) }
@@ -111,6 +137,7 @@ async function main(): Promise<void> {
     return
   }
   if (loop) await measureLoop(json, rounds)
+  if (optimizer) measureOptimizer(json, rounds)
   if (cases.length === 0) return
   const log = (line: string): void => console.error(line)
   const { peer, versions } = await Peer.start(benchPython(), threads)

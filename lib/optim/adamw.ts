@@ -1,18 +1,8 @@
 /** AdamW over named parameters, with global-norm clipping and f32 master weights of 16-bit parameters. */
 import { StarError } from '../native/index.js'
 import { adamwStep, globalNorm, keep, scope, type Tensor, zeros } from '../tensor/index.js'
-import { type Piece, pieceName } from './piece.js'
-
-/** A weight that is trained. */
-export interface TrainedParameter {
-  name: string
-  /** What the model computes with, and what holds the gradient. */
-  tensor: Tensor
-  /** Its f32 values, where the tensor has 16 bits: they take the steps, and the tensor follows them, rounded. */
-  master?: Tensor
-  /** Set where the tensors are a piece of the parameter. */
-  piece?: Piece
-}
+import { copyState, type Optimizer, type StepOptions, type TrainedParameter } from './optimizer.js'
+import { pieceName } from './piece.js'
 
 export interface AdamWOptions {
   betas?: readonly [number, number]
@@ -35,7 +25,7 @@ interface Slot extends TrainedParameter {
   decays: boolean
 }
 
-export class AdamW {
+export class AdamW implements Optimizer {
   readonly #slots: Slot[]
   readonly #options: Required<Omit<AdamWOptions, 'norm'>> & Pick<AdamWOptions, 'norm'>
   #step = 0
@@ -54,14 +44,7 @@ export class AdamW {
     }))
   }
 
-  /**
-   * One step on the gradients in `.grad`, which may be those of a loss times `lossScale`; a parameter without one is left as
-   * it is.
-   * @returns the global norm of the gradients of the loss itself before clipping
-   */
-  step({ lr, weightDecay, lossScale = 1 }: { lr: number; weightDecay: number; lossScale?: number }): {
-    gradNorm: number
-  } {
+  step({ lr, weightDecay, lossScale = 1 }: StepOptions): { gradNorm: number } {
     return scope(() => {
       const used = this.#slots.filter(({ tensor }) => tensor.grad)
       const { betas, eps, maxNorm, norm: normOfAll } = this.#options
@@ -90,7 +73,7 @@ export class AdamW {
     })
   }
 
-  /** Moments for a checkpoint, named `parameter.exp_avg` and `parameter.exp_avg_sq`, of a piece with its elements at the end. */
+  /** Moments, named `parameter.exp_avg` and `parameter.exp_avg_sq`. */
   *tensors(): Generator<[string, Tensor]> {
     for (const { name, m, v, piece } of this.#slots) {
       yield [pieceName(`${name}.exp_avg`, piece), m]
@@ -102,21 +85,11 @@ export class AdamW {
     return { step: this.#step }
   }
 
-  /** Takes up moments and step of a checkpoint. @throws ERR_SHAPE when a moment is missing or has another shape */
   load(tensors: ReadonlyMap<string, Tensor>, state: { step: number }): void {
-    for (const [name, moment] of this.tensors()) {
-      const given = tensors.get(name)
-      if (given?.shape.join() !== moment.shape.join())
-        throw new StarError(
-          'ERR_SHAPE',
-          `the optimizer state ${name} ${given ? `has shape (${given.shape.join(', ')})` : 'is missing'}, expected (${moment.shape.join(', ')}): the checkpoint belongs to another model`,
-        )
-      moment.copyFrom(given)
-    }
+    copyState(this.tensors(), tensors)
     this.resume(state)
   }
 
-  /** Takes up the step of a checkpoint whose moments are in place. */
   resume({ step }: { step: number }): void {
     this.#step = step
   }

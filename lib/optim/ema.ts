@@ -1,6 +1,6 @@
 /** Exponential moving average of weights: shadow = decay·shadow + (1 − decay)·weight, with a warm-up of the decay. */
 import { addInto, affine, keep, noGrad, type Tensor } from '../tensor/index.js'
-import type { TrainedParameter } from './adamw.js'
+import type { TrainedParameter } from './optimizer.js'
 import { pieceName } from './piece.js'
 
 export class Ema {

@@ -18,6 +18,8 @@ export interface TrainingPlanInput {
   accumulate: number
   precision: WeightType
   recompute: boolean
+  /** The matrices of the blocks are stepped by Muon, which keeps one number of each weight where AdamW keeps two. */
+  muon?: boolean
   /** An average of the weights is kept. */
   average: boolean
   /** Processes that share the batch. */
@@ -85,6 +87,7 @@ export function planTraining(input: TrainingPlanInput): MemoryPlan {
   const weights = model + (lora ? size * count : 0)
   const stepped = input.shard ? Math.ceil(count / input.processes) : count
   const masters = precision === 'f32' ? 0 : 4 * stepped
+  const moments = 8 * stepped - (input.muon ? 4 * counts.matrices : 0)
   const average = input.average ? 4 * stepped : 0
   const working = lora ? size * tokens * lora.working : 0
   const activations = blocks + working + logits + inputs
@@ -92,12 +95,14 @@ export function planTraining(input: TrainingPlanInput): MemoryPlan {
   const gradients = input.accumulate > 1 ? accumulated : size * count
   const exchanged = input.processes > 1 ? (input.accumulate > 1 ? 4 : size) * count : 0
   const gathered = input.processes > 1 && input.shard && input.accumulate > 1 && size < 4 ? size * count : 0
-  const kept = weights + masters + 8 * stepped + average + exchanged + gathered + input.tokenizer
+  // Of Muon, every process has the updates of all matrices in the end.
+  const exchangedUpdates = input.muon ? size * counts.matrices : 0
+  const kept = weights + masters + moments + average + exchanged + gathered + input.tokenizer
   return {
     parts: [
       ['weights', weights],
       ['f32 masters of the weights', masters],
-      ['AdamW moments', 8 * stepped],
+      [input.muon ? 'momentum and AdamW moments' : 'AdamW moments', moments],
       ['averaged weights', average],
       ['gradients', input.processes > 1 ? accumulated : gradients],
       ['buckets of gradients', exchanged],
@@ -108,7 +113,7 @@ export function planTraining(input: TrainingPlanInput): MemoryPlan {
     ],
     // In buckets, a gradient is gone as soon as it is made. A frozen model is read in f32 and rounded then; 8 bits at once.
     peak: Math.max(
-      kept + Math.max(activations + accumulated, input.processes > 1 ? 0 : gradients),
+      kept + Math.max(activations + accumulated, input.processes > 1 ? exchangedUpdates : gradients),
       lora && size < 4 && !lora.int8 ? (4 + size) * all + input.tokenizer : 0,
     ),
   }

@@ -7,6 +7,7 @@ import {
   chooseTokens,
   type DropPath,
   drawDropPath,
+  hiddenMatrices,
   type ModelType,
   SamplerHead,
   type StarConfig,
@@ -142,6 +143,7 @@ export function rehearseTransformerStep(
     const model = new StarTransformer(config, { init: random, device, scales: run.init })
     const task: Task<Batch, TransformerPart> = {
       ...unsaved,
+      hiddenMatrices,
       model,
       next: async (count) => batchOf(count),
       split(batch, count) {
@@ -205,6 +207,7 @@ export function rehearseSamplerStep(
     const [first, last] = [levels[stableFrom].begin, levels[levels.length - 1].end]
     const task: Task<Batch, number> = {
       ...unsaved,
+      hiddenMatrices,
       model,
       next: async (count) => batchOf(count),
       split: (batch, count) => Array.from({ length: count }, () => batch.ids.length / count),

@@ -2,6 +2,7 @@
 export * from './config.js'
 export * from './decoder.js'
 export { type DropPath, drawDropPath, sliceDropPath } from './drop-path.js'
+export * from './hidden-matrices.js'
 export * from './int8.js'
 export * from './objective.js'
 export type { Pruning } from './pruning.js'

@@ -3,7 +3,7 @@
  * `name[begin:end]`; any number of processes can read them.
  */
 import { StarError } from '../../native/index.js'
-import type { AdamW, Ema } from '../../optim/index.js'
+import type { Ema, Optimizer } from '../../optim/index.js'
 import { reshape, scope, type Tensor } from '../../tensor/index.js'
 import { readSafetensors } from '../../weights/index.js'
 import type { Task } from '../kinds/task.js'
@@ -22,7 +22,7 @@ import type { TrainedWeights } from './trained-weights.js'
 export interface CheckpointParts {
   /** Written in f32, whatever the precision of the run. */
   model: TrainedWeights
-  optimizer: AdamW
+  optimizer: Optimizer
   ema: Ema | null
   /** What the task keeps besides. */
   task: Pick<Task, 'tensors'>

@@ -123,6 +123,11 @@ function ofModel(source: ModelSource): Content {
 
 /** @param source what the run stands on */
 function ofRun(file: string, { config, model, state, optimizer }: DescribedMetadata, source: ModelSource): Content {
+  if (config.optimizer.kind !== 'adamw')
+    throw new StarError(
+      'ERR_FILE',
+      `${file} holds the state of ${config.optimizer.kind}, and this layout has a place for AdamW's alone: make a model of it first (star ckpt export)`,
+    )
   const checkpoint = readCheckpoint(file)
   const { shapes = {} } = checkpoint.metadata
   const whole = (prefix: string): Map<string, Tensor> => {
@@ -184,7 +189,7 @@ function progressOf(task: unknown, batchSize: number): { epoch: number; iteratio
  * Writes a model, or the checkpoint of a run with its optimizer, as a checkpoint in the layout of the reference.
  * @param path a model folder, a published checkpoint, a run folder (its newest whole checkpoint) or the file of a checkpoint
  * @returns what the file was made of
- * @throws ERR_FILE where there is none, or without a transformer
+ * @throws ERR_FILE where there is none, or without a transformer, or with the state of another optimizer than AdamW
  */
 export async function writeReferenceLayout(path: string, output: string, context: DownloadContext): Promise<string> {
   const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() ?? false

@@ -110,7 +110,7 @@ function metadataOf(path: string): Readonly<Record<string, string>> {
   return weights.metadata
 }
 
-/** AdamW's averages of the checkpoint; new rows begin with 0. */
+/** The optimizer's averages of the checkpoint; new rows begin with 0. */
 function takeOptimizer({ weights, optimizer: kept }: Start, { optimizer }: CheckpointParts, asked: string): void {
   if (!kept)
     throw new StarError(

@@ -4,6 +4,12 @@ import { StarError } from '../../native/error.js'
 import { schedulePattern } from '../../optim/schedule.js'
 
 const keys = z.strictObject({
+  kind: z
+    .enum(['adamw', 'muon'])
+    .default('adamw')
+    .describe(
+      'adamw; or muon, which orthogonalizes the updates of the matrices of a transformer’s or sampler head’s blocks, and leaves all else to AdamW',
+    ),
   batchSize: z
     .int()
     .min(1)
@@ -32,6 +38,7 @@ const keys = z.strictObject({
     .tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)])
     .default([0.9, 0.95])
     .describe('decay of AdamW’s averages of gradient and squared gradient'),
+  momentum: z.number().min(0).lt(1).optional().describe('of muon: decay of its sum of gradients; default: 0.95'),
   weightDecay: z.number().min(0).default(0.05).describe('weight decay at the first step'),
   weightDecayEnd: z
     .number()
@@ -53,17 +60,23 @@ const keys = z.strictObject({
 
 /** The lengths are given in one unit each. */
 export const optimizerSchema = keys
-  .superRefine(({ batchSize, accumulate, steps, epochs, warmupSteps, warmupEpochs }, context) => {
-    const complain = (message: string): void => context.addIssue({ code: 'custom', message })
-    if (batchSize % accumulate !== 0)
-      complain(`batchSize (${batchSize}) is not a multiple of accumulate (${accumulate}): micro-batches are equal`)
-    if (steps !== undefined && epochs !== undefined)
-      complain(`steps (${steps}) and epochs (${epochs}) are both given: keep one of them`)
-    if (steps === undefined && epochs === undefined)
-      complain('the length of the training is missing: give steps or epochs')
-    if (warmupSteps !== undefined && warmupEpochs !== undefined)
-      complain(`warmupSteps (${warmupSteps}) and warmupEpochs (${warmupEpochs}) are both given: keep one of them`)
-  })
+  .superRefine(
+    ({ kind, momentum, shard, batchSize, accumulate, steps, epochs, warmupSteps, warmupEpochs }, context) => {
+      const complain = (message: string): void => context.addIssue({ code: 'custom', message })
+      if (kind === 'adamw' && momentum !== undefined)
+        complain(`momentum (${momentum}) is for kind "muon": leave it out, AdamW's averages are set by betas`)
+      if (kind === 'muon' && shard)
+        complain('shard is true and kind is "muon", which steps whole matrices: set shard to false, or kind to "adamw"')
+      if (batchSize % accumulate !== 0)
+        complain(`batchSize (${batchSize}) is not a multiple of accumulate (${accumulate}): micro-batches are equal`)
+      if (steps !== undefined && epochs !== undefined)
+        complain(`steps (${steps}) and epochs (${epochs}) are both given: keep one of them`)
+      if (steps === undefined && epochs === undefined)
+        complain('the length of the training is missing: give steps or epochs')
+      if (warmupSteps !== undefined && warmupEpochs !== undefined)
+        complain(`warmupSteps (${warmupSteps}) and warmupEpochs (${warmupEpochs}) are both given: keep one of them`)
+    },
+  )
   .meta({ oneOf: [{ required: ['steps'] }, { required: ['epochs'] }] })
 
 /** @throws ERR_CONFIG when so many processes cannot share a batch in equal micro-batches */

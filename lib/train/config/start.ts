@@ -13,7 +13,7 @@ export const startSchema = z
       .enum(['reset', 'keep', 'resume'])
       .default('reset')
       .describe(
-        'reset: begin without AdamW’s averages; keep: take them along, which the checkpoint of a run holds; resume: of an ar-ckpt-*.pth of the reference implementation, take them along and begin at its epoch and step',
+        'reset: begin without the optimizer’s averages; keep: take them along, which the checkpoint of a run holds; resume: of an ar-ckpt-*.pth of the reference implementation, take them along and begin at its epoch and step',
       ),
   })
   .describe('weights that a new run begins with; a run that resumes from its own checkpoint takes none')

@@ -57,6 +57,8 @@ export interface Task<B extends Batch = Batch, Part = unknown> {
   forwardBackward(part: Part, step: number, backward: (loss: Tensor) => void): Figures
   /** The parameters that weight decay spares; default: biases, vectors and the embeddings of the published recipe. */
   noDecay?(name: string, shape: readonly number[]): boolean
+  /** Of kinds that Muon can train: how many matrices a weight holds one below the other, 0 for what AdamW steps. */
+  readonly hiddenMatrices?: (name: string) => number
   /** Runs after a step of the optimizer, on all processes together (dead-code revival, …). */
   afterStep?(step: number): void
   /** Loss and quality on held-out data with the weights in place. */

@@ -4,7 +4,7 @@
  */
 import { GradientExchange, ParameterShards } from '../../distributed/index.js'
 import { StarError } from '../../native/index.js'
-import { AdamW, Ema, LossScaler, noWeightDecay } from '../../optim/index.js'
+import { AdamW, Ema, LossScaler, Muon, noWeightDecay, type Optimizer } from '../../optim/index.js'
 import { addInto, backward, clearTape, full, scope, type Tensor } from '../../tensor/index.js'
 import { type Precision, TrainedWeights } from '../checkpoint/trained-weights.js'
 import { scheduledAt } from '../config/learning-rate.js'
@@ -33,7 +33,7 @@ export interface StepResult {
 
 export class Stepper {
   readonly weights: TrainedWeights
-  readonly optimizer: AdamW
+  readonly optimizer: Optimizer
   readonly ema: Ema | null
   /** In f16 alone: bf16 has f32's range. */
   readonly scaler: LossScaler | null
@@ -68,7 +68,10 @@ export class Stepper {
       this.weights.shard(this.#shards.pieces)
     }
     const stepped = this.#shards?.pieces ?? parameters
-    this.optimizer = new AdamW(stepped, { ...options, norm: this.#shards?.norm })
+    this.optimizer =
+      config.kind === 'muon'
+        ? new Muon(parameters, { ...options, momentum: config.momentum, matrices: hiddenMatricesOf(task), group })
+        : new AdamW(stepped, { ...options, norm: this.#shards?.norm })
     this.ema = config.ema > 0 ? new Ema(stepped, config.ema) : null
   }
 
@@ -191,4 +194,13 @@ export class Stepper {
     this.ema?.dispose()
     this.weights.dispose()
   }
+}
+
+/** @throws ERR_CONFIG for a kind of training that has none */
+function hiddenMatricesOf(task: Task): (name: string) => number {
+  if (task.hiddenMatrices) return task.hiddenMatrices
+  throw new StarError(
+    'ERR_CONFIG',
+    '"optimizer.kind" is "muon", which steps the matrices of transformers and sampler heads, and this run trains neither: set it to "adamw"',
+  )
 }

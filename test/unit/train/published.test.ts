@@ -49,6 +49,7 @@ const common = (batchSize: number, epochs: number, learningRate: number, resolut
     badShare: 0.01,
   },
   optimizer: {
+    kind: 'adamw',
     batchSize,
     accumulate: 1,
     epochs,

@@ -5,6 +5,7 @@ import { loadPart, type ModelSource } from '../../../models/source.js'
 import {
   type DropPath,
   drawDropPath,
+  hiddenMatrices,
   SamplerHead,
   type StarConfig,
   StarTransformer,
@@ -36,6 +37,7 @@ interface Part {
 class SamplerTask implements Task<TokenSamples, Part> {
   readonly model: SamplerHead
   readonly #base: StarTransformer
+  readonly hiddenMatrices = hiddenMatrices
   #random: Random
 
   constructor(

@@ -32,7 +32,7 @@ export function planTransformerRun(
   tokenizerBytes: number,
   processes = 1,
 ): MemoryPlan {
-  const { batchSize, accumulate, ema, shard } = run.optimizer
+  const { batchSize, accumulate, ema, shard, kind } = run.optimizer
   checkShares(run.optimizer, processes)
   return planTraining({
     config,
@@ -42,6 +42,7 @@ export function planTransformerRun(
     accumulate,
     precision: run.precision,
     recompute: run.recompute,
+    muon: kind === 'muon',
     average: ema > 0,
     length: Math.min(longestSample(run.data, config.patchNums), run.tokenDrop?.keep ?? Number.POSITIVE_INFINITY),
     textLength,
@@ -54,14 +55,14 @@ export function remedies(
   { optimizer, recompute, precision }: Pick<TransformerRunConfig, 'optimizer' | 'recompute' | 'precision'>,
   processes: number,
 ): string[] {
-  const { batchSize, accumulate, shard } = optimizer
+  const { batchSize, accumulate, shard, kind } = optimizer
   return [
     ...(accumulate * processes < batchSize
       ? [`cut the batch into more micro-batches (optimizer.accumulate, now ${accumulate})`]
       : []),
     ...(recompute ? [] : ['set recompute to true']),
     ...(precision === 'f32' ? ['train in bf16 (precision)'] : []),
-    ...(processes > 1 && !shard ? ['shard the optimizer (optimizer.shard)'] : []),
+    ...(processes > 1 && !shard && kind === 'adamw' ? ['shard the optimizer (optimizer.shard)'] : []),
     'take a smaller batch or model',
   ]
 }

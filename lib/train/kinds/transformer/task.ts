@@ -5,6 +5,7 @@ import {
   chooseTokens,
   type DropPath,
   drawDropPath,
+  hiddenMatrices,
   type Level,
   levels,
   namedMetrics,
@@ -43,6 +44,7 @@ interface Part {
 
 class TransformerTask implements Task<TokenSamples, Part> {
   readonly model: StarTransformer
+  readonly hiddenMatrices = hiddenMatrices
   #random: Random
 
   constructor(
