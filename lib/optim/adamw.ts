@@ -55,6 +55,7 @@ export class AdamW implements Optimizer {
       this.#step += 1
       adamwStep({
         params: used.map((s) => s.master),
+        weights: used.map((s) => s.tensor),
         grads,
         m: used.map((s) => s.m),
         v: used.map((s) => s.v),
@@ -68,7 +69,6 @@ export class AdamW implements Optimizer {
         eps,
         step: this.#step,
       })
-      for (const { tensor, master } of used) if (master !== tensor) tensor.copyFrom(master)
       return { gradNorm: norm.item() / lossScale }
     })
   }

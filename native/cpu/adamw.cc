@@ -169,6 +169,10 @@ void CpuBackend::adamw(const AdamWArgs& a) {
     HWY_DYNAMIC_DISPATCH(adamw_range)
     (t.param.f32() + piece.begin, t.m.f32() + piece.begin, t.v.f32() + piece.begin,
      floats_of(*this, t.grad, piece.begin, piece.end), factors, piece.end - piece.begin);
+    if (t.rounded)
+      cast({{static_cast<char*>(t.rounded.data) + piece.begin * 2, t.rounded.dtype},
+            {t.param.f32() + piece.begin, DType::F32},
+            piece.end - piece.begin});
   });
 }
 

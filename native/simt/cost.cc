@@ -231,7 +231,8 @@ Cost cost_of(const AdamWArgs& a) {
   for (const AdamWTensor& t : a.tensors) {
     const auto count = static_cast<double>(t.count);
     // Weight and both moments are read and written.
-    cost.bytes += 2 * (bytes_of(t.param, count) + bytes_of(t.m, count) + bytes_of(t.v, count)) + bytes_of(t.grad, count);
+    cost.bytes += 2 * (bytes_of(t.param, count) + bytes_of(t.m, count) + bytes_of(t.v, count)) + bytes_of(t.grad, count) +
+                  bytes_of(t.rounded, count);
     total += count;
   }
   cost.shape = shape_text({static_cast<int64_t>(a.tensors.size()), static_cast<int64_t>(total)});

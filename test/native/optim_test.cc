@@ -105,6 +105,37 @@ TEST(OptimValues, AdamWOfMixedTypesAndAddresses) {
   for (const Parameter& p : parameters) expect_close("adamw", p.param.values(), p.p, DType::F32);
 }
 
+// Some parameters are masters of weights in 16 bits, at addresses of every kind: those follow, the others stay.
+void check_rounded(DType dtype) {
+  std::vector<Parameter> parameters;
+  std::vector<DeviceTensor> grads, weights;
+  AdamWArgs args{{}, {}, 1.0f, 1.0f, kLr, kBeta1, kBeta2, kEps, 1};
+  const auto sizes = counts();
+  grads.reserve(sizes.size());
+  weights.reserve(sizes.size());
+  parameters.reserve(sizes.size());
+  const auto inside = [&](size_t i) { return Ref{static_cast<char*>(weights[i].ref().data) + i % 3 * 2, dtype}; };
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    parameters.emplace_back(sizes[i], 30 * i, 0.05f);
+    const Parameter& p = parameters.back();
+    grads.push_back(upload(rounded(random_values(sizes[i], 40 + i), dtype), dtype));
+    weights.push_back(upload(std::vector<float>(static_cast<size_t>(sizes[i]) + 4, 7.0f), dtype));
+    args.tensors.push_back({p.param, p.first, p.second, grads.back(), sizes[i], p.weight_decay});
+    if (i % 4 != 0) args.tensors.back().rounded = inside(i);
+  }
+  backend().adamw(args);
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    SCOPED_TRACE(::testing::Message() << sizes[i] << " elements");
+    std::vector<float> expected(static_cast<size_t>(sizes[i]) + 4, 7.0f);
+    const auto master = rounded(parameters[i].param.values(), dtype);
+    if (i % 4 != 0) std::copy(master.begin(), master.end(), expected.begin() + static_cast<int64_t>(i % 3));
+    EXPECT_EQ(weights[i].values(), expected);
+  }
+}
+TEST(OptimValues, AdamWRoundsMastersIntoWeights) {
+  for (const DType dtype : {DType::F16, DType::BF16}) check_rounded(dtype);
+}
+
 template <class Args>
 Args list_of(const Ref& result, const std::vector<DeviceTensor>& tensors) {
   Args args{result, {}, {}};

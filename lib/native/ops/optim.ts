@@ -9,6 +9,8 @@ export interface OptimOps {
   /** One step in place over all tensors. */
   adamw(
     params: readonly NativeTensor[],
+    /** Of each parameter: itself, or a tensor of 16 bits that it is rounded into. */
+    weights: readonly NativeTensor[],
     grads: readonly NativeTensor[],
     m: readonly NativeTensor[],
     v: readonly NativeTensor[],

@@ -16,7 +16,10 @@ export function allFinite(tensors: readonly Tensor[]): Tensor {
 }
 
 export interface AdamWStep {
+  /** f32. */
   params: readonly Tensor[]
+  /** What the model computes with: the parameter itself, or a tensor of 16 bits that receives its values, rounded. */
+  weights: readonly Tensor[]
   /** Gradients, first and second moments: one a parameter, with as many elements. */
   grads: readonly Tensor[]
   m: readonly Tensor[]
@@ -42,11 +45,15 @@ export interface AdamWStep {
  *
  *     m = β1·m + (1 − β1)·g        v = β2·v + (1 − β2)·g²
  *     p = p·(1 − lr·wd) − lr · m/(1 − β1^t) / (√(v/(1 − β2^t)) + ε)
+ *
+ * @throws ERR_ARGUMENT for lists of different lengths, ERR_SHAPE for tensors of different sizes, ERR_DTYPE for weights of f32 that
+ *   are not the parameter
  */
 export function adamwStep(s: AdamWStep): void {
   const handles = (tensors: readonly Tensor[]) => tensors.map((t) => t.handle)
   native.adamw(
     handles(s.params),
+    handles(s.weights),
     handles(s.grads),
     handles(s.m),
     handles(s.v),

@@ -23,12 +23,13 @@ struct FiniteArgs {
 // One AdamW step over many tensors in one call (Loshchilov & Hutter 2019). The gradients are those of a loss that was multiplied
 // by 1 / grad_scale. With clip = min(1, max_norm / (norm·grad_scale + 1e-6)):
 //   g = grad·grad_scale·clip;  m = β1·m + (1 − β1)·g;  v = β2·v + (1 − β2)·g²;
-//   p = p·(1 − lr·wd);  p −= lr · m/(1 − β1^t) / (√(v/(1 − β2^t)) + ε)
+//   p = p·(1 − lr·wd);  p −= lr · m/(1 − β1^t) / (√(v/(1 − β2^t)) + ε);  rounded = p
 struct AdamWTensor {
   Ref param, m, v;  // f32 (count)
   CRef grad;
   int64_t count;
   float weight_decay;
+  Ref rounded{};  // optional, 16 bits (count): the weight that a model computes with, of which param is the f32 master
 };
 struct AdamWArgs {
   std::vector<AdamWTensor> tensors;

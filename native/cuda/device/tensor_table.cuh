@@ -1,5 +1,5 @@
-// Many tensors of one kind in one launch: a table that is passed by value among the kernel's parameters (4 KiB at most), and the
-// piece of a tensor that a block finds in it.
+// Many tensors of one kind in one launch: a table that is passed by value among the kernel's parameters (32,764 bytes at most),
+// and the piece of a tensor that a block finds in it.
 #pragma once
 
 #include <type_traits>

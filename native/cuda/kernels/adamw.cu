@@ -14,8 +14,10 @@ struct AdamWEntry {
   float *param, *m, *v;
   TensorEntry grad;
   int64_t count;
-  float decay;   // 1 − lr·weight decay
-  bool vectors;  // may be read and written 16 bytes at a time
+  float decay;          // 1 − lr·weight decay
+  bool vectors;         // may be read and written 16 bytes at a time
+  DType rounded_dtype;  // f16 or bf16
+  void* rounded;        // nullptr: nothing is to be rounded
 };
 using AdamWTable = TensorTable<64, AdamWEntry>;
 
@@ -43,6 +45,11 @@ __device__ __forceinline__ void adamw_step(const AdamWEntry& e, const AdamWFacto
   store_floats<n>(e.param + i, p);
   store_floats<n>(e.m + i, m);
   store_floats<n>(e.v + i, v);
+  if (!e.rounded) return;
+  if (e.rounded_dtype == DType::F16)
+    store_floats<n>(static_cast<f16*>(e.rounded) + i, p);
+  else
+    store_floats<n>(static_cast<bf16*>(e.rounded) + i, p);
 }
 
 __global__ __launch_bounds__(kTableThreads) void adamw_kernel(AdamWTable table, AdamWFactors f) {
@@ -78,7 +85,9 @@ void CudaBackend::adamw(const AdamWArgs& a) {
     float *param = t.param.f32(), *m = t.m.f32(), *v = t.v.f32();
     const TensorEntry grad(t.grad, t.count, "adamw");
     const double decay = 1.0 - static_cast<double>(a.lr) * t.weight_decay;
-    entries.push_back({param, m, v, grad, t.count, static_cast<float>(decay), grad.vectors && aligned(param, m, v)});
+    const auto* const rounded = static_cast<const char*>(t.rounded.data);
+    entries.push_back({param, m, v, grad, t.count, static_cast<float>(decay), grad.vectors && aligned(param, m, v, rounded),
+                       t.rounded.dtype, t.rounded.data});
   }
   for_tables<AdamWTable>(entries, kAdamWPiece, [&](const AdamWTable& table, unsigned blocks) {
     launch("adamw", adamw_kernel, {dim3(blocks), dim3(kTableThreads)}, stream(), table, factors);

@@ -35,6 +35,7 @@ export function fittingCall(values: Values): [string, unknown[]] {
   const g = groups * (1 + dice.below(8))
   const norm = (): unknown[] => [single([n, groups]), single([n, groups]), t([g]), t([g])]
   const list = Array.from({ length: 1 + dice.below(3) }, () => values.shape())
+  const parameters = list.map(single)
   const recipes: (() => [string, unknown[]])[] = [
     () => ['heads', part()],
     () => ['headsInto', [t([n, l + 2, heads, d]), dice.below(3), ...part()]],
@@ -94,7 +95,8 @@ export function fittingCall(values: Values): [string, unknown[]] {
     () => [
       'adamw',
       [
-        list.map(single),
+        parameters,
+        b() ? parameters : list.map((shape) => values.tensor(shape, dice.pick(['f16', 'bf16']))),
         list.map(t),
         list.map(single),
         list.map(single),

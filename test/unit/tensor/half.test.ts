@@ -271,6 +271,7 @@ for (const dtype of ['f16', 'bf16'] as const) {
       const [param, m, v] = [signed([5, 50], 4), zeros([5, 50]), zeros([5, 50])]
       adamwStep({
         params: [param],
+        weights: [param],
         grads: [grad],
         m: [m],
         v: [v],

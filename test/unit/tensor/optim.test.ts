@@ -77,6 +77,7 @@ for (const clipped of [false, true]) {
         const norm = clipped ? globalNorm(grads) : null
         adamwStep({
           params,
+          weights: params,
           grads,
           m,
           v,
@@ -111,6 +112,7 @@ t.test('adamwStep on gradients times a power of two, told so, is the same step',
       const [params, m, v] = [0, 1, 2].map(() => [zeros([1000]), zeros([7])])
       adamwStep({
         params,
+        weights: params,
         grads,
         m,
         v,
@@ -135,17 +137,38 @@ t.test('adamwStep on gradients times a power of two, told so, is the same step',
 t.test('adamwStep refuses lists that do not fit', async (t) => {
   const [p, g] = [signed([3]), signed([2])]
   const rest = { norm: null, maxNorm: 0, gradScale: 1, lr: 1, beta1: 0.9, beta2: 0.95, eps: 1e-8 }
-  t.throws(() => adamwStep({ params: [p], grads: [g], m: [p], v: [p], weightDecays: [0], step: 1, ...rest }), {
-    code: 'ERR_SHAPE',
-    message: /grad \(2\)/,
-  })
-  t.throws(() => adamwStep({ params: [p], grads: [], m: [p], v: [p], weightDecays: [0], step: 1, ...rest }), {
-    code: 'ERR_ARGUMENT',
-    message: /0 grads/,
-  })
-  t.throws(() => adamwStep({ params: [p], grads: [p], m: [p], v: [p], weightDecays: [0], step: 0, ...rest }), {
-    code: 'ERR_ARGUMENT',
-    message: /step is 0/,
-  })
+  t.throws(
+    () => adamwStep({ params: [p], weights: [p], grads: [g], m: [p], v: [p], weightDecays: [0], step: 1, ...rest }),
+    {
+      code: 'ERR_SHAPE',
+      message: /grad \(2\)/,
+    },
+  )
+  t.throws(
+    () => adamwStep({ params: [p], weights: [p], grads: [], m: [p], v: [p], weightDecays: [0], step: 1, ...rest }),
+    {
+      code: 'ERR_ARGUMENT',
+      message: /0 grads/,
+    },
+  )
+  t.throws(
+    () => adamwStep({ params: [p], weights: [p], grads: [p], m: [p], v: [p], weightDecays: [0], step: 0, ...rest }),
+    {
+      code: 'ERR_ARGUMENT',
+      message: /step is 0/,
+    },
+  )
+  t.throws(
+    () => adamwStep({ params: [p], weights: [g], grads: [p], m: [p], v: [p], weightDecays: [0], step: 1, ...rest }),
+    {
+      code: 'ERR_SHAPE',
+      message: /weight \(2\)/,
+    },
+  )
+  using other = signed([3])
+  t.throws(
+    () => adamwStep({ params: [p], weights: [other], grads: [p], m: [p], v: [p], weightDecays: [0], step: 1, ...rest }),
+    { code: 'ERR_DTYPE', message: /weight 0 is f32, expected f16 or bf16, or the parameter itself/ },
+  )
   t.throws(() => globalNorm([]), { code: 'ERR_ARGUMENT' })
 })

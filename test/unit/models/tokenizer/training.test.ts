@@ -107,6 +107,7 @@ t.test('training on one batch learns it, leaks nothing, and repeats bit for bit'
         t.notOk(grads.includes(null!), 'every parameter gets a gradient')
         adamwStep({
           params,
+          weights: params,
           grads,
           m: moments[0],
           v: moments[1],
