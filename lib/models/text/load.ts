@@ -17,6 +17,20 @@ const shipped: Readonly<Record<string, (folder: string, device: string) => TextE
   'minilm-l6': (folder, device) => MiniLmEncoder.load(folder, { device }),
 }
 
+/** Fingerprints of shipped encoders. Their files stay what they are while a process runs, and 90 MB are read for one. */
+const fingerprints = new Map<string, string>()
+
+function loadShipped(name: string, folder: string, device: string): TextEncoder {
+  const encoder = shipped[name](folder, device)
+  const read = encoder.fingerprint.bind(encoder)
+  encoder.fingerprint = () => {
+    const known = fingerprints.get(name) ?? read()
+    fingerprints.set(name, known)
+    return known
+  }
+  return encoder
+}
+
 /** Names of the encoders that come with the package. */
 export const textEncoderNames: readonly string[] = Object.keys(shipped)
 
@@ -179,7 +193,7 @@ export function loadTextEncoder(nameOrFolder: string, device: string): TextEncod
         'ERR_FILE',
         `the text encoder ${nameOrFolder} is not in ${folder}: reinstall star-t2i, or restore the folder`,
       )
-    return shipped[nameOrFolder](folder, device)
+    return loadShipped(nameOrFolder, folder, device)
   }
   if (isFolder(nameOrFolder)) return loadFolder(nameOrFolder, device)
   throw new StarError(

@@ -22,11 +22,15 @@ export interface RunFacts {
   started: string
 }
 
+/** Of the code that runs, read once: what is committed later is not what this process has loaded. */
+let ownCommit: string | null | undefined
+
 export function runFacts(data: DataConfig, device: string, processes: number): RunFacts {
   const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }
+  if (ownCommit === undefined) ownCommit = commitOf(packageRoot)
   return {
     version,
-    commit: commitOf(packageRoot),
+    commit: ownCommit,
     node: process.version,
     platform: `${platform()}-${arch()}`,
     device,
