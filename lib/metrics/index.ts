@@ -3,3 +3,4 @@ export { type Evaluation, type EvaluationOptions, evaluateModel } from './evalua
 export { type FeatureNetwork, loadFeatures } from './features.js'
 export { evaluationLines, evaluationPage } from './report.js'
 export { contactSheet } from './sheet.js'
+export { SamplingSweep, type SweepFigures, type SweepOptions } from './sweep.js'
