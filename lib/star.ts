@@ -45,10 +45,11 @@ export interface LoadOptions extends SourceOptions, Pick<HubOptions, 'offline' |
   /**
    * Type of the transformer's and sampler head's weights and of the keys and values of a generation: 'f32', 'f16' or 'bf16'. 16
    * bits halve their memory; logits and the text encoder stay f32. 'int8' has the matrices of the blocks in 8 bits, a scale a row,
-   * and all else in 16. Default: int8 where the weights are stored so, f32 on the CPU, f16 on a GPU where the weights are
-   * stored in f16, else bf16.
+   * and all else in 16. 'auto', the default, is int8 where the weights are stored so; on the CPU bf16 where the processor multiplies
+   * it faster (AMX, AMD's AVX-512 BF16), else f32; on a GPU f16 where the weights are stored in f16, else bf16. Pictures and `info()`
+   * name the type that it became. 'f32' is for pictures that are to be the same on other machines.
    */
-  dtype?: ModelType
+  dtype?: ModelType | 'auto'
   /** Element type in which the tokenizer's decoder makes pixels. Default: f16 on a GPU (tensor cores), f32 on the CPU. */
   decoderDtype?: WeightType
   /** LoRAs to draw with, several add up. The path of a LoRA in place of the model's stands for the model it was trained on with it. */
@@ -84,7 +85,7 @@ export interface StarResult {
 
 const loadSchema = z.strictObject({
   device: z.string().optional(),
-  dtype: z.enum(modelTypes).optional(),
+  dtype: z.enum(['auto', ...modelTypes]).optional(),
   decoderDtype: z.enum(weightTypes).optional(),
   lora: z.array(loraSchema).optional(),
   loraMode: z.enum(loraModes).optional(),

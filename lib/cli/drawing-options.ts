@@ -40,8 +40,10 @@ export function addDrawingOptions(command: Command, own: (command: Command) => C
     .addOption(
       new Option(
         '--dtype <type>',
-        'of weights and caches: 16 bits halve them, int8 takes 8 for most weights (default: f32 on the CPU, 16 bits on a GPU)',
-      ).choices(['f32', 'f16', 'bf16', 'int8']),
+        'of weights and caches: 16 bits halve them, int8 takes 8 for most weights; auto: bf16 where the CPU multiplies it faster, else f32, 16 bits on a GPU',
+      )
+        .choices(['auto', 'f32', 'f16', 'bf16', 'int8'])
+        .default('auto'),
     )
     .addOption(
       new Option(

@@ -103,17 +103,22 @@ async function installation(json: boolean): Promise<void> {
   const devices = allDevices()
   const models = [...shippedModels().keys()]
   const threads = native.threadCount()
+  const { drawingTypes } = await import('../engine/model-type.js')
+  const { dtype } = drawingTypes({}, { device: 'cpu', stored: new Set() })
   const setBy = ['STAR_THREADS', 'OMP_NUM_THREADS'].find(
     (name) => Number.parseInt(process.env[name] ?? '', 10) === threads,
   )
   if (json)
-    console.log(JSON.stringify({ node: process.version, folder: packageRoot, threads, devices, models }, null, 2))
+    console.log(
+      JSON.stringify({ node: process.version, folder: packageRoot, threads, dtype, devices, models }, null, 2),
+    )
   else
     console.log(
       table([
         ['node', process.version],
         ['package', packageRoot],
         ['threads', `${threads}${setBy ? ` (${setBy})` : ''}`],
+        ['draws on the CPU in', dtype],
         ...devices.map(({ name, available, detail }): [string, string] => [
           `device ${name}`,
           available ? detail : `not available: ${detail}`,

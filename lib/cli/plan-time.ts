@@ -1,7 +1,7 @@
 /** `star plan --time`: the clock on paper of a training step or of pictures, as a table. */
+import type { ModelType } from '../models/star/index.js'
 import type { CardName } from '../plan/index.js'
 import type { SpeedName } from '../sampling/index.js'
-import type { LoadOptions } from '../star.js'
 import type { LoraRunConfig } from '../train/kinds/lora/config.js'
 import type { TransformerRunConfig } from '../train/kinds/transformer/config.js'
 import type { TimePlan } from '../train/paper-clock.js'
@@ -45,7 +45,7 @@ export interface PicturesTimed {
   side: number
   batch: number
   cfg: number
-  dtype: NonNullable<LoadOptions['dtype']>
+  dtype: ModelType
   stable?: boolean
   speed?: SpeedName
 }

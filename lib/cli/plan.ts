@@ -1,9 +1,9 @@
 /** `star plan`: the memory that a training run or a generation takes, before it starts, and its time on a GPU on paper. */
 import { type Command, Option } from 'commander'
+import type { ModelType } from '../models/star/index.js'
 import { StarError } from '../native/error.js'
 import type { CardName, MemoryPlan } from '../plan/index.js'
 import type { SpeedName } from '../sampling/index.js'
-import type { LoadOptions } from '../star.js'
 import type { TimePlan } from '../train/paper-clock.js'
 import { number, wholeNumber } from './options.js'
 import { addRunOptions, readRun, runArguments } from './run-options.js'
@@ -23,7 +23,7 @@ interface PlanFlags {
   side: number
   batch: number
   cfg: number
-  dtype: NonNullable<LoadOptions['dtype']>
+  dtype: ModelType | 'auto'
 }
 
 /** `24GB`, `512MB` or a number of bytes. */
@@ -66,9 +66,9 @@ export function addPlanCommand(star: Command): void {
     .option('--batch <n>', 'with --generate: pictures drawn together', wholeNumber('--batch', 1, 1024), 1)
     .option('--cfg <x>', 'with --generate: guidance; 0 halves the work', number('--cfg', 0, 1000), 4)
     .addOption(
-      new Option('--dtype <type>', 'with --generate: of weights and caches')
-        .choices(['f32', 'f16', 'bf16', 'int8'])
-        .default('f32'),
+      new Option('--dtype <type>', 'with --generate: of weights and caches; auto: as this CPU draws, with --time bf16')
+        .choices(['auto', 'f32', 'f16', 'bf16', 'int8'])
+        .default('auto'),
     )
     .option('--stable', 'with --generate and --time: stable sampling by a sampler head')
     .addOption(
@@ -96,11 +96,12 @@ Examples:
       if (flags.time && flags.generate) {
         const { picturesTime } = await import('./plan-time.js')
         await checkSide(flags.side)
-        return printTime(await picturesTime(flags, flags.time), flags)
+        return printTime(await picturesTime({ ...flags, dtype: await typeOf(flags) }, flags.time), flags)
       }
       if (flags.generate) {
-        const { plan, remedies } = await generation(flags)
-        await print(plan, available, flags, [])
+        const dtype = await typeOf(flags)
+        const { plan, remedies } = await generation(flags, dtype)
+        await print(plan, available, flags, [], dtype)
         const { checkFits } = await import('../plan/index.js')
         return checkFits(plan, available, 'the device', remedies)
       }
@@ -132,11 +133,18 @@ Examples:
     })
 }
 
-async function generation(flags: PlanFlags): Promise<{ plan: MemoryPlan; remedies: string[] }> {
+/** The type that pictures are drawn in, on this CPU or with --time on a GPU. */
+async function typeOf({ dtype, time }: PlanFlags): Promise<ModelType> {
+  if (dtype !== 'auto') return dtype
+  const { drawingTypes } = await import('../engine/model-type.js')
+  return drawingTypes({}, { device: time ? 'cuda' : 'cpu', stored: new Set() }).dtype
+}
+
+async function generation(flags: PlanFlags, dtype: ModelType): Promise<{ plan: MemoryPlan; remedies: string[] }> {
   const { starConfig } = await import('../models/star/index.js')
   const { tokenizerSchema } = await import('../models/tokenizer/index.js')
   const { planGeneration } = await import('../plan/index.js')
-  const { depth, side, dtype } = flags
+  const { depth, side } = flags
   const patchNums = await checkSide(side)
   const plan = planGeneration({
     config: starConfig({ depth, width: 64 * depth, heads: depth, patchNums: [...patchNums] }),
@@ -176,15 +184,23 @@ async function printTime(plan: TimePlan, { json, time }: PlanFlags): Promise<voi
 /** vae_ch160v4096z32 in f32, encoder and decoder. */
 const publishedTokenizerBytes = 4 * 109_000_000
 
-async function print(plan: MemoryPlan, available: number, flags: PlanFlags, assumed: readonly string[]): Promise<void> {
+/** @param dtype of pictures, which `auto` may have become */
+async function print(
+  plan: MemoryPlan,
+  available: number,
+  flags: PlanFlags,
+  assumed: readonly string[],
+  dtype?: ModelType,
+): Promise<void> {
   const { gigabytes } = await import('../plan/index.js')
   if (flags.json) {
-    console.log(JSON.stringify({ ...plan, parts: Object.fromEntries(plan.parts), available }, null, 2))
+    console.log(JSON.stringify({ dtype, ...plan, parts: Object.fromEntries(plan.parts), available }, null, 2))
     return
   }
   for (const line of assumed) console.error(`note: ${line}`)
   console.log(
     table([
+      ...(dtype ? ([['type', dtype]] as [string, string][]) : []),
       ...plan.parts.filter(([, size]) => size > 0).map(([name, size]): [string, string] => [name, gigabytes(size)]),
       ['at most at once', gigabytes(plan.peak)],
       ['the device has', gigabytes(available)],

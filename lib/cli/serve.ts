@@ -50,7 +50,11 @@ export function addServeCommand(star: Command): void {
         .default(600_000, '10m'),
     )
     .option('-d, --device <name>', 'auto (a GPU where one is available), cpu or cuda', 'auto')
-    .addOption(new Option('--dtype <type>', 'of weights and caches').choices(['f32', 'f16', 'bf16', 'int8']))
+    .addOption(
+      new Option('--dtype <type>', 'of weights and caches')
+        .choices(['auto', 'f32', 'f16', 'bf16', 'int8'])
+        .default('auto'),
+    )
     .addOption(new Option('--decoder-dtype <type>', 'in which tokens become pixels').choices(['f32', 'f16', 'bf16']))
   addLoraOptions(addSourceOptions(command))
     .option(

@@ -23,10 +23,11 @@ import { fallbackNotice, keep, resolveDevice, scope } from '../tensor/index.js'
 import type { AttendRequest, Drawing, DrawingModel, DrawOptions, StarInfo, WordMaps } from './drawing-model.js'
 import { hashWithLoras, type LoraMode, type LoraOption, openLoras } from './loras.js'
 import { describeSource } from './model-info.js'
+import { drawingTypes } from './model-type.js'
 
 export interface LoadModelOptions extends SourceOptions, Pick<HubOptions, 'offline' | 'cacheDir'> {
   device?: string
-  dtype?: ModelType
+  dtype?: ModelType | 'auto'
   decoderDtype?: WeightType
   lora?: readonly LoraOption[]
   loraMode?: LoraMode
@@ -58,7 +59,7 @@ export class LoadedModel implements DrawingModel {
 
   /** @throws as `Star.load` */
   static async load(nameOrPath: string, given: LoadModelOptions = {}): Promise<LoadedModel> {
-    const { device: wanted, dtype: asked, decoderDtype, lora = [], loraMode = 'apply', ...rest } = given
+    const { device: wanted, dtype: type, decoderDtype: decoder, lora = [], loraMode = 'apply', ...rest } = given
     const { offline, cacheDir, onDownload, onNotice, signal, ...options } = rest
     const device = resolveDevice(wanted)
     const hub: HubOptions = { offline, cacheDir, onProgress: onDownload, signal }
@@ -66,18 +67,12 @@ export class LoadedModel implements DrawingModel {
     const here = await localModel(name, options, hub)
     const source = withLoraShapes(findModel(here.path, here.options), loras)
     const info = describeSource(source)
-    const onGpu = device !== 'cpu' && device !== 'simt'
-    const stored = storedTypes(source)
-    // f16 holds weights that are stored in it exactly; bf16 holds any weight's size.
-    const half = onGpu && stored.has('F16') ? 'f16' : 'bf16'
-    const floatType = onGpu ? half : 'f32'
-    const dtype = asked ?? (stored.has('I8') ? 'int8' : floatType)
-    const types = {
-      dtype: dtype === 'int8' ? half : dtype,
-      int8: dtype === 'int8',
-      decoderDtype: decoderDtype ?? (onGpu ? 'f16' : 'f32'),
-    }
-    const networks = await loadNetworks(source, device, types, { loras, loraMode }, hub)
+    const { dtype, half, decoderDtype } = drawingTypes(
+      { dtype: type, decoderDtype: decoder },
+      { device, stored: storedTypes(source) },
+    )
+    const built = { dtype: dtype === 'int8' ? half : dtype, int8: dtype === 'int8', decoderDtype }
+    const networks = await loadNetworks(source, device, built, { loras, loraMode }, hub)
     const baseWeights = weightsHash(source)
     const weights = hashWithLoras(baseWeights, loras, loraMode)
     const named = loras.map(({ lora: _, ...about }) => about)

@@ -58,6 +58,8 @@ interface DeviceOps {
   setErrorClass(errorClass: unknown): void
   /** Threads that a CPU op runs on, the calling one among them. */
   threadCount(): number
+  /** Whether the CPU's products of bf16 are faster than those of f32: AMX, and AVX-512 BF16 of AMD's processors. */
+  multipliesBf16(): boolean
   devices(): DeviceInfo[]
   /** Loads a backend from a shared library; gives the name of its device. */
   loadPlugin(path: string): string

@@ -7,6 +7,7 @@
 #include "core/plugin.h"
 #include "core/registry.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/isa.h"
 #include "threads/team.h"
 
 namespace star {
@@ -21,6 +22,9 @@ void define_devices(Napi::Object exports) {
   });
   define_op(exports, "threadCount", [](const Call& call) -> Napi::Value {  // of the CPU ops
     return Napi::Number::New(call.info.Env(), thread_count());
+  });
+  define_op(exports, "multipliesBf16", [](const Call& call) -> Napi::Value {  // the CPU ops, faster than f32
+    return Napi::Boolean::New(call.info.Env(), multiplies_bf16());
   });
   define_op(exports, "devices", [](const Call& call) -> Napi::Value {
     Napi::Env env = call.info.Env();

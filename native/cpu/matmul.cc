@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/dnnl_support.h"
+#include "cpu/isa.h"
 #include "cpu/widen.h"
 #include "dnnl/describe.h"
 #include "threads/team.h"
@@ -57,32 +58,6 @@ PlanCache<MatmulPlan>& plans() {
   return cache;
 }
 
-// By CPUID itself: what compilers have for it (__builtin_cpu_is) is in no library of Clang's for musl.
-bool is_intel() {
-#if defined(__x86_64__)
-  unsigned most = 0, b = 0, c = 0, d = 0;
-  if (!__get_cpuid(0, &most, &b, &c, &d)) return false;
-  const unsigned vendor[] = {b, d, c};
-  return std::memcmp(vendor, "GenuineIntel", sizeof vendor) == 0;
-#else
-  return false;
-#endif
-}
-
-// Whether products of bf16 are faster than of f32 copies: twice as fast by AMX, and by the pairwise products of AMD's AVX-512.
-// Those of Intel's processors have no more throughput than f32; without AMX (virtual machines may hide it) oneDNN's products take
-// 1.6 times as long as in f32, and a training step 1.2 times as long as with copies.
-bool multiplies_bf16() {
-  static const bool yes = [] {
-    const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
-    const auto has = [&](dnnl::cpu_isa wanted) { return (isa & static_cast<unsigned>(wanted)) == static_cast<unsigned>(wanted); };
-    if (has(dnnl::cpu_isa::avx512_core_amx)) return true;
-    if (is_intel()) return false;
-    return has(dnnl::cpu_isa::avx512_core_bf16);
-  }();
-  return yes;
-}
-
 // x·wᵀ in f32 blocks of at most kRows rows of x and kColumns rows of w, so that no f32 copy of a large matrix ever exists.
 constexpr int64_t kRows = 256, kColumns = 1024;
 
@@ -128,7 +103,30 @@ void matmul_blocks(CpuBackend& backend, const MatmulArgs& a) {
   }
 }
 
+// By CPUID itself: what compilers have for it (__builtin_cpu_is) is in no library of Clang's for musl.
+bool is_intel() {
+#if defined(__x86_64__)
+  unsigned most = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid(0, &most, &b, &c, &d)) return false;
+  const unsigned vendor[] = {b, d, c};
+  return std::memcmp(vendor, "GenuineIntel", sizeof vendor) == 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
+
+bool multiplies_bf16() {
+  static const bool yes = [] {
+    const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+    const auto has = [&](dnnl::cpu_isa wanted) { return (isa & static_cast<unsigned>(wanted)) == static_cast<unsigned>(wanted); };
+    if (has(dnnl::cpu_isa::avx512_core_amx)) return true;
+    if (is_intel()) return false;
+    return has(dnnl::cpu_isa::avx512_core_bf16);
+  }();
+  return yes;
+}
 
 void CpuBackend::matmul(const MatmulArgs& given) {
   const DType dtype = given.a.dtype;

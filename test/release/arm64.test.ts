@@ -32,7 +32,7 @@ const skip = skipUnless([
 const program = `import { Star } from 'star-t2i'
 import { writeFileSync } from 'node:fs'
 
-const star = await Star.load('emoji-64', { device: 'cpu' })
+const star = await Star.load('emoji-64', { device: 'cpu', dtype: 'f32' })
 const { images } = await star.generate('a red apple', { seed: 42 })
 writeFileSync('pixels.raw', images[0].data)
 await images[0].save('apple.png')
