@@ -15,7 +15,7 @@ const isTensor = (value: unknown): value is NativeTensor =>
 const count = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1)
 
 /**
- * Operations of the op `name`: two for each product of its definition, whatever algorithm computes it. Keys that limits or a mask
+ * Operations of the op `name`, of bytes too: two for each product of its definition, whatever algorithm computes it. Keys that limits or a mask
  * exclude from attention count as well. 0 for ops that are not products.
  */
 export function operationsOf(name: string, args: readonly unknown[], result: unknown): number {
@@ -28,6 +28,7 @@ export function operationsOf(name: string, args: readonly unknown[], result: unk
     case 'matmulSum':
       return 2 * count(a) * out[1]
     case 'linear':
+    case 'linearInt8':
       return 2 * count(a) * b[0]
     case 'linearBackwardInput':
     case 'linearBackwardWeight':

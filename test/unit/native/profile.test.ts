@@ -19,6 +19,8 @@ t.test('operations are two for each product of the definition', async (t) => {
     t.equal(one('matmul', of(7, 2), of(3, 7), true, true), 2 * 2 * 7 * 3)
     t.equal(one('matmulSum', of(5, 2, 7), of(5, 7, 3), false, false), 2 * 5 * 2 * 7 * 3)
     t.equal(one('linear', of(4, 6, 8), of(9, 8), null, false, false), 2 * 4 * 6 * 8 * 9)
+    const [q, scale] = native.quantizeRows(of(9, 8))
+    t.equal(one('linearInt8', of(4, 6, 8), q, scale, null, false), 2 * 4 * 6 * 8 * 9)
     t.equal(one('linearBackwardInput', of(4, 6, 9), of(9, 8), null), 2 * 4 * 6 * 8 * 9)
     t.equal(one('linearBackwardWeight', of(4, 6, 9), of(4, 6, 8), true), 2 * 4 * 6 * 8 * 9)
     const pads = [1, 1, 1, 1]
