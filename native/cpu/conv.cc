@@ -1,10 +1,12 @@
-// Convolution and its gradients on NHWC images: by Winograd's algorithm where that is faster, else by oneDNN. Weights are brought
-// from OIHW into the layout the chosen kernel wants at every call: they may have changed in place since the last one.
+// Convolution and its gradients on NHWC images: by Winograd's algorithm where that is faster, else by oneDNN, forward in bf16 as
+// it is where the processor multiplies bf16. Weights are brought from OIHW into the layout the chosen kernel wants at every call:
+// they may have changed in place since the last one.
 #include <cstring>
 
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/dnnl_support.h"
+#include "cpu/isa.h"
 #include "cpu/widen.h"
 #include "cpu/winograd.h"
 #include "dnnl/describe.h"
@@ -16,7 +18,7 @@ namespace {
 
 using dnnl::memory;
 using Tag = memory::format_tag;
-constexpr auto kF32 = dnnl::memory::data_type::f32;
+using Type = memory::data_type;
 
 struct ConvPlan {
   dnnl::primitive primitive;
@@ -36,20 +38,20 @@ dnnl::memory::dims weight_dims(const ConvShape& s) {
   return {s.groups, s.group_out(), s.group_in(), s.kh, s.kw};
 }
 
-ConvDescs describe(const ConvShape& s, bool with_bias) {
+ConvDescs describe(const ConvShape& s, bool with_bias, Type type = Type::f32) {
   ConvDescs d;
-  d.x = dnnl::memory::desc({s.n, s.c_in, s.h, s.w}, kF32, Tag::nhwc);
-  d.y = dnnl::memory::desc({s.n, s.c_out, s.oh, s.ow}, kF32, Tag::nhwc);
-  d.weight = dnnl::memory::desc(weight_dims(s), kF32, Tag::any);
-  if (with_bias) d.bias = dnnl::memory::desc({s.c_out}, kF32, Tag::a);
+  d.x = dnnl::memory::desc({s.n, s.c_in, s.h, s.w}, type, Tag::nhwc);
+  d.y = dnnl::memory::desc({s.n, s.c_out, s.oh, s.ow}, type, Tag::nhwc);
+  d.weight = dnnl::memory::desc(weight_dims(s), type, Tag::any);
+  if (with_bias) d.bias = dnnl::memory::desc({s.c_out}, type, Tag::a);
   d.strides = {s.stride, s.stride};
   d.pad_before = {s.pad_top, s.pad_left};
   d.pad_after = {s.pad_bottom, s.pad_right};
   return d;
 }
 
-dnnl::convolution_forward::primitive_desc describe_forward(const ConvShape& s, bool with_bias) {
-  const ConvDescs d = describe(s, with_bias);
+dnnl::convolution_forward::primitive_desc describe_forward(const ConvShape& s, bool with_bias, Type type = Type::f32) {
+  const ConvDescs d = describe(s, with_bias, type);
   const auto describe_with = [&](const auto&... operands) {
     return describe_primitive<dnnl::convolution_forward>(dnnl_engine(), dnnl_attributes(), dnnl::prop_kind::forward_training,
                                                          dnnl::algorithm::convolution_direct, operands..., d.strides,
@@ -58,8 +60,8 @@ dnnl::convolution_forward::primitive_desc describe_forward(const ConvShape& s, b
   return with_bias ? describe_with(d.x, d.weight, d.bias, d.y) : describe_with(d.x, d.weight, d.y);
 }
 
-void finish(ConvPlan& plan, const ConvShape& s, bool to_plain) {
-  plan.plain_weight = dnnl::memory::desc(weight_dims(s), kF32, s.groups == 1 ? Tag::oihw : Tag::goihw);
+void finish(ConvPlan& plan, const ConvShape& s, bool to_plain, Type type = Type::f32) {
+  plan.plain_weight = dnnl::memory::desc(weight_dims(s), type, s.groups == 1 ? Tag::oihw : Tag::goihw);
   plan.same_layout = plan.weight == plan.plain_weight;
   if (plan.same_layout) return;
   const auto& from = to_plain ? plan.weight : plan.plain_weight;
@@ -69,8 +71,8 @@ void finish(ConvPlan& plan, const ConvShape& s, bool to_plain) {
   plan.reorder = dnnl::reorder(description);
 }
 
-ConvPlan make_forward(const ConvShape& s, bool with_bias) {
-  const auto description = describe_forward(s, with_bias);
+ConvPlan make_forward(const ConvShape& s, bool with_bias, Type type) {
+  const auto description = describe_forward(s, with_bias, type);
   ConvPlan plan;
   plan.x = description.src_desc();
   plan.weight = description.weights_desc();
@@ -78,7 +80,7 @@ ConvPlan make_forward(const ConvShape& s, bool with_bias) {
   if (with_bias) plan.bias = description.bias_desc();
   plan.scratchpad = description.scratchpad_desc();
   plan.primitive = dnnl::convolution_forward(description);
-  finish(plan, s, false);
+  finish(plan, s, false, type);
   return plan;
 }
 
@@ -118,7 +120,7 @@ ConvPlan make_backward_weight(const ConvShape& s, bool with_bias) {
 
 enum class Direction { Forward, BackwardData, BackwardWeight };
 
-std::shared_ptr<const ConvPlan> plan_for(Direction direction, const ConvShape& s, bool with_bias) {
+std::shared_ptr<const ConvPlan> plan_for(Direction direction, const ConvShape& s, bool with_bias, Type type = Type::f32) {
   static PlanCache<ConvPlan> cache(512);
   const PlanCache<ConvPlan>::Key key{static_cast<int64_t>(direction),
                                      s.n,
@@ -137,10 +139,11 @@ std::shared_ptr<const ConvPlan> plan_for(Direction direction, const ConvShape& s
                                      s.pad_right,
                                      s.groups,
                                      with_bias,
+                                     type == Type::bf16,
                                      thread_count()};
   return cache.get(key, [&] {
     switch (direction) {
-      case Direction::Forward: return make_forward(s, with_bias);
+      case Direction::Forward: return make_forward(s, with_bias, type);
       case Direction::BackwardData: return make_backward_data(s);
       default: return make_backward_weight(s, with_bias);
     }
@@ -157,29 +160,35 @@ void run_reorder(CachingAllocator& allocator, const ConvPlan& plan, const dnnl::
 
 }  // namespace
 
+// Winograd's algorithm in f32 makes 1.3 to 1.6 times the speed of the sum itself in bf16 (Zen 4, 64² to 256² with 160 to 320
+// channels) and rounds nothing on the way. Its own products in bf16 would double it, but each layer's result would be off by 1.2
+// to 2.4 % where rounding to bf16 takes 0.17 %. Where it does not fit, bf16 takes 0.5 to 0.6 of the time of f32.
 void CpuBackend::conv2d(const Conv2dArgs& args) {
+  const DType dtype = args.x.dtype;
   if (winograd_fits(args.s)) {
-    for (const CRef& ref : {CRef(args.y), args.weight, args.bias}) expect_like_others(ref, args.x.dtype, "conv2d");
+    for (const CRef& ref : {CRef(args.y), args.weight, args.bias}) expect_like_others(ref, dtype, "conv2d");
     return winograd_forward(allocator_, args);
   }
-  if (is_half(args.x.dtype)) return widened(*this, "conv2d", args.x.dtype, args, &CpuBackend::conv2d);
-  const float *x = args.x.f32(), *weight = args.weight.f32();
+  if (is_half(dtype) && !(dtype == DType::BF16 && multiplies_bf16() && args.s.groups == 1))
+    return widened(*this, "conv2d", dtype, args, &CpuBackend::conv2d);
+  if (dtype != DType::BF16) (void)args.x.f32();  // throws for whole numbers
+  for (const CRef& ref : {CRef(args.y), args.weight, args.bias}) expect_like_others(ref, dtype, "conv2d");
   if (args.s.n == 0) return;
   dnnl_guard("conv2d", [&] {
-    const auto plan = plan_for(Direction::Forward, args.s, bool(args.bias));
+    const auto plan = plan_for(Direction::Forward, args.s, bool(args.bias), dtype == DType::BF16 ? Type::bf16 : Type::f32);
     Workspace scratchpad(allocator_, plan->scratchpad.get_size());
     Workspace blocked(allocator_, plan->same_layout ? 0 : plan->weight.get_size());
-    dnnl::memory weights = dnnl_view(plan->plain_weight, weight);
+    dnnl::memory weights = dnnl_view(plan->plain_weight, args.weight.data);
     if (!plan->same_layout) {
       const dnnl::memory to = dnnl_view(plan->weight, blocked.data());
       run_reorder(allocator_, *plan, weights, to);
       weights = to;
     }
-    std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->x, x)},
+    std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, dnnl_view(plan->x, args.x.data)},
                                                     {DNNL_ARG_WEIGHTS, weights},
-                                                    {DNNL_ARG_DST, dnnl_view(plan->y, args.y.f32())},
+                                                    {DNNL_ARG_DST, dnnl_view(plan->y, args.y.data)},
                                                     {DNNL_ARG_SCRATCHPAD, dnnl_view(plan->scratchpad, scratchpad.data())}};
-    if (args.bias) arguments.emplace(DNNL_ARG_BIAS, dnnl_view(plan->bias, args.bias.f32()));
+    if (args.bias) arguments.emplace(DNNL_ARG_BIAS, dnnl_view(plan->bias, args.bias.data));
     plan->primitive.execute(dnnl_stream(), arguments);
   });
 }
