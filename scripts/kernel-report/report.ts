@@ -25,7 +25,7 @@ export interface Row {
 }
 
 /** Kernels of 16-bit attention that multiply matrices. */
-const multiplying = /^attention_(forward|dq|dkdv)_kernel$/
+const multiplying = /^attention_(forward|backward)_kernel$/
 
 /** `attention_forward_kernel` of `void star::(anonymous namespace)::attention_forward_kernel<__half>(…)`. */
 export function kernelOf(name: string): string {

@@ -297,6 +297,20 @@ TEST(AttentionOfManyHeads, HoldsForTheScaleMask) {
   check_backward(c, DType::BF16);
 }
 
+// Keys and queries of several tiles, where dq is added up in memory: in one sum (8 heads in all on simt), in two that have
+// several tiles each (4), and in one a tile (1).
+TEST(AttentionOfManyTiles, BackwardHoldsForLimitsAndMasks) {
+  const std::vector<int32_t> limits = scale_limits({1, 2, 4, 6, 9, 13});
+  const auto length = static_cast<int64_t>(limits.size());
+  check_backward({.batch = 2, .heads = 4, .lq = length, .lk = length, .key_limit = limits}, DType::BF16);
+  check_backward({.batch = 1, .heads = 1, .lq = length, .lk = length, .key_limit = limits}, DType::BF16);
+  for (const int64_t heads : {2, 4}) {
+    Case c{.batch = 2, .heads = heads, .lq = 140, .lk = length, .key_limit = random_limits(140, length)};
+    c.key_mask = random_mask(c.batch, c.lk);
+    check_backward(c, DType::F16);
+  }
+}
+
 ErrorCode code_of(const AttentionArgs& args) {
   try {
     backend().attention(args);

@@ -48,6 +48,13 @@ __device__ __forceinline__ void load_a(uint32_t (&a)[4], const T* tile, int row,
   ldmatrix_x4(a, tile_at(tile, row + lane % 16, 2 * step + lane / 16));
 }
 
+// Operand a: the transpose of 16 rows from `row` on, columns [16·step, 16·step + 16) of them.
+template <class T>
+__device__ __forceinline__ void load_a_transposed(uint32_t (&a)[4], const T* tile, int row, int step) {
+  const int lane = threadIdx.x % kWarp;
+  ldmatrix_x4_trans(a, tile_at(tile, row + lane % 8 + lane / 16 * 8, 2 * step + lane / 8 % 2));
+}
+
 // d0 and d1 (16, 8) += a·b, columns 0 … 7 and 8 … 15 of b (16, 16) standing in b[0], b[1] and b[2], b[3].
 template <class T>
 __device__ __forceinline__ void multiply_add(float (&d0)[4], float (&d1)[4], const uint32_t (&a)[4], const uint32_t (&b)[4]) {

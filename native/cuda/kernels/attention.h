@@ -54,7 +54,10 @@ inline bool attention_large_tiles(int64_t batch, int64_t heads, int64_t lq) {
 constexpr int kRecordTile = 64;
 inline int padded_queries(int lq) { return (lq + kRecordTile - 1) / kRecordTile * kRecordTile; }
 
-// For every element type and head_dim up to 256, in f32 arithmetic. `records` are (batch, heads, padded_queries, 2).
+// `records` are (batch, heads, padded_queries).
+void attention_records(CudaBackend&, float2* records, const AttentionBackwardArgs&, const AttentionShape&);
+
+// For every element type and head_dim up to 256, in f32 arithmetic.
 void attention_plain(CudaBackend&, const AttentionArgs&, const AttentionShape&);
 void attention_plain_backward(CudaBackend&, const AttentionBackwardArgs&, const AttentionShape&, const float2* records);
 
