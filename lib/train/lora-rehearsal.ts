@@ -1,8 +1,10 @@
 /** The rehearsal of a LoRA's training on a frozen model. */
+
 import { LoraAdapters, layersOf } from '../models/lora/index.js'
 import { type StarConfig, StarTransformer, tokenObjective } from '../models/star/index.js'
 import { Tokenizer, type TokenizerConfig } from '../models/tokenizer/index.js'
 import { add, Random, slice, Tensor } from '../tensor/index.js'
+import { precisionOn } from './config/precision.js'
 import type { ResolvedOptimizer } from './config/resolve.js'
 import type { Batch } from './data/batch.js'
 import type { LoraRunConfig } from './kinds/lora/config.js'
@@ -33,7 +35,8 @@ export function rehearseLoraStep(
   options: RehearsalOptions,
 ): Promise<Rehearsed> {
   const { device, onPart } = options
-  const { rank, alpha = rank, targets, prior, precision, recompute } = run
+  const { rank, alpha = rank, targets, prior, recompute } = run
+  const precision = precisionOn(run.precision, device)
   return measured(device, async () => {
     const init = new Random(1)
     const vae = new Tokenizer(tokenizer, { init, device })

@@ -2,6 +2,7 @@
  * Runs on random weights and made-up data, part by part: what an audit and the clock on paper walk through, and what "star init"
  * measures. They go through the code that real runs go through, but for data and text encoder, of which only shapes matter here.
  */
+
 import { ProcessGroup } from '../distributed/index.js'
 import {
   chooseTokens,
@@ -24,6 +25,7 @@ import { native } from '../native/index.js'
 import { buildIn, type Module, type WeightType } from '../nn/index.js'
 import { GraphPool, generate, type SamplingOptions } from '../sampling/index.js'
 import { concat, keep, mul, noGrad, Random, scope, slice, Tensor, zeros } from '../tensor/index.js'
+import { precisionOn } from './config/precision.js'
 import type { ResolvedOptimizer } from './config/resolve.js'
 import type { Batch } from './data/batch.js'
 import { type Figures, scalars, type Task } from './kinds/task.js'
@@ -177,7 +179,7 @@ export function rehearseTransformerStep(
         vae.dispose()
       },
     }
-    await step(task as Task, optimizer, run.precision, options)
+    await step(task as Task, optimizer, precisionOn(run.precision, device), options)
   })
 }
 

@@ -1,4 +1,5 @@
 /** A training run: steps, and between them log, validation, sample pictures and checkpoints; resumed exactly where it was. */
+
 import { existsSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ProcessGroup, readEnvironment } from '../distributed/index.js'
@@ -9,6 +10,7 @@ import { type CheckpointParts, checkpointContent, checkpointWeights, loadCheckpo
 import { Checkpointer, type CheckpointFile } from './checkpoint/checkpointer.js'
 import { startRun } from './checkpoint/start.js'
 import type { CommonConfig } from './config/common.js'
+import { precisionOn } from './config/precision.js'
 import type { Resolved } from './config/resolve.js'
 import type { TaskContext } from './data/context.js'
 import { type Exporter, exporterOf } from './kinds/export.js'
@@ -84,7 +86,7 @@ export class Trainer implements AsyncIterable<TrainStep> {
     this.#spec = specOf(config)
     this.#task = task
     this.#replicas = new Replicas(group, device)
-    this.#stepper = new Stepper(task, config.optimizer, config.precision, this.#replicas)
+    this.#stepper = new Stepper(task, config.optimizer, precisionOn(config.precision, device), this.#replicas)
     this.#checkpointer = new Checkpointer(run.path, config.work.keep, group, this.#stepper.weights.sharded)
     this.#validator = new Validator(this.#spec.deciding, config.work.validateEvery)
   }

@@ -2,11 +2,10 @@
  * The weights of a run in f32, whatever the precision it computes in: those of the model itself, or masters of its 16-bit
  * tensors; where the optimizer is sharded, masters of this process's pieces of them.
  */
-import { copyWeight, type HalfType, type Module } from '../../nn/index.js'
+import { copyWeight, type Module } from '../../nn/index.js'
 import { pieceName, type TrainedParameter } from '../../optim/index.js'
 import { scaleName, type Tensor } from '../../tensor/index.js'
-
-export type Precision = 'f32' | HalfType
+import type { Precision } from '../config/precision.js'
 
 export class TrainedWeights {
   readonly #masters: Map<string, Tensor>

@@ -12,9 +12,9 @@ export const commonKeys = {
   optimizer: optimizerSchema,
   precision: z
     .enum(['f32', 'f16', 'bf16'])
-    .default('f32')
+    .optional()
     .describe(
-      'of weights, activations and gradients while computing; the weights that are stepped and saved are f32 always',
+      'of weights, activations and gradients while computing; the weights that are stepped and saved are f32 always; default: bf16 on a GPU, f32 on the CPU',
     ),
   work: workSchema.prefault({}),
 }

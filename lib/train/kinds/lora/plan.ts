@@ -1,4 +1,5 @@
 /** The memory plan of a LoRA's training. */
+
 import { loraTargets } from '../../../models/lora/targets.js'
 import { findModel, type ModelSource, partEntries } from '../../../models/source.js'
 import { type StarConfig, starConfig } from '../../../models/star/index.js'
@@ -7,6 +8,7 @@ import { StarError } from '../../../native/index.js'
 import { checkFits, loraCounts, type MemoryPlan, planTraining } from '../../../plan/index.js'
 import { baseSource } from '../../config/base.js'
 import { checkShares } from '../../config/optimizer.js'
+import { precisionOn } from '../../config/precision.js'
 import { longestSample } from '../../data/shapes.js'
 import { remedies, textLength } from '../transformer/plan.js'
 import type { LoraRunConfig } from './config.js'
@@ -49,7 +51,7 @@ export function planLoraRun(run: LoraRunConfig, { config, tokenizerBytes }: Lora
     processes,
     shard,
     accumulate,
-    precision: run.precision,
+    precision: precisionOn(run.precision, 'cpu'),
     recompute: run.recompute,
     average: ema > 0,
     length: longestSample(run.data, config.patchNums),

@@ -1,4 +1,5 @@
 /** Training of low-rank updates of a frozen transformer, by teacher forcing on few images and on pictures of its own. */
+
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { LoraAdapters, layersOf, writeLora } from '../../../models/lora/index.js'
@@ -20,6 +21,7 @@ import { StarError } from '../../../native/index.js'
 import { add, concat, mul, Random, slice, type Tensor } from '../../../tensor/index.js'
 import { type ModelFolderContent, shippedModels } from '../../../weights/index.js'
 import { baseSource } from '../../config/base.js'
+import { precisionOn } from '../../config/precision.js'
 import type { Resolved } from '../../config/resolve.js'
 import { readPrompts } from '../../config/work.js'
 import type { TaskContext } from '../../data/context.js'
@@ -267,7 +269,8 @@ export async function openData(config: LoraRunConfig, run: RunFolder, context: T
     base = new StarTransformer(transformer, { init: null, device: context.device, int8: config.baseDtype === 'int8' })
     base.setTrainable(false)
     loadPart(source, 'transformer', base)
-    if (config.precision !== 'f32') for (const single of base.toHalf(config.precision).values()) single.dispose()
+    const precision = precisionOn(config.precision, context.device)
+    if (precision !== 'f32') for (const single of base.toHalf(precision).values()) single.dispose()
     const options = config.prior && priorOptions(config.prior, config, source)
     return new LoraData(tokens, base, options ? await openPrior(options, base, tokens, run, context) : null)
   } catch (error) {

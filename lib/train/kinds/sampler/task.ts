@@ -17,6 +17,7 @@ import { StarError } from '../../../native/index.js'
 import { concat, mul, noGrad, Random, type Share, slice, Tensor } from '../../../tensor/index.js'
 import type { ModelFolderContent } from '../../../weights/index.js'
 import { baseSource } from '../../config/base.js'
+import { precisionOn } from '../../config/precision.js'
 import type { Resolved } from '../../config/resolve.js'
 import type { TaskContext } from '../../data/context.js'
 import { sampleSize } from '../../data/shapes.js'
@@ -56,7 +57,8 @@ class SamplerTask implements Task<TokenSamples, Part> {
       this.model.dispose()
       throw error
     }
-    if (config.precision !== 'f32') for (const tensor of this.#base.toHalf(config.precision).values()) tensor.dispose()
+    const precision = precisionOn(config.precision, data.device)
+    if (precision !== 'f32') for (const tensor of this.#base.toHalf(precision).values()) tensor.dispose()
   }
 
   get source(): ModelSource {

@@ -1,4 +1,5 @@
 /** The memory plan of a training run. */
+
 import { existsSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +11,7 @@ import { miniLmL6, textEncoderNames } from '../../../models/text/index.js'
 import { type TokenizerConfig, tokenizerSchema } from '../../../models/tokenizer/index.js'
 import { checkFits, type MemoryPlan, planTraining } from '../../../plan/index.js'
 import { checkShares } from '../../config/optimizer.js'
+import { precisionOn } from '../../config/precision.js'
 import { longestSample } from '../../data/shapes.js'
 import type { TransformerRunConfig } from './config.js'
 
@@ -40,7 +42,7 @@ export function planTransformerRun(
     processes,
     shard,
     accumulate,
-    precision: run.precision,
+    precision: precisionOn(run.precision, 'cpu'),
     recompute: run.recompute,
     muon: kind === 'muon',
     average: ema > 0,
@@ -61,7 +63,7 @@ export function remedies(
       ? [`cut the batch into more micro-batches (optimizer.accumulate, now ${accumulate})`]
       : []),
     ...(recompute ? [] : ['set recompute to true']),
-    ...(precision === 'f32' ? ['train in bf16 (precision)'] : []),
+    ...(precisionOn(precision, 'cpu') === 'f32' ? ['train in bf16 (precision)'] : []),
     ...(processes > 1 && !shard && kind === 'adamw' ? ['shard the optimizer (optimizer.shard)'] : []),
     'take a smaller batch or model',
   ]
