@@ -7,7 +7,7 @@ import { tokenizerSchema } from '../../../lib/models/tokenizer/index.js'
 import { loadSimt } from '../../../lib/native/devices.js'
 import { native } from '../../../lib/native/index.js'
 import type { WeightType } from '../../../lib/nn/index.js'
-import { resolveOptimizer } from '../../../lib/train/config/resolve.js'
+import { type ResolvedOptimizer, resolveOptimizer } from '../../../lib/train/config/resolve.js'
 import { modelOfRun } from '../../../lib/train/kinds/transformer/plan.js'
 import {
   type Rehearsed,
@@ -38,9 +38,13 @@ async function audited(t: Test, capability: number, run: () => Promise<Rehearsed
 /** Lengths in epochs are resolved with any number of steps. */
 const stepsPerEpoch = 1000
 
-function trainingStep(name: string, precision: WeightType, batchSize?: number): () => Promise<Rehearsed> {
+function trainingStep(
+  name: string,
+  precision: WeightType,
+  changes: Partial<ResolvedOptimizer> = {},
+): () => Promise<Rehearsed> {
   const { config: run } = readRunConfig(`configs/${name}.json`)
-  const optimizer = { ...resolveOptimizer(run.optimizer, stepsPerEpoch), ...(batchSize && { batchSize }) }
+  const optimizer = { ...resolveOptimizer(run.optimizer, stepsPerEpoch), ...changes }
   if (run.kind === 'transformer') {
     const { config } = modelOfRun(run)
     const tokenizer = tokenizerSchema.parse({ patchNums: config.patchNums })
@@ -64,6 +68,11 @@ const published = [
 for (const name of published)
   for (const precision of ['bf16', 'f16', 'f32'] as const)
     t.test(`a training step of ${name} in ${precision}`, (t) => audited(t, strictest, trainingStep(name, precision)))
+
+for (const precision of ['bf16', 'f16', 'f32'] as const)
+  t.test(`a training step with Muon in ${precision}`, (t) =>
+    audited(t, strictest, trainingStep('config_d16_256', precision, { kind: 'muon', batchSize: 8 })),
+  )
 
 for (const precision of ['bf16', 'f32'] as const)
   t.test(`a training step of the tokenizer at 256² in ${precision}`, (t) =>
@@ -131,6 +140,6 @@ for (const recorded of [false, true])
 
 for (const capability of others)
   t.test(`training and pictures on compute capability ${capability / 10}`, async (t) => {
-    await audited(t, capability, trainingStep('config_d16_256', 'bf16', 8))
+    await audited(t, capability, trainingStep('config_d16_256', 'bf16', { batchSize: 8 }))
     await audited(t, capability, pictures(1024, 1, 'bf16', false, true))
   })
