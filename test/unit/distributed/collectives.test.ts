@@ -17,6 +17,8 @@ const devices = [
   // Some pieces of what the stand-in exchanges at once.
   { device: 'simt', engine: 'nccl', large: 200_003 },
 ]
+/** Long enough for a sanitizer on a machine that is busy with other things. */
+const seconds = 240
 const on = (device: string) => () => ({ STAR_TEST_DEVICE: device })
 
 /** The same on all ranks; large tensors for one kind of each, so that it stays quick. */
@@ -64,6 +66,7 @@ for (const { device, engine, large } of devices) {
           size,
           input,
           env: on(device),
+          seconds,
         },
       )
       for (const { engine: used, leaked } of ranks) {
