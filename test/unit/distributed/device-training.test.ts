@@ -16,6 +16,7 @@ function configOf(name: string, optimizer: object = {}) {
   const base = tinyTransformerRun(join(folder, name), pack, join(folder, 'tokenizer', 'model'), steps)
   return {
     ...base,
+    precision: 'f32', // on a device the default is bf16, in which another order of sums is seen
     optimizer: { ...(base.optimizer as object), batchSize: 4, ...optimizer },
     work: { ...(base.work as object), picturesEvery: 0 },
   }
