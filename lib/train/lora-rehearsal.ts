@@ -1,5 +1,4 @@
 /** The rehearsal of a LoRA's training on a frozen model. */
-
 import { LoraAdapters, layersOf } from '../models/lora/index.js'
 import { type StarConfig, StarTransformer, tokenObjective } from '../models/star/index.js'
 import { Tokenizer, type TokenizerConfig } from '../models/tokenizer/index.js'

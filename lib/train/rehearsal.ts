@@ -2,7 +2,6 @@
  * Runs on random weights and made-up data, part by part: what an audit and the clock on paper walk through, and what "star init"
  * measures. They go through the code that real runs go through, but for data and text encoder, of which only shapes matter here.
  */
-
 import { ProcessGroup } from '../distributed/index.js'
 import {
   chooseTokens,

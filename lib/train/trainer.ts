@@ -1,5 +1,4 @@
 /** A training run: steps, and between them log, validation, sample pictures and checkpoints; resumed exactly where it was. */
-
 import { existsSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ProcessGroup, readEnvironment } from '../distributed/index.js'
@@ -111,7 +110,8 @@ export class Trainer implements AsyncIterable<TrainStep> {
       const context = { device, onProgress, signal, group }
       const { task, config: resolved } = await openTask(parsed, run, context)
       opened = task
-      const trainer = new Trainer(resolved, run, device, task, signal, group)
+      const precision = precisionOn(resolved.precision, device)
+      const trainer = new Trainer({ ...resolved, precision }, run, device, task, signal, group)
       opened = trainer
       trainer.#lock = lock
       await trainer.#begin(context)
